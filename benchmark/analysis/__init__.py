@@ -1,0 +1,1 @@
+"""From records to tables. Reads records only and never imports torch."""

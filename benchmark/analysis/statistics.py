@@ -1,0 +1,34 @@
+"""Estimates from the trials of a cell."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over trials and the half-width of its confidence interval (NaN for fewer than two trials)."""
+
+    mean: float
+    half_width: float
+    trials: int
+
+
+def estimate(values: Sequence[float], level: float = 0.95) -> Estimate:
+    """Mean of `values` with the two-sided Student-t interval of confidence `level`: half-width t_{n-1} s / sqrt(n).
+
+    >>> estimate([1.0, 2.0, 3.0])
+    Estimate(mean=2.0, half_width=2.48..., trials=3)
+    """
+    n = len(values)
+    if n == 0:
+        return Estimate(math.nan, math.nan, 0)
+    if n == 1:
+        return Estimate(float(values[0]), math.nan, 1)
+    half_width = stats.t.ppf((1 + level) / 2, n - 1) * np.std(values, ddof=1) / math.sqrt(n)
+    return Estimate(float(np.mean(values)), float(half_width), n)

@@ -1,0 +1,126 @@
+"""The table of a set of records: methods by settings, grouped by what each method may see."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from tabulate import tabulate
+
+from benchmark.analysis.statistics import estimate
+from benchmark.store import Record
+
+FORMATS = ("text", "markdown", "latex", "csv")
+SEES = {
+    "clean_set": "clean set",
+    "noise_rate": "noise rate",
+    "transition_matrix": "transition matrix",
+    "true_labels": "true labels",
+}
+FIRST = ("dataset.name", "noise.name", "noise.rate", "noise.ratio", "split.clean_per_class", "split.clean_total", "model.name")
+
+
+def frame(records: Sequence[Record]) -> pd.DataFrame:
+    """One row a trial: method, sees, setting, status, accuracy (percent; NaN where diverged), seed, key, order of its needs."""
+    settings = settings_of(records)
+    return pd.DataFrame(
+        {
+            "sees": [sees(record) for record in records],
+            "method": [record["method"] for record in records],
+            "setting": settings,
+            "seed": [record["seed"] for record in records],
+            "key": [record["key"] for record in records],
+            "diverged": [record["status"] == "diverged" for record in records],
+            "accuracy": [100 * record["metrics"].get("test_accuracy", math.nan) for record in records],
+        }
+    )
+
+
+def sees(record: Record) -> str:
+    """What the record's method saw, in words."""
+    return " + ".join(["noisy labels", *(SEES.get(need, need) for need in record["needs"])])
+
+
+def settings_of(records: Sequence[Record]) -> list[str]:
+    """For each record the words that tell its setting (everything but the method) from the others', as few as will do."""
+    flat = [_flat({part: value for part, value in record["config"].items() if part != "method"}) for record in records]
+    keys = sorted({key for leaves in flat for key in leaves}, key=lambda key: (FIRST.index(key) if key in FIRST else len(FIRST), key))
+    told: list[list[str]] = [[] for _ in flat]
+    groups: list[tuple[str, ...]] = [()] * len(flat)  # values told so far; a further key is told only where it parts a group
+    for key in keys:
+        finer = [(*group, str(leaves.get(key))) for group, leaves in zip(groups, flat, strict=True)]
+        if key in ("dataset.name", "noise.name") or len(set(finer)) > len(set(groups)):
+            groups = finer
+            for words, leaves in zip(told, flat, strict=True):
+                words.append(_word(key, leaves.get(key)))
+    return [" ".join(filter(None, words)) for words in told]
+
+
+def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(node, dict):
+        return {prefix: node}
+    leaves: dict[str, Any] = {}
+    for key, value in node.items():
+        leaves |= _flat(value, f"{prefix}.{key}" if prefix else key)
+    return leaves
+
+
+def _word(key: str, value: Any) -> str:
+    if value is None:
+        return ""
+    return str(value) if key.endswith(".name") else f"{key.rpartition('.')[2]}={value}"
+
+
+def summary(records: Sequence[Record]) -> pd.DataFrame:
+    """One row a cell: sees, method, setting, mean and half-width of the 95 % interval (percent), trials, diverged, key.
+
+    Rows are grouped by what methods see, fewest first, and sorted by mean within.
+    """
+    trials = frame(records)
+    rows = []
+    for (seen, method, setting, key), group in trials.groupby(["sees", "method", "setting", "key"], sort=False):
+        value = estimate(group.loc[~group["diverged"], "accuracy"].tolist())
+        rows.append((seen, method, setting, value.mean, value.half_width, value.trials, int(group["diverged"].sum()), key))
+    table = pd.DataFrame(rows, columns=["sees", "method", "setting", "accuracy", "half_width", "trials", "diverged", "key"])
+    by = table.assign(needs=table["sees"].str.count(r"\+")).sort_values(["needs", "sees", "accuracy"], kind="stable")
+    return by.drop(columns="needs").reset_index(drop=True)
+
+
+def render(records: Sequence[Record], form: str = "text") -> str:
+    """The table in one of FORMATS. CSV has a row a cell; the others have a row a method and a column a setting."""
+    cells = summary(records)
+    if form == "csv":
+        return cells.to_csv(index=False)
+    wide = _wide(cells)
+    style = {"text": "simple", "markdown": "github", "latex": "latex_booktabs"}[form]
+    lines = tabulate(wide.values.tolist(), headers=list(wide.columns), tablefmt=style, disable_numparse=True)
+    return f"{lines}\n\n{_caption(cells, records)}\n"
+
+
+def _wide(cells: pd.DataFrame) -> pd.DataFrame:
+    cells = cells.assign(text=[_text(row) for row in cells.itertuples()])
+    settings = cells["setting"].drop_duplicates().tolist()
+    rows = []
+    for (seen, method), group in cells.groupby(["sees", "method"], sort=False):
+        texts = group.groupby("setting")["text"].agg(" / ".join)
+        rows.append([seen, method, *(texts.get(setting, "") for setting in settings)])
+    wide = pd.DataFrame(rows, columns=["sees", "method", *settings])
+    wide["sees"] = wide["sees"].where(~wide["sees"].duplicated(), "")  # once a group
+    return wide
+
+
+def _text(row: Any) -> str:
+    diverged = f" ({row.diverged} diverged)" if row.diverged else ""
+    if row.trials == 0:
+        return f"-{diverged}"
+    interval = "" if math.isnan(row.half_width) else f" ± {row.half_width:.2f}"
+    return f"{row.accuracy:.2f}{interval}{diverged}"
+
+
+def _caption(cells: pd.DataFrame, records: Sequence[Record]) -> str:
+    low, high = cells["trials"].min(), cells["trials"].max()
+    trials = f"{low}" if low == high else f"{low} to {high}"
+    devices = sorted({record["environment"]["device"] for record in records})
+    return f"Test accuracy in %, mean ± 95 % confidence interval (Student t) over {trials} trials, last step. On: {', '.join(devices)}."

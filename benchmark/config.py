@@ -1,0 +1,273 @@
+"""From overrides on the command line to the cells of a grid, by Hydra."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from typing import Any, cast
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from benchmark import ROOT
+from benchmark.store import canonical, digest
+from datasets.augment import Preprocessing
+from datasets.errors import UserError, at_least, unknown
+from datasets.task import Split
+from methods import registry
+from methods.base import Schedule, Schedules
+
+GROUPS = ("method", "dataset", "noise", "model", "trainer", "experiment")
+PLACES = ("root", "cache")  # options of a source that say where files lie, not what is in them
+
+
+@dataclass
+class Stage:
+    """A schedule relative to the trainer's: steps and decays as shares of the trainer's steps; lr None is the trainer's."""
+
+    share: float = 1.0
+    lr: float | None = None
+    decay_at: list[float] = field(default_factory=list)
+
+
+@dataclass
+class TrainerConfig:
+    """Group `trainer`. One number, `steps`, scales every schedule."""
+
+    name: str = "digits"
+    steps: int = 1000
+    batch_size: int = 100
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    decay_factor: float = 0.1
+    evaluate_every: int = 100
+    main: Stage = field(default_factory=Stage)
+    early_stopping: Stage = field(default_factory=Stage)
+    finetune: Stage = field(default_factory=Stage)
+    clean_only: Stage = field(default_factory=Stage)
+
+    def schedules(self) -> Schedules:
+        """The schedules in steps."""
+        return Schedules(**{name: self._schedule(getattr(self, name)) for name in ("main", "early_stopping", "finetune", "clean_only")})
+
+    def _schedule(self, stage: Stage) -> Schedule:
+        steps = max(1, round(stage.share * self.steps))
+        decay_at = tuple(round(share * self.steps) for share in stage.decay_at)
+        return Schedule(steps, self.lr if stage.lr is None else stage.lr, decay_at, self.decay_factor)
+
+
+@dataclass
+class RunConfig:
+    """The whole configuration. What does not change the numbers of a trial stands outside a cell's identity."""
+
+    method: Any = None
+    dataset: Any = None
+    noise: Any = None
+    model: Any = None
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    split: Split = field(default_factory=Split)
+    trials: int = 5
+    seed: int = 0
+    device: str = "auto"
+    results_dir: str = "results/runs"
+    checkpoint_dir: str = ".checkpoints"
+    checkpoint_seconds: float = 30.0
+    data_dir: str = "data"
+    sweep: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One configuration with its trials.
+
+    identity: what determines the numbers, plain data; key: its digest
+    """
+
+    config: RunConfig
+    identity: dict[str, Any]
+    key: str
+    label: str
+
+    @property
+    def canonical(self) -> str:
+        """The identity as canonical JSON."""
+        return canonical(self.identity)
+
+    @property
+    def seeds(self) -> range:
+        """The trials' seeds."""
+        return range(self.config.seed, self.config.seed + self.config.trials)
+
+
+def cells(overrides: Sequence[str]) -> list[Cell]:
+    """The grid that `overrides` describe: any comma sweeps, and so does the experiment's `sweep`; equal cells come once.
+
+    Raises UserError for whatever is wrong with them, with the nearest right name.
+    """
+    with _hydra():
+        found: dict[str, Cell] = {}
+        for combination in _combinations(overrides):
+            for swept in _combinations([*_sweep_of_experiment(combination), *combination]):
+                cell = _cell(swept)
+                found.setdefault(cell.key, cell)
+    return list(found.values())
+
+
+@contextmanager
+def _hydra() -> Iterator[None]:
+    """Hydra initialised on conf/, with every registered method as a choice of `method`."""
+    store = ConfigStore.instance()
+    for name in registry.names():
+        store.store(group="method", name=name, node=registry.schema(name))
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        yield
+
+
+def _combinations(overrides: Sequence[str]) -> list[list[str]]:
+    """The Cartesian product of the comma-separated choices."""
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except OverrideParseException as error:
+        raise UserError(f"'{error.override}' is not of the form name=value") from error
+    choices = [
+        [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+        if override.is_sweep_override()
+        else [str(override.input_line)]
+        for override in parsed
+    ]
+    return [list(combination) for combination in itertools.product(*choices)]
+
+
+def _sweep_of_experiment(overrides: Sequence[str]) -> list[str]:
+    """The experiment's own sweep as overrides, without those the user gives."""
+    if not any(_key(override) == "experiment" for override in overrides):
+        return []
+    given = {_key(override) for override in overrides}
+    sweep = _compose([override for override in overrides if not _is_of_base(override)]).sweep
+    return [f"{key}={_choices(value)}" for key, value in sweep.items() if key not in given]
+
+
+def _choices(value: Any) -> str:
+    return ",".join(map(str, value)) if OmegaConf.is_list(value) else str(value)
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
+
+
+def _is_of_base(override: str) -> bool:
+    return _key(override).startswith("method.base.")
+
+
+def _cell(overrides: Sequence[str]) -> Cell:
+    composed = _compose([override for override in overrides if not _is_of_base(override)])
+    _resolve_bases(composed.method)
+    for override in filter(_is_of_base, overrides):  # options of a base exist only once the base is known
+        _set(composed, override)
+        _resolve_bases(composed.method)
+    for option in set(composed) - {option.name for option in fields(RunConfig)}:  # by Hydra's `+name=value`
+        raise _unknown_option(str(option), [])
+    try:
+        typed = OmegaConf.merge(OmegaConf.structured(RunConfig), composed)
+        config = cast(RunConfig, OmegaConf.to_object(typed))
+    except OmegaConfBaseException as error:
+        raise _user_error(error) from error
+    _check(config)
+    plain = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.structured(config), resolve=True))
+    identity = {part: plain[part] for part in ("method", "dataset", "split", "noise", "model", "trainer")}
+    source = identity["dataset"]["source"]
+    identity["dataset"]["source"] = {key: value for key, value in source.items() if key not in PLACES}
+    return Cell(config, identity, digest(identity, 12), registry.label(identity["method"]))
+
+
+def _check(config: RunConfig) -> None:
+    at_least("trials", config.trials, 1)
+    at_least("trainer.steps", config.trainer.steps, 1)
+    at_least("trainer.batch_size", config.trainer.batch_size, 1)
+    at_least("trainer.evaluate_every", config.trainer.evaluate_every, 1)
+
+
+def _compose(overrides: Sequence[str]) -> DictConfig:
+    try:
+        return compose("config", list(overrides))
+    except MissingConfigException as error:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        raise unknown(group, name, error.options or []) from error
+    except ConfigCompositionException as error:
+        raise _composition_error(error, overrides) from error
+    except (HydraException, OmegaConfBaseException) as error:
+        raise _user_error(error) from error
+
+
+def _composition_error(error: ConfigCompositionException, overrides: Sequence[str]) -> UserError:
+    """Names the nearest right option where the name of one is wrong."""
+    cause = error.__cause__ or error
+    wrong = re.search(r"override '?([\w.@/]+)", str(error))
+    if wrong is None or not re.search(r"Could not override|not in", f"{error} {cause}"):
+        return _user_error(cause)
+    return _unknown_option(wrong[1].partition("@")[0], [override for override in overrides if _key(override) in GROUPS])
+
+
+def _unknown_option(name: str, choices: Sequence[str]) -> UserError:
+    """The error for an option that the configuration with these group `choices` has not."""
+    config = OmegaConf.to_container(_compose(choices), resolve=False)
+    options = {*_leaves(cast(dict[str, Any], config)), *GROUPS}
+    options = {option for option in options if option.rpartition(".")[2] not in ("name", "_target_", "_partial_")}
+    siblings = [option for option in options if "." in option and option.partition(".")[0] == name.partition(".")[0]]
+    return unknown("option", name, siblings or {option.partition(".")[0] for option in options})
+
+
+def _user_error(error: BaseException) -> UserError:
+    """A library's error in one sentence."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    key = next((line.partition(": ")[2] for line in lines if line.startswith("full_key: ")), None)
+    return UserError(f"{key}: {lines[0]}" if key and key not in lines[0] else lines[0])
+
+
+def _leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in node.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def _resolve_bases(method: DictConfig) -> None:
+    """Replace each `base` given by name, or by name and some options, by its whole configuration."""
+    while "base" in method:
+        given = method.base
+        options = {"name": given} if isinstance(given, str) else cast(dict[str, Any], OmegaConf.to_container(given))
+        if "name" not in options:
+            raise UserError(f"method.base {json.dumps(options)} has no 'name'")
+        base = _compose([f"method={options.pop('name')}"]).method
+        try:
+            method.base = OmegaConf.merge(base, options)
+        except OmegaConfBaseException as error:
+            raise _user_error(error) from error
+        method = method.base
+
+
+def _set(composed: DictConfig, override: str) -> None:
+    (parsed,) = OverridesParser.create().parse_overrides([override])
+    key = parsed.get_key_element()
+    try:
+        OmegaConf.update(composed, key, parsed.value())
+    except OmegaConfBaseException as error:
+        known = list(_leaves({"method": OmegaConf.to_container(composed.method)}))
+        raise (unknown("option", key, known) if key not in known else _user_error(error)) from error
+
+
+def preprocessing(config: RunConfig) -> Preprocessing:
+    """The dataset's preprocessing."""
+    return Preprocessing(**config.dataset["preprocessing"])

@@ -1,0 +1,27 @@
+"""A small batch-norm conv net for small images."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+class ConvNet(nn.Sequential):
+    """Two 3x3 convolutions with batch norm and ReLU, pooled twice, and a linear layer; any image size from 4x4 on.
+
+    width: channels of the first convolution; the second has twice as many
+    """
+
+    def __init__(self, num_classes: int, image_shape: torch.Size, width: int = 16) -> None:
+        super().__init__(
+            *_block(image_shape[0], width),
+            nn.MaxPool2d(2),
+            *_block(width, 2 * width),
+            nn.AdaptiveAvgPool2d(2),
+            nn.Flatten(),
+            nn.Linear(8 * width, num_classes),
+        )
+
+
+def _block(channels_in: int, channels_out: int) -> tuple[nn.Module, ...]:
+    return nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False), nn.BatchNorm2d(channels_out), nn.ReLU()

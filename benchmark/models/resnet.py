@@ -1,0 +1,152 @@
+"""ResNet-32 and WRN-28-10 for 32x32 images: the paper's released variants and the standard ones."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from benchmark.models.initialise import truncated_normal_fan_out, uniform_fan_in
+from datasets.errors import choice
+
+
+class ResNet(nn.Module):
+    """A residual network of three stages of two-convolution units, at strides 1, 2, 2.
+
+    units: residual units a stage; widths: channels of the stages
+    variant:
+        'paper', the released code's pre-activation units: batch norm without scale (epsilon 1e-3, decay 0.999), shortcuts
+            without parameters (average pooling, zero channels on both sides), stage 1 without leading batch norm, dropout
+            before a unit's first convolution;
+        'standard', the published architectures: post-activation units of He et al. (2016) where `widen` is 1, pre-activation
+            units with projections and dropout between the convolutions (Zagoruyko and Komodakis, 2016) where it is more.
+    dropout: probability of dropping
+
+    Parameters, 10 and 100 classes. paper: ResNet-32 462,954 and 468,804, WRN-28-10 36,211,178 and 36,268,868;
+    standard: ResNet-32 464,154 and 470,004, WRN-28-10 36,479,194 and 36,536,884.
+    """
+
+    def __init__(
+        self, num_classes: int, image_shape: torch.Size, units: int = 5, widen: int = 1, dropout: float = 0.0, variant: str = "paper"
+    ) -> None:
+        super().__init__()
+        choice("model variant", variant, ("paper", "standard"))
+        widths = [16 * widen, 32 * widen, 64 * widen]
+        stem = 16
+        unit = PaperUnit if variant == "paper" else WideUnit if widen > 1 else BasicUnit
+        norm = ShiftBatchNorm if variant == "paper" else nn.BatchNorm2d
+        layers: list[nn.Module] = [nn.Conv2d(image_shape[0], stem, 3, padding=1, bias=False)]
+        if unit is not WideUnit:
+            layers += [norm(stem), nn.ReLU()]
+        channels = stem
+        for stage, width in enumerate(widths):
+            for position in range(units):
+                stride = 2 if stage > 0 and position == 0 else 1
+                layers.append(unit(channels, width, stride, dropout, first_stage=stage == 0))
+                channels = width
+        if unit is not BasicUnit:
+            layers += [norm(channels), nn.ReLU()]
+        self.features = nn.Sequential(*layers)
+        self.output = nn.Linear(channels, num_classes)
+        self._initialise(variant)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.output(self.features(images).mean(dim=(2, 3)))  # (n, num_classes)
+
+    def _initialise(self, variant: str) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d) and variant == "paper":
+                truncated_normal_fan_out(module)
+            elif isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        uniform_fan_in(self.output)
+
+
+class ShiftBatchNorm(nn.BatchNorm2d):
+    """Batch norm that learns a shift and no scale, with TensorFlow contrib's defaults (epsilon 1e-3, decay 0.999)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, eps=1e-3, momentum=1e-3)
+        del self.weight
+        self.register_buffer("weight", torch.ones(channels), persistent=False)
+
+
+class SameConv2d(nn.Conv2d):
+    """A 3x3 convolution with TensorFlow's SAME padding: at stride 2, even sides are padded after only."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+        super().__init__(channels_in, channels_out, 3, stride, padding=1 if stride == 1 else 0, bias=False)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if self.stride == (2, 2):
+            before = [side % 2 for side in images.shape[2:]]
+            images = F.pad(images, (before[1], 1, before[0], 1))
+        return super().forward(images)
+
+
+class PaperUnit(nn.Module):
+    """Pre-activation unit of the released code; see ResNet."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int, dropout: float, first_stage: bool) -> None:
+        super().__init__()
+        leading = [] if first_stage else [ShiftBatchNorm(channels_in), nn.ReLU(), *([nn.Dropout(dropout)] if dropout else [])]
+        self.residual = nn.Sequential(
+            *leading,
+            SameConv2d(channels_in, channels_out, stride),
+            ShiftBatchNorm(channels_out),
+            nn.ReLU(),
+            SameConv2d(channels_out, channels_out, 1),
+        )
+        self.stride = stride
+        self.missing = (channels_out - channels_in) // 2
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        shortcut = F.avg_pool2d(images, self.stride) if self.stride > 1 else images
+        if self.missing:
+            shortcut = F.pad(shortcut, (0, 0, 0, 0, self.missing, self.missing))
+        return self.residual(images) + shortcut
+
+
+class BasicUnit(nn.Module):
+    """Post-activation unit with the parameter-free shortcut A of He et al., "Deep Residual Learning", CVPR 2016."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int, dropout: float, first_stage: bool) -> None:
+        super().__init__()
+        self.residual = nn.Sequential(
+            nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False),
+            nn.BatchNorm2d(channels_out),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels_out),
+        )
+        self.stride = stride
+        self.missing = (channels_out - channels_in) // 2
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        shortcut = images[:, :, :: self.stride, :: self.stride]
+        if self.missing:
+            shortcut = F.pad(shortcut, (0, 0, 0, 0, self.missing, self.missing))
+        return F.relu(self.residual(images) + shortcut)
+
+
+class WideUnit(nn.Module):
+    """Pre-activation unit with a projection where the shape changes (Zagoruyko and Komodakis, "Wide Residual Networks", 2016)."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int, dropout: float, first_stage: bool) -> None:
+        super().__init__()
+        self.activation = nn.Sequential(nn.BatchNorm2d(channels_in), nn.ReLU())
+        self.residual = nn.Sequential(
+            nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False),
+            nn.BatchNorm2d(channels_out),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False),
+        )
+        changes = stride > 1 or channels_in != channels_out
+        self.projection = nn.Conv2d(channels_in, channels_out, 1, stride, bias=False) if changes else None
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        active = self.activation(images)
+        shortcut = images if self.projection is None else self.projection(active)
+        return self.residual(active) + shortcut

@@ -1,0 +1,188 @@
+"""`python -m benchmark.run method=l2rw,reed noise=bgflip`: train what is missing of a grid, print its table."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryFile
+from types import FrameType
+
+from omegaconf import OmegaConf
+from tqdm import tqdm
+
+from benchmark import ROOT, trial
+from benchmark.analysis.tables import render
+from benchmark.config import GROUPS, Cell, cells
+from benchmark.store import Record, Store, read
+from benchmark.training.trainer import Interrupted
+from datasets.errors import UserError
+from methods import registry
+
+Trial = tuple[Cell, int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status: 0, 1 where a trial failed, 2 for the user's mistake, 130 when interrupted."""
+    parser = argparse.ArgumentParser(prog="python -m benchmark.run", add_help=False)
+    parser.add_argument("overrides", nargs="*")
+    parser.add_argument("--help", "-h", action="store_true")
+    parser.add_argument("--cfg", choices=("job",))
+    given = parser.parse_args(arguments)
+    try:
+        if given.help:
+            print(_help())
+            return 0
+        grid = cells(given.overrides)
+        if given.cfg:
+            print("---\n".join(OmegaConf.to_yaml(OmegaConf.structured(cell.config)) for cell in grid), end="")
+            return 0
+        return _run(grid)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _run(grid: Sequence[Cell]) -> int:
+    trials = [(cell, seed) for cell in grid for seed in cell.seeds]
+    recorded = {(cell.key, seed): read(_path(cell, seed)) for cell, seed in trials if _path(cell, seed).exists()}
+    missing = [(cell, seed) for cell, seed in trials if (cell.key, seed) not in recorded]
+    missing.sort(key=lambda each: each[1])  # trial by trial, so that an interrupted grid still compares methods
+    if missing:
+        _check_writable(grid[0])
+    for cell in {cell.key: cell for cell, _ in missing}.values():
+        trial.prepare(cell, cell.seeds[0])  # what cannot work is told before anything trains
+    failed, interrupted = _train(missing, recorded)
+    if recorded:
+        print(f"\n{render(list(recorded.values()))}")
+    print(f"{len(recorded)} of {len(trials)} trials are in {grid[0].config.results_dir}" + (f"; {failed} failed" if failed else ""))
+    if interrupted:
+        print("interrupted: the same command goes on from here", file=sys.stderr)
+        return 130
+    return 1 if failed else 0
+
+
+def _path(cell: Cell, seed: int) -> Path:
+    return Store(cell.config.results_dir).path(cell.identity, cell.key, seed)
+
+
+def _check_writable(cell: Cell) -> None:
+    """Raises UserError before hours of training rather than after."""
+    for directory in (cell.config.results_dir, cell.config.checkpoint_dir):
+        try:
+            Path(directory).mkdir(parents=True, exist_ok=True)
+            with TemporaryFile(dir=directory):
+                pass
+        except OSError as error:
+            raise UserError(f"cannot write to {directory}: {error.strerror}") from error
+
+
+def _train(missing: Sequence[Trial], recorded: dict[tuple[str, int], Record]) -> tuple[int, bool]:
+    """Run the missing trials, adding to `recorded`; returns how many failed and whether the user stopped it."""
+    if not missing:
+        return 0, False
+    failed = 0
+    with _Bar(missing) as bar, _stopping_on_signals(bar):
+        for cell, seed in missing:
+            bar.begin(cell, seed)
+            try:
+                record = trial.run(cell, seed, bar)
+            except Interrupted:
+                return failed, True
+            except UserError:
+                raise
+            except OSError as error:
+                raise UserError(f"{error}; finished trials are kept and the same command goes on") from error
+            except Exception:  # a fault in one method is no reason to lose the others
+                failed += 1
+                bar.write(f"{cell.label}, seed {seed}, failed:\n{traceback.format_exc()}")
+            else:
+                recorded[cell.key, seed] = record
+                bar.finished(record)
+    return failed, False
+
+
+class _Bar:
+    """A progress bar over the steps of all missing trials, and the Watch of each."""
+
+    def __init__(self, missing: Sequence[Trial]) -> None:
+        steps = {cell.key: trial.steps(cell) for cell, _ in missing}
+        interval = 0.2 if sys.stderr.isatty() else 10
+        self._bar = tqdm(total=sum(steps[cell.key] for cell, _ in missing), unit="step", mininterval=interval, dynamic_ncols=True)
+        self._asked = False
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def begin(self, cell: Cell, seed: int) -> None:
+        self._bar.set_description(f"{cell.label}, seed {seed}")
+
+    def finished(self, record: Record) -> None:
+        accuracy = record["metrics"].get("test_accuracy")
+        result = "diverged" if accuracy is None else f"test accuracy {100 * accuracy:.2f} %"
+        self.write(f"{record['method']}, seed {record['seed']}: {result} after {record['timing']['train_seconds']:.1f} s of training")
+
+    def write(self, text: str) -> None:
+        self._bar.write(text)
+
+    def stepped(self, steps: int = 1) -> None:
+        self._bar.update(steps)
+
+    def stopping(self) -> bool:
+        return self._asked
+
+    def ask_to_stop(self) -> None:
+        self._asked = True
+
+
+@contextmanager
+def _stopping_on_signals(bar: _Bar) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM stops after the step, with a checkpoint; a second one stops at once."""
+
+    def handle(number: int, _: FrameType | None) -> None:
+        bar.ask_to_stop()
+        signal.signal(number, signal.SIG_DFL)
+
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _help() -> str:
+    """Usage, and every choice with its line."""
+    lines = [
+        "Trains the missing trials of a grid of configurations and prints its table.",
+        "",
+        "  python -m benchmark.run method=l2rw,reed noise=bgflip noise.rate=0.2,0.4 trials=5",
+        "",
+        "Any option takes a comma-separated sweep. --cfg job prints the configuration.",
+        "Options: trials, seed, device, results_dir, checkpoint_dir, data_dir, split.*, and those of each choice (see --cfg job).",
+    ]
+    for group in GROUPS:
+        choices = _choices(group)
+        width = max(map(len, choices), default=0)
+        lines += ["", f"{group}=", *(f"  {name:{width}}  {line}" for name, line in sorted(choices.items()))]
+    return "\n".join(lines)
+
+
+def _choices(group: str) -> dict[str, str]:
+    """Every choice of a group with its line: the first comment of its file, or a registered method's summary."""
+    choices = {name: registry.summary(name) for name in registry.names()} if group == "method" else {}
+    for file in (ROOT / "conf" / group).glob("*.yaml"):
+        comments = [line[1:].strip() for line in file.read_text().splitlines() if line.startswith("#") and "@package" not in line]
+        choices[file.stem] = comments[0] if comments else ""
+    return choices
+
+
+if __name__ == "__main__":
+    sys.exit(main())

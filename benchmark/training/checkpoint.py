@@ -1,0 +1,66 @@
+"""Checkpoints of an unfinished trial: written atomically, two kept, read without executing anything."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from datasets.errors import UserError
+
+
+class Checkpoints:
+    """The checkpoints of one trial of one cell: the latest, and the one before it in case the latest is damaged.
+
+    path: of the latest; `configuration` is the cell's, as canonical JSON, and a checkpoint of another one is refused
+    """
+
+    def __init__(self, path: Path, configuration: str) -> None:
+        self._latest = path
+        self._previous = path.with_suffix(".previous.pt")
+        self._configuration = configuration
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write `state` (tensors, numbers, strings, and lists and dicts of them), whole or not at all."""
+        self._latest.parent.mkdir(parents=True, exist_ok=True)
+        content = io.BytesIO()  # so that a full disk is an OSError here and not torch's
+        torch.save({"configuration": self._configuration, "state": state}, content)
+        part = self._latest.with_suffix(f".{os.getpid()}.part")
+        try:
+            with part.open("wb") as file:
+                file.write(content.getbuffer())
+                file.flush()
+                os.fsync(file.fileno())
+            if self._latest.exists():
+                self._latest.replace(self._previous)
+            part.replace(self._latest)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def load(self) -> dict[str, Any] | None:
+        """The newest readable state, or None where there is none.
+
+        Raises UserError for a checkpoint of another configuration.
+        """
+        for path in (self._latest, self._previous):
+            try:
+                saved = torch.load(path, map_location="cpu", weights_only=True)
+                configuration, state = saved["configuration"], saved["state"]
+            except FileNotFoundError:
+                continue
+            except Exception as error:  # a damaged file fails in as many ways as it has bytes
+                print(f"checkpoint {path} is damaged ({type(error).__name__}) and is passed over", file=sys.stderr)
+                continue
+            if configuration != self._configuration:
+                raise UserError(f"checkpoint {path} was written by another configuration; remove it or give another checkpoint_dir")
+            return dict(state)
+        return None
+
+    def remove(self) -> None:
+        """Delete what is kept; the trial is recorded."""
+        for path in (self._latest, self._previous):
+            path.unlink(missing_ok=True)

@@ -1,0 +1,252 @@
+"""The one training loop, for every method and device."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from benchmark.training.batches import Batches, in_order
+from benchmark.training.checkpoint import Checkpoints
+from benchmark.training.evaluation import evaluate
+from datasets.errors import UserError
+from datasets.streams import stream_seed
+from datasets.task import Task
+from methods.base import Batch, Knowledge, Method, Phase, Schedules, UndeclaredKnowledge, View, decayed_weights
+
+ModelFactory = Callable[[int, torch.Size], nn.Module]
+
+
+class Interrupted(Exception):
+    """Training was asked to stop; its checkpoint is written."""
+
+
+class Watch(Protocol):
+    """What the caller hears of training, and what it may say."""
+
+    def stepped(self, steps: int = 1) -> None:
+        """So many more steps are done; many at once when a checkpoint is taken up."""
+
+    def stopping(self) -> bool:
+        """Whether training is to stop at this step, after a checkpoint."""
+
+
+class Unwatched:
+    """A Watch that hears nothing and never stops."""
+
+    def stepped(self, steps: int = 1) -> None: ...
+
+    def stopping(self) -> bool:
+        return False
+
+
+@dataclass(frozen=True)
+class Settings:
+    """SGD with momentum, and when to look. evaluate_every: steps; checkpoint_seconds: between checkpoints."""
+
+    schedules: Schedules
+    batch_size: int = 100
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    evaluate_every: int = 1000
+    checkpoint_seconds: float = 30.0
+
+
+@dataclass
+class Progress:
+    """How far a trial is: steps done in the current phase, evaluations so far, seconds over all resumptions."""
+
+    phase: int = 0
+    step: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    train_seconds: float = 0.0
+    evaluation_seconds: float = 0.0
+    diverged: bool = False
+
+
+class Trainer:
+    """Trains one method on one task, from the start or from its last checkpoint.
+
+    seed: the trial's; with it every number is determined (bit for bit on a CPU with the same number of threads)
+    Raises UserError where the method needs a clean set and the task has none.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        make_model: ModelFactory,
+        task: Task,
+        settings: Settings,
+        seed: int,
+        device: torch.device,
+        checkpoints: Checkpoints | None = None,
+        watch: Watch | None = None,
+    ) -> None:
+        if Knowledge.CLEAN_SET in method.needs and len(task.clean) == 0:
+            raise UserError(f"{type(method).__name__} needs a clean set, and the split leaves it empty: give split.clean_per_class")
+        self.task = task.to(device)
+        self.settings = settings
+        self.progress = Progress()
+        self.device = device
+        self._seed = seed
+        self._checkpoints = checkpoints
+        self._watch = watch or Unwatched()
+        self._view = View(method.needs, len(task.classes), self.task.train.labels, self._training_set, self.task)
+        self.method = method
+        method.setup(self._model_maker(make_model), self._view)
+        method.to(device).train()
+        self.phases = method.phases(settings.schedules)
+        self._optimiser = self._make_optimiser()
+        self._clean: dict[int, Batches] = {}
+        self._loss_sum = torch.zeros((), device=device)
+        torch.manual_seed(stream_seed(seed, "method"))  # dropout, random weights: whatever a method draws by itself
+
+    @property
+    def steps(self) -> int:
+        """Steps of all phases."""
+        return sum(phase.schedule.steps for phase in self.phases)
+
+    def run(self) -> Progress:
+        """Train to the end. Raises Interrupted, with a checkpoint written, when the watch asks to stop."""
+        resumed = self._resume()
+        while self.progress.phase < len(self.phases) and not self.progress.diverged:
+            phase = self.phases[self.progress.phase]
+            batches = self.batches(phase)
+            if resumed is not None:
+                batches.restore(resumed)
+                resumed = None
+            elif phase.before is not None:
+                phase.before(self._view)
+            self._run_phase(phase, batches)
+            self.progress.phase += 1
+            self.progress.step = 0
+        return self.progress
+
+    def _run_phase(self, phase: Phase, batches: Batches) -> None:
+        progress, every = self.progress, self.settings.evaluate_every
+        resumed_at = saved_at = time.perf_counter()
+        while progress.step < phase.schedule.steps:
+            self.step(phase, batches)
+            progress.step += 1
+            self._watch.stepped()
+            if progress.step % every == 0 or progress.step == phase.schedule.steps:
+                evaluation_began = time.perf_counter()
+                progress.train_seconds += evaluation_began - resumed_at
+                self._evaluate(phase)
+                resumed_at = time.perf_counter()
+                progress.evaluation_seconds += resumed_at - evaluation_began
+                if progress.diverged:
+                    return
+            stopping = self._watch.stopping()
+            if self._checkpoints and (stopping or time.perf_counter() - saved_at >= self.settings.checkpoint_seconds):
+                saved_at = time.perf_counter()
+                progress.train_seconds += saved_at - resumed_at
+                resumed_at = saved_at
+                self._save(self._checkpoints, batches)
+            if stopping:
+                raise Interrupted
+        progress.train_seconds += time.perf_counter() - resumed_at
+
+    def step(self, phase: Phase, batches: Batches) -> None:
+        """One update. Nothing in it waits for the device."""
+        lr = phase.schedule.lr_at(self.progress.step)
+        for group in self._optimiser.param_groups:
+            group["lr"] = lr
+        loss = phase.loss(batches.draw(self._draw_clean if Knowledge.CLEAN_SET in self.method.needs else None))
+        self._optimiser.zero_grad()
+        loss.backward()
+        self._optimiser.step()
+        self._loss_sum += loss.detach()
+
+    def _evaluate(self, phase: Phase) -> None:
+        """Append to the history; a loss or weight that is no longer finite is divergence."""
+        progress = self.progress
+        steps = (progress.step - 1) % self.settings.evaluate_every + 1
+        loss = self._loss_sum.item() / steps
+        self._loss_sum.zero_()
+        progress.diverged = not (math.isfinite(loss) and all(bool(p.isfinite().all()) for p in self.method.parameters()))
+        entry = {"phase": phase.name, "step": progress.step, "train_loss": loss if math.isfinite(loss) else None}
+        progress.history.append(entry | ({} if progress.diverged else evaluate(self.method, self.task)))
+
+    def _training_set(self) -> Iterator[Batch]:
+        return in_order(self.task.train, self.task.preprocessing)
+
+    def _model_maker(self, make_model: ModelFactory) -> Callable[[], nn.Module]:
+        """Makes the trial's models: the first has the same initial weights whatever the method."""
+        numbers = itertools.count()
+
+        def make() -> nn.Module:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(stream_seed(self._seed, "initial weights", next(numbers)))
+                return make_model(len(self.task.classes), self.task.train.images.shape[1:])
+
+        return make
+
+    def _make_optimiser(self) -> torch.optim.SGD:
+        decayed = set(decayed_weights(self.method))
+        named = dict(self.method.named_parameters())
+        groups = [
+            {"params": [p for name, p in named.items() if (name in decayed) == is_decayed], "weight_decay": weight_decay}
+            for is_decayed, weight_decay in ((True, self.settings.weight_decay), (False, 0.0))
+        ]
+        groups = [group for group in groups if group["params"]]
+        return torch.optim.SGD(groups, lr=self.phases[0].schedule.lr, momentum=self.settings.momentum, fused=True)
+
+    def _draw_clean(self, size: int) -> Batch:
+        if size not in self._clean:
+            self._clean[size] = self._clean_batches(f"clean {size}", size)
+        return self._clean[size].draw()
+
+    def _clean_batches(self, name: str, size: int) -> Batches:
+        clean, in_random_order = self.task.clean, Method().batches  # whatever the method samples from the noisy set
+        return Batches(clean, lambda g: in_random_order(clean.labels, size, g), self.task.preprocessing, self._seed, name)
+
+    def batches(self, phase: Phase) -> Batches:
+        """The stream of the current phase."""
+        name = f"phase {self.progress.phase}"
+        if phase.on_clean:
+            if Knowledge.CLEAN_SET not in self.method.needs:
+                raise UndeclaredKnowledge(f"phase '{phase.name}' trains on the clean set without Knowledge.CLEAN_SET in `needs`")
+            return self._clean_batches(name, self.settings.batch_size)
+        train, size = self.task.train, self.method.batch_size(self.settings.batch_size)
+        return Batches(train, lambda g: self.method.batches(train.labels, size, g), self.task.preprocessing, self._seed, name)
+
+    def _save(self, checkpoints: Checkpoints, batches: Batches) -> None:
+        cuda = torch.cuda.get_rng_state() if self._loss_sum.is_cuda else None
+        checkpoints.save(
+            {
+                "progress": asdict(self.progress),
+                "method": self.method.state_dict(),
+                "optimiser": self._optimiser.state_dict(),
+                "loss_sum": self._loss_sum,
+                "batches": batches.state(),
+                "clean": {size: clean.state() for size, clean in self._clean.items()},
+                "random": torch.get_rng_state(),
+                "cuda_random": cuda,
+            }
+        )
+
+    def _resume(self) -> dict[str, Any] | None:
+        """Take up the last checkpoint, if any; returns the state of its batches."""
+        saved = self._checkpoints.load() if self._checkpoints else None
+        if saved is None:
+            return None
+        self.progress = Progress(**saved["progress"])
+        earlier = self.phases[: self.progress.phase]
+        self._watch.stepped(sum(phase.schedule.steps for phase in earlier) + self.progress.step)
+        self.method.load_state_dict(saved["method"])
+        self._optimiser.load_state_dict(saved["optimiser"])
+        self._loss_sum.copy_(saved["loss_sum"])
+        for size, state in saved["clean"].items():
+            self._clean[size] = self._clean_batches(f"clean {size}", size)
+            self._clean[size].restore(state)
+        torch.set_rng_state(saved["random"])
+        if saved["cuda_random"] is not None and self._loss_sum.is_cuda:
+            torch.cuda.set_rng_state(saved["cuda_random"])
+        return dict(saved["batches"])

@@ -1,0 +1,181 @@
+"""One trial of one cell: data, method, training, record."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+
+from benchmark import ROOT
+from benchmark.config import Cell, preprocessing
+from benchmark.store import SCHEMA, Record, Store, canonical
+from benchmark.training.checkpoint import Checkpoints
+from benchmark.training.evaluation import confusion_matrix
+from benchmark.training.trainer import Progress, Settings, Trainer, Watch
+from datasets.errors import UserError, unknown
+from datasets.source import Source
+from datasets.task import Task, make_task
+from methods import registry
+from methods.base import Knowledge
+
+
+def device_of(name: str) -> torch.device:
+    """The device that the option `device` names; 'auto' is CUDA where there is one. Raises UserError."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise unknown("device", name, ("auto", "cpu", "cuda")) from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"device {name} was asked for and CUDA is not available here")
+    return device
+
+
+def steps(cell: Cell) -> int:
+    """Training steps of one trial of the cell."""
+    phases = registry.build(cell.identity["method"]).phases(cell.config.trainer.schedules())
+    return sum(phase.schedule.steps for phase in phases)
+
+
+def checkpoints(cell: Cell, seed: int) -> Checkpoints:
+    """The checkpoints of one trial."""
+    return Checkpoints(Path(cell.config.checkpoint_dir) / cell.key / f"seed-{seed}.pt", cell.canonical)
+
+
+def prepare(cell: Cell, seed: int, watch: Watch | None = None) -> Trainer:
+    """The trainer of one trial, ready to run. Raises UserError for whatever the configuration asks and the data cannot give."""
+    config = cell.config
+    method = registry.build(cell.identity["method"])
+    task = _task(cell, seed, Knowledge.CLEAN_SET in method.needs)
+    trainer = config.trainer
+    settings = Settings(
+        trainer.schedules(), trainer.batch_size, trainer.momentum, trainer.weight_decay, trainer.evaluate_every, config.checkpoint_seconds
+    )
+    device = device_of(config.device)
+    return Trainer(method, _instantiate(config.model), task, settings, seed, device, checkpoints(cell, seed), watch)
+
+
+def run(cell: Cell, seed: int, watch: Watch | None = None) -> Record:
+    """Train one trial and keep its record; the checkpoint goes when the record is there."""
+    trainer = prepare(cell, seed, watch)
+    record = _record(cell, seed, trainer, trainer.run())
+    Store(cell.config.results_dir).write(record)
+    checkpoints(cell, seed).remove()
+    return record
+
+
+def _task(cell: Cell, seed: int, sees_clean: bool) -> Task:
+    config = cell.config
+    source = _source(canonical(config.dataset["source"]))
+    return make_task(source, _instantiate(config.noise), config.split, preprocessing(config), seed, sees_clean)
+
+
+@functools.lru_cache(maxsize=2)
+def _source(config: str) -> Source:
+    """Datasets stay in memory from trial to trial."""
+    return _instantiate(json.loads(config))
+
+
+def _instantiate(config: dict[str, Any]) -> Any:
+    """What a configuration's `_target_` makes of its other options. A UserError within comes out as it is."""
+    try:
+        return instantiate({key: value for key, value in config.items() if key != "name"}, _convert_="all")
+    except InstantiationException as error:
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from None
+        raise UserError(str(error).splitlines()[0]) from error
+
+
+def _record(cell: Cell, seed: int, trainer: Trainer, progress: Progress) -> Record:
+    return {
+        "schema": SCHEMA,
+        "key": cell.key,
+        "seed": seed,
+        "status": "diverged" if progress.diverged else "done",
+        "method": cell.label,
+        "needs": trainer.method.needs.names(),
+        "config": cell.identity,
+        "metrics": _metrics(trainer, progress),
+        "data": _data(trainer.task),
+        "timing": {
+            "steps": trainer.steps,
+            "train_seconds": round(progress.train_seconds, 3),
+            "evaluation_seconds": round(progress.evaluation_seconds, 3),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        },
+        "environment": environment(trainer.device),
+    }
+
+
+def _metrics(trainer: Trainer, progress: Progress) -> dict[str, Any]:
+    """At the last step and along the way; a diverged trial has only the way."""
+    if progress.diverged:
+        return {"history": progress.history}
+    confusion = confusion_matrix(trainer.method, trainer.task)
+    per_class = confusion.diagonal() / confusion.sum(dim=1)
+    return {
+        **{name: value for name, value in progress.history[-1].items() if name not in ("phase", "step")},
+        "per_class_accuracy": [round(value, 6) if value == value else None for value in per_class.tolist()],
+        "confusion_matrix": confusion.tolist(),
+        "history": progress.history,
+    }
+
+
+def _data(task: Task) -> dict[str, Any]:
+    sizes = {name: len(getattr(task, name)) for name in ("train", "clean", "hyper_validation", "test")}
+    return {
+        "classes": list(task.classes),
+        "sizes": sizes,
+        "wrong_labels": {"train": task.train.wrong(), "hyper_validation": task.hyper_validation.wrong()},
+        "noise_rate": task.noise_rate,
+        "train_labels_per_class": torch.bincount(task.train.labels, minlength=len(task.classes)).tolist(),
+    }
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Where numbers come from: device, versions, and the revision of this checkout."""
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in ("torch", "torchvision", "numpy", "robust-training-benchmark")},
+        "revision": _revision(),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _processor() -> str:
+    """The CPU's model name where Linux tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.machine()} ({os.cpu_count()} cores)"
+
+
+@functools.cache
+def _revision() -> str:
+    """The commit of this checkout, with '-dirty' where files differ from it."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"

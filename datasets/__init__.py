@@ -1,0 +1,1 @@
+"""What is learnt from: image sources, label noise, class imbalance, splits and augmentation."""

@@ -1,0 +1,24 @@
+"""scikit-learn's handwritten digits: 1,797 real 8x8 grey images of ten classes, bundled with the library."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from datasets.source import Source
+from datasets.streams import numpy_stream
+
+
+def load(test_size: int = 500) -> Source:
+    """The digits, with a test set of `test_size` images that is the same in every trial (the source publishes no split).
+
+    Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits" (UCI, 1998), by way of scikit-learn.
+    """
+    from sklearn.datasets import load_digits  # slow to import and needed by this source alone
+
+    bunch = load_digits()
+    images = torch.from_numpy(np.rint(bunch.images * 255 / 16).astype(np.uint8)).unsqueeze(1)  # (1797, 1, 8, 8), 0..16 before
+    labels = torch.from_numpy(bunch.target.astype(np.int64))
+    order = torch.from_numpy(numpy_stream(0, "digits", "test").permutation(len(labels)))
+    train, test = order[test_size:], order[:test_size]
+    return Source(images[train], labels[train], images[test], labels[test], tuple("0123456789"))

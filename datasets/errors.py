@@ -1,0 +1,50 @@
+"""Errors a user can act on."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """The user's mistake, told in one sentence; the command line prints it without a traceback."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
+    """The error for a `name` that is no `kind`, with the nearest right one and all there are.
+
+    >>> print(unknown("method", "reeed", ["reed", "l2rw"]))
+    no method 'reeed'; nearest: reed (2 known: l2rw, reed)
+    """
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+    hint = f"nearest: {near[0]} " if near else ""
+    return UserError(f"no {kind} '{name}'; {hint}({len(known)} known: {', '.join(known)})")
+
+
+def in_range(name: str, value: float, low: float, high: float) -> float:
+    """`value` where low <= value <= high; else a UserError that names it and the range."""
+    _number(name, value)
+    if not low <= value <= high:  # also catches NaN
+        raise UserError(f"{name} {value:g} is not in [{low:g}, {high:g}]")
+    return value
+
+
+def at_least(name: str, value: float, low: float) -> float:
+    """`value` where value >= low; else a UserError that names it and the bound."""
+    _number(name, value)
+    if not value >= low:
+        raise UserError(f"{name} must be at least {low:g}, not {value:g}")
+    return value
+
+
+def choice(name: str, value: str, allowed: tuple[str, ...]) -> str:
+    """`value` where it is one of `allowed`; else a UserError with the nearest."""
+    if value not in allowed:
+        raise unknown(name, value, allowed)
+    return value
+
+
+def _number(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UserError(f"{name} must be a number, not {value!r}")

@@ -1,0 +1,92 @@
+"""Label noise. Each generator picks exactly round(rate n) examples and relabels them by the rows of a matrix Q.
+
+With Q the distribution of the new label given the true one, the transition matrix is T = (1 - rate) I + rate Q,
+T[i, j] = p(noisy label j | true label i).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from datasets.errors import UserError, choice, in_range
+
+
+class Corruption:
+    """What is wrong with a training set; this base class leaves it as it is."""
+
+    rate: float = 0.0
+
+    def select(self, labels: np.ndarray, num_classes: int, rng: np.random.Generator) -> np.ndarray:
+        """Indices of the examples that make the training set, from the true `labels`, (n,)."""
+        return np.arange(len(labels))
+
+    def targets(self, num_classes: int, trial_seed: int, rng: np.random.Generator) -> np.ndarray:
+        """Q of this trial, row-stochastic, (num_classes, num_classes)."""
+        return np.eye(num_classes)
+
+    def corrupt(self, labels: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Labels, (n,), of which exactly round(rate n), picked uniformly, are redrawn from `targets`[true label]."""
+        picked = rng.permutation(len(labels))[: round(self.rate * len(labels))]
+        cumulative = targets.cumsum(axis=1)
+        draws = rng.random(len(picked))[:, None]
+        noisy = labels.copy()
+        noisy[picked] = (draws >= cumulative[labels[picked]]).sum(axis=1).clip(max=len(targets) - 1)
+        return noisy
+
+    def transition_matrix(self, targets: np.ndarray) -> np.ndarray:
+        """T = (1 - rate) I + rate Q."""
+        return (1 - self.rate) * np.eye(len(targets)) + self.rate * targets
+
+
+class NoNoise(Corruption):
+    """The labels as published."""
+
+
+class UniformFlip(Corruption):
+    """Symmetric noise: a label flips to another class, each as likely (UniformFlip, section 4.2 of Ren et al., 2018).
+
+    rate: share of examples picked, in [0, 1]
+    targets: 'others', the paper's definition: the K - 1 other classes, so `rate` of the labels are wrong;
+        'released', the published code's: classes 0 .. K - 2 whatever the true one, so a picked label may stay right
+        (36 % wrong at rate 0.4 and K = 10) and class K - 1 is never a noise label.
+    """
+
+    def __init__(self, rate: float = 0.4, targets: str = "others") -> None:
+        self.rate = in_range("noise rate", rate, 0, 1)
+        self.rule = choice("noise targets", targets, ("others", "released"))
+
+    def targets(self, num_classes: int, trial_seed: int, rng: np.random.Generator) -> np.ndarray:
+        if self.rule == "released":
+            return np.tile(np.append(np.full(num_classes - 1, 1 / (num_classes - 1)), 0.0), (num_classes, 1))
+        return (1 - np.eye(num_classes)) / (num_classes - 1)
+
+
+class BackgroundFlip(Corruption):
+    """All classes flip to one background class (BackgroundFlip, section 4.2 of Ren et al., 2018).
+
+    Of all examples, `rate` are labelled with the background class; those that are of it stay right (36 % wrong at
+    rate 0.4 and K = 10).
+
+    background: a class; a list of classes, of which the trial with seed s takes entry s modulo its length; or None, a class
+        drawn in each trial.
+    """
+
+    def __init__(self, rate: float = 0.4, background: int | Sequence[int] | None = None) -> None:
+        self.rate = in_range("noise rate", rate, 0, 1)
+        self.background = background
+
+    def targets(self, num_classes: int, trial_seed: int, rng: np.random.Generator) -> np.ndarray:
+        targets = np.zeros((num_classes, num_classes))
+        targets[:, self._background(num_classes, trial_seed, rng)] = 1
+        return targets
+
+    def _background(self, num_classes: int, trial_seed: int, rng: np.random.Generator) -> int:
+        if self.background is None:
+            return int(rng.integers(num_classes))
+        given = [self.background] if isinstance(self.background, int) else list(self.background)
+        for background in given:
+            if not 0 <= background < num_classes:
+                raise UserError(f"background class {background} is not in 0 .. {num_classes - 1}")
+        return given[trial_seed % len(given)]

@@ -1,0 +1,72 @@
+"""Published datasets that torchvision downloads and reads: MNIST, MNIST 4-vs-9, Fashion-MNIST, CIFAR-10, CIFAR-100."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from datasets.errors import UserError
+from datasets.source import Source
+
+WHERE = {
+    "MNIST": "the four IDX files (train-images-idx3-ubyte, ...) in {root}/MNIST/raw",
+    "FashionMNIST": "the four IDX files (train-images-idx3-ubyte, ...) in {root}/FashionMNIST/raw",
+    "CIFAR10": "the 'python version' of CIFAR-10, unpacked, as {root}/cifar-10-batches-py",
+    "CIFAR100": "the 'python version' of CIFAR-100, unpacked, as {root}/cifar-100-python",
+}
+
+
+def load(reader: str, root: str) -> Source:
+    """The dataset that torchvision's class `reader` reads, from the directory `root`; downloaded on first use.
+
+    Raises UserError, saying what to put where, when the data is neither on disk nor to be had.
+    """
+    train, test = _open(reader, root, train=True), _open(reader, root, train=False)
+    return Source(*_tensors(train), *_tensors(test), classes=tuple(train.classes))
+
+
+def load_mnist49(root: str, test_per_class: int | None = None) -> Source:
+    """MNIST's fours (label 0) against its nines (label 1): the task of the paper's Figure 2.
+
+    test_per_class: None for every test image (982 fours, 1,009 nines); 250, the first of each, is the size the released code uses.
+    """
+    mnist = load("MNIST", root)
+    train, train_labels = _four_or_nine(mnist.train_images, mnist.train_labels, None)
+    test, test_labels = _four_or_nine(mnist.test_images, mnist.test_labels, test_per_class)
+    return Source(train, train_labels, test, test_labels, ("4", "9"))
+
+
+def _four_or_nine(images: torch.Tensor, labels: torch.Tensor, per_class: int | None) -> tuple[torch.Tensor, torch.Tensor]:
+    fours, nines = (torch.nonzero(labels == digit).flatten()[:per_class] for digit in (4, 9))
+    binary = torch.cat([torch.zeros(len(fours), dtype=torch.int64), torch.ones(len(nines), dtype=torch.int64)])
+    return images[torch.cat([fours, nines])], binary
+
+
+def _open(name: str, root: str, train: bool) -> Any:
+    import torchvision.datasets as published  # slow to import and needed by these sources alone
+
+    read = getattr(published, name)
+    try:
+        return read(root, train=train, download=False)
+    except RuntimeError:  # torchvision's word for "not on disk"
+        pass
+    try:
+        return read(root, train=train, download=True)
+    except Exception as error:
+        where = WHERE[name].format(root=Path(root).resolve())
+        raise UserError(f"{name} is not in {root} and could not be downloaded ({_first_line(error)}): put {where}") from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _tensors(dataset: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """uint8 (n, channels, height, width) and int64 (n,) from torchvision's (n, h, w) or (n, h, w, c)."""
+    images = torch.from_numpy(np.ascontiguousarray(dataset.data))
+    images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
+    return images, torch.as_tensor(dataset.targets, dtype=torch.int64)

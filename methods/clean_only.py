@@ -1,0 +1,18 @@
+"""Training on the clean set alone: what the few trusted images are worth by themselves."""
+
+from methods.base import Knowledge, Phase, Schedules
+from methods.baseline import Baseline
+from methods.registry import register
+
+
+@register
+class CleanOnly(Baseline):
+    """Plain training, from scratch, on the clean set alone.
+
+    Needs: the clean set. Source: the Clean Only baseline of Ren et al., ICML 2018, section 4.2; the schedule is the released code's.
+    """
+
+    needs = Knowledge.CLEAN_SET
+
+    def phases(self, schedules: Schedules) -> list[Phase]:
+        return [Phase("clean only", schedules.clean_only, self.loss, on_clean=True)]

@@ -1,0 +1,21 @@
+"""Early stopping by schedule (+ES)."""
+
+from dataclasses import replace
+
+from methods.base import Phase, Schedules
+from methods.registry import register
+from methods.wrapper import Wrapper
+
+
+@register
+class EarlyStopping(Wrapper):
+    """Trains `base` on a shortened schedule, before it has fitted the wrong labels; the last step is the result.
+
+    Source: the +ES rows of Ren et al., ICML 2018, section 4.2: 60,000 steps with decays at 40,000 and 50,000 in place of 80,000
+    with decays at 40,000 and 60,000. No checkpoint is selected by accuracy.
+    """
+
+    suffix = "+ES"
+
+    def phases(self, schedules: Schedules) -> list[Phase]:
+        return self.base.phases(replace(schedules, main=schedules.early_stopping))

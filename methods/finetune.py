@@ -1,0 +1,29 @@
+"""Fine-tuning on the clean set after any method (+FT)."""
+
+import torch
+import torch.nn.functional as F
+
+from methods.base import Batch, Knowledge, Phase, Schedules
+from methods.registry import register
+from methods.wrapper import Wrapper
+
+
+@register
+class FineTune(Wrapper):
+    """Trains `base`, then its classifier on the clean set alone, by mean cross-entropy of its predictions.
+
+    Weights, batch-norm averages and momentum carry over. Where the base has a noise layer, fine-tuning bypasses it: the clean
+    labels are true ones.
+
+    Needs: the clean set. Source: the +FT rows of Ren et al., ICML 2018, section 4.2 (5,000 steps at the schedule's last
+    learning rate, after the released code).
+    """
+
+    suffix = "+FT"
+    extra_needs = Knowledge.CLEAN_SET
+
+    def phases(self, schedules: Schedules) -> list[Phase]:
+        return [*self.base.phases(schedules), Phase("fine-tuning", schedules.finetune, self._clean_loss, on_clean=True)]
+
+    def _clean_loss(self, batch: Batch) -> torch.Tensor:
+        return F.cross_entropy(self.predict(batch.images), batch.labels)

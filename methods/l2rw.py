@@ -1,0 +1,44 @@
+"""Learning to reweight examples (L2RW)."""
+
+import torch
+
+from datasets.errors import at_least
+from methods.base import Batch, Knowledge, Method, normalised
+from methods.forward_mode import clean_gradient, directional_derivative
+from methods.registry import register
+
+
+@register
+class L2RW(Method):
+    """Weights each example by how far its gradient agrees with the gradient on clean data.
+
+        u_i = <grad f_i(theta), grad L(theta)>,   L: mean loss of a clean batch        (Eq. 12 at epsilon = 0)
+        w_i = max(u_i, 0) / sum_k max(u_k, 0),    all zero where the sum is            (Eq. 8 and 9)
+        loss = sum_i w_i f_i(theta)
+
+    The lookahead of the paper is at epsilon = 0, hence at theta itself, so u is the derivative of the vector of losses f along
+    grad L: one forward-mode pass, exact, in place of backward-on-backward. No gradient flows through w.
+
+    clean_batch_size: clean images a step, at most the whole clean set
+    meta_weight_decay: lambda of a term lambda theta added to grad L; the released CIFAR code has its weight decay (2e-4) there,
+        the paper has none.
+
+    Needs: the clean set. Source: Ren, Zeng, Yang and Urtasun, "Learning to Reweight Examples for Robust Deep Learning", ICML 2018.
+    """
+
+    needs = Knowledge.CLEAN_SET
+
+    def __init__(self, clean_batch_size: int = 100, meta_weight_decay: float = 0.0) -> None:
+        super().__init__()
+        self.clean_batch_size = int(at_least("clean_batch_size", clean_batch_size, 1))
+        self.meta_weight_decay = at_least("meta_weight_decay", meta_weight_decay, 0)
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        losses, weights = self.losses_and_weights(batch, batch.draw_clean(self.clean_batch_size))
+        return (weights * losses).sum()
+
+    def losses_and_weights(self, batch: Batch, clean: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """f, (n,), with its graph, and w, (n,), without one."""
+        direction = clean_gradient(self.model, clean.images, clean.labels, self.meta_weight_decay)
+        f, u = directional_derivative(self.model, batch.images, batch.labels, direction)
+        return f, normalised(u.clamp(min=0))

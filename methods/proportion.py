@@ -1,0 +1,41 @@
+"""Inverse class-frequency weights, the classic answer to class imbalance."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from datasets.errors import choice
+from methods.base import Batch, Method, View, weighted_cross_entropy
+from methods.registry import register
+
+
+@register
+class Proportion(Method):
+    """Weights each example by the inverse frequency of its label.
+
+        loss = 1/n sum_i CE_i / (K p(y_i)),   p(y): share of label y in the training set, K: classes
+
+    scale: 'mean', as above, so that weights are 1 on average; 'released', the published code's, the batch's plain sum of
+        (1 - p(y_i)) CE_i, whose effective learning rate falls with the imbalance.
+
+    Source: the Proportion baseline of Ren et al., ICML 2018, section 4.1.
+    """
+
+    weight_of_label: torch.Tensor
+
+    def __init__(self, scale: str = "mean") -> None:
+        super().__init__()
+        self.scale = choice("scale", scale, ("mean", "released"))
+
+    def setup(self, make_model: Callable[[], nn.Module], view: View) -> None:
+        super().setup(make_model, view)
+        share = torch.bincount(view.labels, minlength=view.num_classes) / len(view.labels)  # (classes,)
+        weights = 1 - share if self.scale == "released" else 1 / (view.num_classes * share)  # absent labels are never drawn
+        self.register_buffer("weight_of_label", weights, persistent=False)
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        weights = self.weight_of_label[batch.labels]  # (n,)
+        if self.scale == "mean":
+            weights = weights / len(weights)
+        return weighted_cross_entropy(self.model(batch.images), batch.labels, weights)

@@ -1,0 +1,116 @@
+"""The registry: `@register` on a Method makes it a choice of `method=`, configured by its `__init__` signature.
+
+Built-in methods are the files of this folder. Others are found by the entry-point group `robust_training.methods`, or by the
+environment variable ROBUST_TRAINING_METHODS, a comma-separated list of modules to import.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import os
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import field, make_dataclass
+from importlib.metadata import entry_points
+from typing import Any, TypeVar, get_type_hints
+
+import methods
+from datasets.errors import UserError, unknown
+from methods.base import Method
+
+ENTRY_POINTS = "robust_training.methods"
+VARIABLE = "ROBUST_TRAINING_METHODS"
+MethodClass = TypeVar("MethodClass", bound=type[Method])
+
+_registered: dict[str, type[Method]] = {}
+
+
+def register(cls: MethodClass) -> MethodClass:
+    """Class decorator: makes `cls` a method named after its file. Raises UserError where another has the name."""
+    name = cls.__module__.rpartition(".")[2]
+    taken = _registered.setdefault(name, cls)
+    if taken.__module__ != cls.__module__ or taken.__qualname__ != cls.__qualname__:
+        raise UserError(f"two methods are named '{name}': {taken.__module__}.{taken.__qualname__} and {cls.__module__}.{cls.__qualname__}")
+    _registered[name] = cls
+    return cls
+
+
+@functools.cache
+def _import_all() -> None:
+    for module in pkgutil.iter_modules(methods.__path__, "methods."):
+        importlib.import_module(module.name)
+    for module_name in filter(None, (part.strip() for part in os.environ.get(VARIABLE, "").split(","))):
+        try:
+            importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            raise UserError(f"{VARIABLE} names '{module_name}', which cannot be imported: {error}") from error
+    for entry in entry_points(group=ENTRY_POINTS):
+        entry.load()
+
+
+def names() -> list[str]:
+    """Names of all methods, sorted."""
+    _import_all()
+    return sorted(_registered)
+
+
+def get(name: str) -> type[Method]:
+    """The method class of that name. Raises UserError with the nearest name."""
+    if name not in names():
+        raise unknown("method", name, names())
+    return _registered[name]
+
+
+def summary(name: str) -> str:
+    """The first sentence of the method's docstring, on one line."""
+    return inspect.cleandoc(get(name).__doc__ or "").partition("\n")[0]
+
+
+def wraps(name: str) -> bool:
+    """Whether the method wraps another, its `base`."""
+    return "base" in inspect.signature(get(name)).parameters
+
+
+def schema(name: str) -> type:
+    """The method's options as a data class, made from its `__init__`: what the command line may set, with types and defaults."""
+    cls = get(name)
+    hints = get_type_hints(cls.__init__)
+    options: list[Any] = [("name", str, name)]
+    for option in inspect.signature(cls).parameters.values():
+        if option.name == "base":  # a method's name, or a mapping of its name and options
+            options.append(("base", Any, "baseline"))
+        elif option.default is inspect.Parameter.empty:
+            raise UserError(f"option '{option.name}' of method '{name}' has no default; every option needs one")
+        else:
+            kind = hints.get(option.name, Any)
+            options.append((option.name, kind, field(default_factory=functools.partial(_copy, option.default))))
+    return make_dataclass(cls.__name__, options)
+
+
+def _copy(value: Any) -> Any:
+    return value.copy() if isinstance(value, list | dict) else value
+
+
+def build(config: Mapping[str, Any]) -> Method:
+    """The method that a resolved configuration describes: its name, its options, and so on for its `base`."""
+    options = {str(key): value for key, value in config.items() if key != "name"}
+    if "base" in options:
+        options["base"] = build(options["base"])
+    return get(config["name"])(**options)
+
+
+def label(config: Mapping[str, Any]) -> str:
+    """The configuration in a few words: the name, options that differ from their defaults, and +ES or +FT for wrappers.
+
+    >>> label({"name": "finetune", "base": {"name": "early_stopping", "base": {"name": "reed", "beta": 0.5}}})
+    'reed(beta=0.5) +ES +FT'
+    """
+    name = config["name"]
+    defaults = schema(name)()
+    changed = [f"{key}={value}" for key, value in config.items() if key not in ("name", "base") and value != getattr(defaults, key)]
+    options = f"({', '.join(changed)})" if changed else ""
+    if "base" not in config:
+        return f"{name}{options}"
+    return f"{label(config['base'])} {getattr(get(name), 'suffix', f'+{name}')}{options}"
