@@ -20,7 +20,6 @@ from benchmark import ROOT
 from benchmark.config import Cell, preprocessing
 from benchmark.store import SCHEMA, Record, Store, canonical
 from benchmark.training.checkpoint import Checkpoints
-from benchmark.training.evaluation import confusion_matrix
 from benchmark.training.trainer import Progress, Settings, Trainer, Watch
 from datasets.errors import UserError, unknown
 from datasets.source import Source
@@ -106,7 +105,7 @@ def _record(cell: Cell, seed: int, trainer: Trainer, progress: Progress) -> Reco
         "method": cell.label,
         "needs": trainer.method.needs.names(),
         "config": cell.identity,
-        "metrics": _metrics(trainer, progress),
+        "metrics": _metrics(progress),
         "data": _data(trainer.task),
         "timing": {
             "steps": trainer.steps,
@@ -118,16 +117,15 @@ def _record(cell: Cell, seed: int, trainer: Trainer, progress: Progress) -> Reco
     }
 
 
-def _metrics(trainer: Trainer, progress: Progress) -> dict[str, Any]:
+def _metrics(progress: Progress) -> dict[str, Any]:
     """At the last step and along the way; a diverged trial has only the way."""
     if progress.diverged:
         return {"history": progress.history}
-    confusion = confusion_matrix(trainer.method, trainer.task)
-    per_class = confusion.diagonal() / confusion.sum(dim=1)
+    confusion = progress.confusion_matrix
     return {
         **{name: value for name, value in progress.history[-1].items() if name not in ("phase", "step")},
-        "per_class_accuracy": [round(value, 6) if value == value else None for value in per_class.tolist()],
-        "confusion_matrix": confusion.tolist(),
+        "per_class_accuracy": [row[label] / sum(row) if sum(row) else None for label, row in enumerate(confusion)],
+        "confusion_matrix": confusion,
         "history": progress.history,
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,10 +44,12 @@ def sees(record: Record) -> str:
     return " + ".join(["noisy labels", *(SEES.get(need, need) for need in record["needs"])])
 
 
-def settings_of(records: Sequence[Record]) -> list[str]:
-    """For each record the words that tell its setting (everything but the method) from the others', as few as will do."""
-    flat = [_flat({part: value for part, value in record["config"].items() if part != "method"}) for record in records]
-    keys = sorted({key for leaves in flat for key in leaves}, key=lambda key: (FIRST.index(key) if key in FIRST else len(FIRST), key))
+def settings_of(records: Sequence[Record], without: str = "") -> list[str]:
+    """For each record the words that tell its setting from the others', as few as will do; neither the method nor `without` counts."""
+    flat = [flatten({part: value for part, value in record["config"].items() if part != "method"}) for record in records]
+    keys = sorted(
+        {key for leaves in flat for key in leaves} - {without}, key=lambda key: (FIRST.index(key) if key in FIRST else len(FIRST), key)
+    )
     told: list[list[str]] = [[] for _ in flat]
     groups: list[tuple[str, ...]] = [()] * len(flat)  # values told so far; a further key is told only where it parts a group
     for key in keys:
@@ -58,12 +61,17 @@ def settings_of(records: Sequence[Record]) -> list[str]:
     return [" ".join(filter(None, words)) for words in told]
 
 
-def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
+def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Leaves of nested mappings by dotted name.
+
+    >>> flatten({"noise": {"rate": 0.4}})
+    {'noise.rate': 0.4}
+    """
     if not isinstance(node, dict):
         return {prefix: node}
     leaves: dict[str, Any] = {}
     for key, value in node.items():
-        leaves |= _flat(value, f"{prefix}.{key}" if prefix else key)
+        leaves |= flatten(value, f"{prefix}.{key}" if prefix else key)
     return leaves
 
 
@@ -96,12 +104,12 @@ def render(records: Sequence[Record], form: str = "text") -> str:
     wide = _wide(cells)
     style = {"text": "simple", "markdown": "github", "latex": "latex_booktabs"}[form]
     lines = tabulate(wide.values.tolist(), headers=list(wide.columns), tablefmt=style, disable_numparse=True)
-    return f"{lines}\n\n{_caption(cells, records)}\n"
+    return f"{lines}\n\n{'% ' if form == 'latex' else ''}{_caption(cells, records)}\n"
 
 
 def _wide(cells: pd.DataFrame) -> pd.DataFrame:
     cells = cells.assign(text=[_text(row) for row in cells.itertuples()])
-    settings = cells["setting"].drop_duplicates().tolist()
+    settings = sorted(cells["setting"].unique(), key=_natural)
     rows = []
     for (seen, method), group in cells.groupby(["sees", "method"], sort=False):
         texts = group.groupby("setting")["text"].agg(" / ".join)
@@ -109,6 +117,11 @@ def _wide(cells: pd.DataFrame) -> pd.DataFrame:
     wide = pd.DataFrame(rows, columns=["sees", "method", *settings])
     wide["sees"] = wide["sees"].where(~wide["sees"].duplicated(), "")  # once a group
     return wide
+
+
+def _natural(setting: str) -> list[tuple[float, str]]:
+    """Sort key by which rate=0.05 comes before rate=0.4 and 5 before 10."""
+    return [(float(part), "") if part[:1].isdigit() else (math.inf, part) for part in re.split(r"(\d+\.?\d*)", setting)]
 
 
 def _text(row: Any) -> str:

@@ -21,28 +21,23 @@ def predictions(method: Method, examples: Examples, preprocessing: Preprocessing
     return torch.cat(classes) if classes else torch.empty_like(examples.labels)
 
 
-def evaluate(method: Method, task: Task) -> dict[str, float]:
-    """Accuracies in [0, 1]: on test, hyper-validation and (a sample of) training images, by the labels shown and the true ones.
+def evaluate(method: Method, task: Task) -> tuple[dict[str, float], list[list[int]]]:
+    """Accuracies in [0, 1], and the confusion matrix of the test set: counts, rows the true class, columns the predicted one.
 
-    There is no hyper-validation entry where that set is empty.
+    Accuracies are on test, hyper-validation and (a sample of) training images, by the true labels and by those given. There is no
+    hyper-validation entry where that set is empty.
     """
-    sample = Examples(*(part[:TRAINING_SAMPLE] for part in (task.train.images, task.train.labels, task.train.true_labels)))
-    accuracies = {}
-    for name, examples in (("test", task.test), ("hyper_validation", task.hyper_validation), ("train", sample)):
-        if len(examples) == 0:
-            continue
-        predicted = predictions(method, examples, task.preprocessing)
-        accuracies[f"{name}_accuracy"] = _share(predicted == examples.true_labels)
-        if name != "test":
-            accuracies[f"{name}_accuracy_on_given_labels"] = _share(predicted == examples.labels)
-    return accuracies
-
-
-def confusion_matrix(method: Method, task: Task) -> torch.Tensor:
-    """Counts on the test set, int64 (classes, classes): row the true class, column the predicted one."""
-    classes = len(task.classes)
     predicted = predictions(method, task.test, task.preprocessing)
-    return torch.bincount(task.test.true_labels * classes + predicted, minlength=classes**2).view(classes, classes).cpu()
+    accuracies = {"test_accuracy": _share(predicted == task.test.true_labels)}
+    sample = Examples(*(part[:TRAINING_SAMPLE] for part in (task.train.images, task.train.labels, task.train.true_labels)))
+    for name, examples in (("hyper_validation", task.hyper_validation), ("train", sample)):
+        if len(examples) > 0:
+            hits = predictions(method, examples, task.preprocessing)
+            accuracies[f"{name}_accuracy"] = _share(hits == examples.true_labels)
+            accuracies[f"{name}_accuracy_on_given_labels"] = _share(hits == examples.labels)
+    classes = len(task.classes)
+    pairs = torch.bincount(task.test.true_labels * classes + predicted, minlength=classes**2)
+    return accuracies, pairs.view(classes, classes).tolist()
 
 
 def _share(hits: torch.Tensor) -> float:

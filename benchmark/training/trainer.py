@@ -60,7 +60,10 @@ class Settings:
 
 @dataclass
 class Progress:
-    """How far a trial is: steps done in the current phase, evaluations so far, seconds over all resumptions."""
+    """How far a trial is: steps done in the current phase, evaluations so far, seconds over all resumptions.
+
+    confusion_matrix: of the last evaluation
+    """
 
     phase: int = 0
     step: int = 0
@@ -68,6 +71,7 @@ class Progress:
     train_seconds: float = 0.0
     evaluation_seconds: float = 0.0
     diverged: bool = False
+    confusion_matrix: list[list[int]] = field(default_factory=list)
 
 
 class Trainer:
@@ -171,8 +175,11 @@ class Trainer:
         loss = self._loss_sum.item() / steps
         self._loss_sum.zero_()
         progress.diverged = not (math.isfinite(loss) and all(bool(p.isfinite().all()) for p in self.method.parameters()))
-        entry = {"phase": phase.name, "step": progress.step, "train_loss": loss if math.isfinite(loss) else None}
-        progress.history.append(entry | ({} if progress.diverged else evaluate(self.method, self.task)))
+        entry: dict[str, Any] = {"phase": phase.name, "step": progress.step, "train_loss": loss if math.isfinite(loss) else None}
+        if not progress.diverged:
+            accuracies, progress.confusion_matrix = evaluate(self.method, self.task)
+            entry |= accuracies
+        progress.history.append(entry)
 
     def _training_set(self) -> Iterator[Batch]:
         return in_order(self.task.train, self.task.preprocessing)

@@ -1,0 +1,43 @@
+"""Shared fixtures: small tasks, and the real MNIST and CIFAR-10 (as JPEG) where the machine has them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from datasets.augment import Preprocessing
+from datasets.noise import Corruption, UniformFlip
+from datasets.source import Source
+from datasets.task import Split, Task, make_task
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The directory ROBUST_TRAINING_DATA, which holds MNIST/raw (IDX files) and cifar10-jpeg/{train,test}/<class>; else a skip."""
+    if "ROBUST_TRAINING_DATA" not in os.environ:
+        pytest.skip("needs the real MNIST and CIFAR-10 pictures: set ROBUST_TRAINING_DATA to a directory with MNIST/raw and cifar10-jpeg")
+    return Path(os.environ["ROBUST_TRAINING_DATA"])
+
+
+def toy_source(n: int = 120, classes: int = 3, side: int = 8) -> Source:
+    """Learnable toy images: each class is bright in its own rows, with pixel noise; n training and n / 2 test images."""
+    rng = np.random.default_rng(0)
+
+    def part(size: int) -> tuple[torch.Tensor, torch.Tensor]:
+        labels = np.arange(size) % classes
+        images = rng.integers(0, 80, (size, 1, side, side))
+        for label in range(classes):
+            images[labels == label, :, label::classes] += 150
+        return torch.from_numpy(images.astype(np.uint8)), torch.from_numpy(labels)
+
+    return Source(*part(n), *part(n // 2), classes=tuple(f"class{label}" for label in range(classes)))
+
+
+def toy_task(corruption: Corruption | None = None, seed: int = 0, **split: object) -> Task:
+    """A task on toy images, 40 % uniform flip unless told; 5 clean images a class and 15 hyper-validation ones."""
+    sizes = Split(**{"clean_per_class": 5, "hyper_validation": 15, **split})  # type: ignore[arg-type]
+    return make_task(toy_source(), corruption or UniformFlip(0.4), sizes, Preprocessing(), seed)
