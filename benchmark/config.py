@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ from methods import registry
 from methods.base import Schedule, Schedules
 
 GROUPS = ("method", "dataset", "noise", "model", "trainer", "experiment")
+PARTS = ("method", "dataset", "noise", "model", "trainer")
+UNTYPED = ("dataset", "noise", "model")  # made by whatever their `_target_` names
 PLACES = ("root", "cache")  # options of a source that say where files lie, not what is in them
 
 
@@ -129,6 +132,7 @@ def _hydra() -> Iterator[None]:
     store = ConfigStore.instance()
     for name in registry.names():
         store.store(group="method", name=name, node=registry.schema(name))
+    store.store(group="schema", name="trainer", node=TrainerConfig)
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         yield
@@ -172,6 +176,9 @@ def _is_of_base(override: str) -> bool:
 
 def _cell(overrides: Sequence[str]) -> Cell:
     composed = _compose([override for override in overrides if not _is_of_base(override)])
+    for part in PARTS:
+        if not OmegaConf.is_dict(composed.get(part)):
+            raise UserError(f"{part} must be one of its choices (see --help), not {composed.get(part)}")
     _resolve_bases(composed.method)
     for override in filter(_is_of_base, overrides):  # options of a base exist only once the base is known
         _set(composed, override)
@@ -185,10 +192,26 @@ def _cell(overrides: Sequence[str]) -> Cell:
         raise _user_error(error) from error
     _check(config)
     plain = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.structured(config), resolve=True))
-    identity = {part: plain[part] for part in ("method", "dataset", "split", "noise", "model", "trainer")}
+    identity = {part: _one_spelling(plain[part], part, typed=part not in UNTYPED) for part in (*PARTS, "split")}
     source = identity["dataset"]["source"]
     identity["dataset"]["source"] = {key: value for key, value in source.items() if key not in PLACES}
     return Cell(config, identity, digest(identity, 12), registry.label(identity["method"]))
+
+
+def _one_spelling(node: Any, name: str, typed: bool) -> Any:
+    """`node` with whole floats as integers unless its options are typed, so that 0 and 0.0 are one configuration.
+
+    Raises UserError for a number that is not finite.
+    """
+    if isinstance(node, dict):
+        return {key: _one_spelling(value, f"{name}.{key}", typed) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_one_spelling(value, name, typed) for value in node]
+    if not isinstance(node, float):
+        return node
+    if not math.isfinite(node):
+        raise UserError(f"{name} must be a finite number, not {node}")
+    return int(node) if node.is_integer() and not typed else node
 
 
 def _check(config: RunConfig) -> None:
@@ -196,6 +219,8 @@ def _check(config: RunConfig) -> None:
     at_least("trainer.steps", config.trainer.steps, 1)
     at_least("trainer.batch_size", config.trainer.batch_size, 1)
     at_least("trainer.evaluate_every", config.trainer.evaluate_every, 1)
+    for name in ("lr", "momentum", "weight_decay", "decay_factor"):
+        at_least(f"trainer.{name}", getattr(config.trainer, name), 0)
 
 
 def _compose(overrides: Sequence[str]) -> DictConfig:
@@ -206,7 +231,7 @@ def _compose(overrides: Sequence[str]) -> DictConfig:
         raise unknown(group, name, error.options or []) from error
     except ConfigCompositionException as error:
         raise _composition_error(error, overrides) from error
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: a group replaced by a value
         raise _user_error(error) from error
 
 
@@ -251,6 +276,8 @@ def _resolve_bases(method: DictConfig) -> None:
         if "name" not in options:
             raise UserError(f"method.base {json.dumps(options)} has no 'name'")
         base = _compose([f"method={options.pop('name')}"]).method
+        for option in options.keys() - base.keys():
+            raise unknown("option", f"method.base.{option}", [f"method.base.{key}" for key in base.keys() - {"name"}])
         try:
             method.base = OmegaConf.merge(base, options)
         except OmegaConfBaseException as error:

@@ -45,6 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
 
 
 def _run(grid: Sequence[Cell]) -> int:
@@ -130,7 +133,7 @@ class _Bar:
         self.write(f"{record['method']}, seed {record['seed']}: {result} after {record['timing']['train_seconds']:.1f} s of training")
 
     def write(self, text: str) -> None:
-        self._bar.write(text)
+        self._bar.write(text, file=sys.stderr)
 
     def stepped(self, steps: int = 1) -> None:
         self._bar.update(steps)

@@ -78,7 +78,7 @@ def read(path: Path) -> Record:
     Raises UserError where it is truncated, edited after it was written, or of another schema.
     """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
     except (ValueError, OSError) as error:  # ValueError: no JSON, or no UTF-8
         raise UserError(f"record {path} cannot be read ({error}); delete it to run that trial again") from error
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
@@ -90,6 +90,10 @@ def read(path: Path) -> Record:
     if checksum != digest(record):
         raise UserError(f"record {path} was changed after it was written (its checksum differs); delete it to run that trial again")
     return record
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
 
 
 def read_all(root: str | Path) -> tuple[list[Record], list[UserError]]:

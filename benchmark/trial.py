@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import platform
+import re
 import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -32,10 +33,9 @@ def device_of(name: str) -> torch.device:
     """The device that the option `device` names; 'auto' is CUDA where there is one. Raises UserError."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise unknown("device", name, ("auto", "cpu", "cuda")) from error
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise unknown("device", name, ("auto", "cpu", "cuda"))
+    device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f"device {name} was asked for and CUDA is not available here")
     return device
@@ -93,7 +93,8 @@ def _instantiate(config: dict[str, Any]) -> Any:
     except InstantiationException as error:
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from None
-        raise UserError(str(error).splitlines()[0]) from error
+        reason = error.__cause__ or error
+        raise UserError(f"{config['_target_']}: {str(reason).splitlines()[0]}") from error
 
 
 def _record(cell: Cell, seed: int, trainer: Trainer, progress: Progress) -> Record:

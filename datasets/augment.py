@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from datasets.errors import at_least
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -21,6 +23,10 @@ class Preprocessing:
     std: float = 0.5
     pad: int = 0
     flip: bool = False
+
+    def __post_init__(self) -> None:
+        at_least("pad", self.pad, 0)
+        at_least("std", self.std, 1e-12)
 
     def normalise(self, images: torch.Tensor) -> torch.Tensor:
         """float32 model input from uint8 pixels, the same shape."""

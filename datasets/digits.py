@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from datasets.errors import in_range
 from datasets.source import Source
 from datasets.streams import numpy_stream
 
@@ -17,6 +18,7 @@ def load(test_size: int = 500) -> Source:
     from sklearn.datasets import load_digits  # slow to import and needed by this source alone
 
     bunch = load_digits()
+    in_range("test_size", test_size, 1, len(bunch.target) - 1)
     images = torch.from_numpy(np.rint(bunch.images * 255 / 16).astype(np.uint8)).unsqueeze(1)  # (1797, 1, 8, 8), 0..16 before
     labels = torch.from_numpy(bunch.target.astype(np.int64))
     order = torch.from_numpy(numpy_stream(0, "digits", "test").permutation(len(labels)))

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from datasets.errors import UserError
+from datasets.errors import UserError, at_least
 from datasets.source import Source
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp"}
@@ -23,6 +23,8 @@ def load(path: str, size: int | None = None, cache: str = "data/image_folder") -
     cache: where the decoded pixels are kept, keyed by every file's name, length and time of change.
     Raises UserError for a directory that is missing or empty, a class without pictures, a broken picture, or unequal sizes.
     """
+    if size is not None:
+        at_least("size", size, 1)
     root = Path(path)
     classes = _classes(root / "train")
     train, test = _files(root / "train", classes), _files(root / "test", classes)

@@ -33,13 +33,16 @@ class ClassImbalance(Corruption):
         shares = np.full(num_classes, (1 - self.ratio) / (num_classes - 1))
         shares[majority] = self.ratio
         available = np.bincount(labels, minlength=num_classes)
-        with np.errstate(divide="ignore"):
-            most = int(np.min(np.floor(available / shares)))
-        counts: np.ndarray = np.rint(shares * (most if self.total is None else self.total)).astype(int)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            most = int(np.nanmin(available / shares) + 1e-6)  # what falls short of a whole number by float error only is whole
+        total = most if self.total is None else self.total
+        counts: np.ndarray = np.floor(shares * total + 1e-6).astype(int)
+        largest_remainders = np.argsort(counts - shares * total, kind="stable")[: total - counts.sum()]
+        counts[largest_remainders] += 1
         for label, (count, there) in enumerate(zip(counts, available, strict=True)):
             if not 1 <= count <= there:
                 raise UserError(
-                    f"imbalance ratio {self.ratio:g} with a total of {counts.sum()} asks for {count} images of class {label},"
+                    f"imbalance ratio {self.ratio:g} with a total of {total} asks for {count} images of class {label},"
                     f" which has {there}; at least 1 is needed"
                 )
         return counts

@@ -6,8 +6,6 @@ T[i, j] = p(noisy label j | true label i).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from datasets.errors import UserError, choice, in_range
@@ -73,7 +71,7 @@ class BackgroundFlip(Corruption):
         drawn in each trial.
     """
 
-    def __init__(self, rate: float = 0.4, background: int | Sequence[int] | None = None) -> None:
+    def __init__(self, rate: float = 0.4, background: int | list[int] | None = None) -> None:
         self.rate = in_range("noise rate", rate, 0, 1)
         self.background = background
 
@@ -85,8 +83,12 @@ class BackgroundFlip(Corruption):
     def _background(self, num_classes: int, trial_seed: int, rng: np.random.Generator) -> int:
         if self.background is None:
             return int(rng.integers(num_classes))
-        given = [self.background] if isinstance(self.background, int) else list(self.background)
+        given = list(self.background) if isinstance(self.background, list | tuple) else [self.background]
+        if not given:
+            raise UserError("the list of background classes is empty")
         for background in given:
+            if isinstance(background, bool) or not isinstance(background, int):
+                raise UserError(f"background class {background!r} is not a whole number")
             if not 0 <= background < num_classes:
                 raise UserError(f"background class {background} is not in 0 .. {num_classes - 1}")
         return given[trial_seed % len(given)]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from datasets.errors import UserError
+from datasets.errors import UserError, at_least
 from datasets.source import Source
 
 WHERE = {
@@ -33,6 +33,8 @@ def load_mnist49(root: str, test_per_class: int | None = None) -> Source:
 
     test_per_class: None for every test image (982 fours, 1,009 nines); 250, the first of each, is the size the released code uses.
     """
+    if test_per_class is not None:
+        at_least("test_per_class", test_per_class, 1)
     mnist = load("MNIST", root)
     train, train_labels = _four_or_nine(mnist.train_images, mnist.train_labels, None)
     test, test_labels = _four_or_nine(mnist.test_images, mnist.test_labels, test_per_class)
@@ -49,14 +51,16 @@ def _open(name: str, root: str, train: bool) -> Any:
     import torchvision.datasets as published  # slow to import and needed by these sources alone
 
     read = getattr(published, name)
+    where = WHERE[name].format(root=Path(root).resolve())
     try:
         return read(root, train=train, download=False)
     except RuntimeError:  # torchvision's word for "not on disk"
         pass
+    except Exception as error:  # and any other for a file that cannot be read
+        raise UserError(f"{name} in {root} is damaged ({_first_line(error)}): put {where} anew") from error
     try:
         return read(root, train=train, download=True)
     except Exception as error:
-        where = WHERE[name].format(root=Path(root).resolve())
         raise UserError(f"{name} is not in {root} and could not be downloaded ({_first_line(error)}): put {where}") from error
 
 

@@ -20,7 +20,7 @@ class Split:
 
     clean_per_class, clean_total: size of the clean set, a class or in all (`clean_total`, where given, decides)
     stratified: the clean set holds the classes in equal parts (as nearly as can be); else it is a uniform draw
-    hyper_validation: size of the hyper-validation set, corrupted like the training set
+    hyper_validation: size of the hyper-validation set, whose labels are corrupted as the training set's; class imbalance spares it
     clean_returns: methods that do not see the clean set train on its images as well, rightly labelled (the paper's MNIST
         protocol, where every method meets the same 5,000 images)
     """

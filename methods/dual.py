@@ -12,10 +12,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch.autograd import forward_ad
-from torch.utils._pytree import tree_map_only
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 Tangent = torch.Tensor | None
-Rule = Callable[..., tuple[torch.Tensor, Tangent]]
+Rule = Callable[..., Any]  # to value and tangent, or to NotImplemented where it leaves the case to torch
 
 RULES: dict[Callable[..., Any], Rule] = {}
 METADATA = {
@@ -42,11 +43,11 @@ class Dual(torch.Tensor):
     @classmethod
     def __torch_function__(cls, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func in RULES:
-            return Dual.make(*RULES[func](*args, **kwargs))
-        if func in METADATA:
-            return func(args[0].primal, *args[1:], **kwargs)
-        return _by_forward_ad(func, args, kwargs)
+        if func in METADATA or not torch.is_grad_enabled():  # what is computed without gradients is a constant, as in reverse mode
+            args, kwargs = tree_map_only(Dual, lambda dual: dual.primal, (args, kwargs))
+            return func(*args, **kwargs)
+        outcome = RULES[func](*args, **kwargs) if func in RULES else NotImplemented
+        return _by_forward_ad(func, args, kwargs) if outcome is NotImplemented else Dual.make(*outcome)
 
 
 def parts(value: torch.Tensor) -> tuple[torch.Tensor, Tangent]:
@@ -55,21 +56,39 @@ def parts(value: torch.Tensor) -> tuple[torch.Tensor, Tangent]:
 
 
 def _by_forward_ad(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """`func` of duals by torch's own forward mode, for what has no rule; in-place functions change their first argument."""
-    with forward_ad.dual_level():
-        args_at_level, kwargs_at_level = tree_map_only(Dual, lambda dual: forward_ad.make_dual(dual.primal, dual.tangent), (args, kwargs))
-        out = tree_map_only(torch.Tensor, _unpacked, func(*args_at_level, **kwargs_at_level))
-    name = getattr(func, "__name__", "")
-    in_place = (name.endswith("_") and not name.endswith("__")) or name in ("__iadd__", "__isub__", "__imul__", "__itruediv__")
-    if in_place and isinstance(args[0], Dual) and isinstance(out, Dual):
-        args[0].primal, args[0].tangent = out.primal, out.tangent
-        return args[0]
-    return out
+    """`func` of duals by torch's own forward mode, for what has no rule; arguments that it changes in place are changed."""
+    tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+    versions = [parts(tensor)[0]._version for tensor in tensors]
+    with forward_ad.dual_level(), sdpa_kernel(SDPBackend.MATH):  # fused attention has no forward mode
+        levels = {id(tensor): _at_level(tensor) for tensor in tensors}
+        owners = {id(levels[id(tensor)]): tensor for tensor in tensors}
+        args_at_level, kwargs_at_level = tree_map_only(torch.Tensor, lambda tensor: levels[id(tensor)], (args, kwargs))
+        out = func(*args_at_level, **kwargs_at_level)
+        for tensor, version in zip(tensors, versions, strict=True):
+            if parts(tensor)[0]._version != version:
+                _change(tensor, forward_ad.unpack_dual(levels[id(tensor)]).tangent)
+        return tree_map_only(torch.Tensor, lambda value: owners[id(value)] if id(value) in owners else _unpacked(value), out)
+
+
+def _at_level(tensor: torch.Tensor) -> torch.Tensor:
+    return forward_ad.make_dual(tensor.primal, tensor.tangent.detach()) if isinstance(tensor, Dual) else tensor
 
 
 def _unpacked(value: torch.Tensor) -> torch.Tensor:
     primal, tangent = forward_ad.unpack_dual(value)
     return Dual.make(primal, None if tangent is None else tangent.detach())
+
+
+@torch.no_grad()
+def _change(tensor: torch.Tensor, tangent: Tangent) -> None:
+    """Give `tensor`, whose value was changed in place, its new tangent; views share the tangent's memory as they share the value's."""
+    if isinstance(tensor, Dual):
+        tensor.tangent.copy_(torch.zeros_like(tensor.tangent) if tangent is None else tangent)
+    elif tangent is not None:  # a buffer that a dual was written into is a dual from now on
+        with torch.enable_grad():
+            primal = tensor.view_as(tensor)
+        tensor.__class__ = Dual
+        tensor.primal, tensor.tangent = primal, tangent.detach().clone()  # type: ignore[attr-defined]
 
 
 def rule(*functions: Callable[..., Any]) -> Callable[[Rule], Rule]:
@@ -95,8 +114,10 @@ def _bilinear(function: Callable[..., torch.Tensor]) -> Rule:
         out = function(x, W, b, *args, **kwargs)
         with torch.no_grad():
             by_x = None if dx is None else function(dx, W, None, *args, **kwargs)
+            if dW is None and db is not None:
+                dW = torch.zeros_like(W)
             by_W = None if dW is None else function(x, dW, db, *args, **kwargs)
-            return out, _sum(by_x, by_W)  # a bias has a tangent only beside its weight's
+            return out, _sum(by_x, by_W)
 
     return apply
 
@@ -106,19 +127,15 @@ for _product in (F.linear, F.conv1d, F.conv2d, F.conv3d):
 
 
 def _linear(function: Callable[..., torch.Tensor]) -> Rule:
-    """function(x, ...), linear in x."""
+    """function(x, ...), linear in x; where the value is a view, so is the tangent."""
 
     def apply(input: torch.Tensor, *args: Any, **kwargs: Any) -> tuple[torch.Tensor, Tangent]:
         x, dx = parts(input)
+        out = function(x, *args, **kwargs)
         with torch.no_grad():
-            return _taped(function, x, *args, **kwargs), None if dx is None else function(dx, *args, **kwargs)
+            return out, None if dx is None else function(dx, *args, **kwargs)
 
     return apply
-
-
-@torch.enable_grad()
-def _taped(function: Callable[..., torch.Tensor], *args: Any, **kwargs: Any) -> torch.Tensor:
-    return function(*args, **kwargs)
 
 
 for _function in (
@@ -130,39 +147,53 @@ for _function in (
 
 
 @rule(torch.add, torch.Tensor.add, torch.Tensor.__add__, torch.Tensor.__radd__)
-def _add(a: Any, b: Any) -> tuple[torch.Tensor, Tangent]:
-    (a, da), (b, db) = parts(a), parts(b)
-    out = a + b
+def _add(input: Any, other: Any, *, alpha: float = 1) -> Any:
+    (a, da), (b, db) = parts(input), parts(other)
+    if alpha != 1 or da is None or db is None or da.shape != db.shape:
+        return NotImplemented
     with torch.no_grad():
-        tangent = _sum(da, db)
-        return out, None if tangent is None else tangent.expand_as(out)
+        tangent = da + db
+    return a + b, tangent
 
 
 @rule(F.relu, torch.relu, torch.Tensor.relu)
 def _relu(input: torch.Tensor, inplace: bool = False) -> tuple[torch.Tensor, Tangent]:
     x, dx = parts(input)
-    out = F.relu(x)
-    return out, None if dx is None else torch.ops.aten.threshold_backward(dx, out.detach(), 0)
+    out = torch.relu_(x) if inplace else torch.relu(x)
+    with torch.no_grad():
+        tangent = None if dx is None else torch.ops.aten.threshold_backward(dx, out, 0)
+        return out, dx.copy_(tangent) if inplace and dx is not None and tangent is not None else tangent
 
 
 @rule(F.max_pool2d)
-def _max_pool2d(input: torch.Tensor, *args: Any, return_indices: bool = False, **kwargs: Any) -> tuple[torch.Tensor, Tangent]:
+def _max_pool2d(input: torch.Tensor, *args: Any, return_indices: bool = False, **kwargs: Any) -> Any:
     x, dx = parts(input)
+    if return_indices or dx is None:
+        return NotImplemented
     out, index = F.max_pool2d(x, *args, return_indices=True, **kwargs)
-    return out, None if dx is None else dx.flatten(2).gather(2, index.flatten(2)).view_as(out)
+    with torch.no_grad():
+        return out, dx.flatten(-2).gather(-1, index.flatten(-2)).view_as(out)
 
 
 @rule(F.pad)
 def _pad(input: torch.Tensor, pad: Any, mode: str = "constant", value: float | None = None) -> tuple[torch.Tensor, Tangent]:
     x, dx = parts(input)
-    return F.pad(x, pad, mode, value), None if dx is None else F.pad(dx, pad, mode)
+    with torch.no_grad():
+        tangent = None if dx is None else F.pad(dx, pad, mode)
+    return F.pad(x, pad, mode, value), tangent
 
 
 @rule(F.dropout)
-def _dropout(input: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> tuple[torch.Tensor, Tangent]:
+def _dropout(input: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
     x, dx = parts(input)
-    mask = F.dropout(torch.ones_like(x, requires_grad=False), p, training)
-    return x * mask, None if dx is None else dx * mask
+    if not training or p == 0:
+        return x, dx
+    if inplace:
+        return NotImplemented
+    with torch.no_grad():
+        mask = F.dropout(torch.ones_like(x), p)
+        tangent = None if dx is None else dx * mask
+    return x * mask, tangent
 
 
 @rule(F.batch_norm)
@@ -191,4 +222,4 @@ def _batch_norm(
             by_gamma = (x - mean.view(shape)) * (inverse_std * dgamma).view(shape)
         by_beta = None if dbeta is None else dbeta.view(shape)
         tangent = _sum(by_x, by_gamma, by_beta)
-        return out, None if tangent is None else tangent.expand_as(out)
+        return out, None if tangent is None else tangent.expand_as(out).contiguous()

@@ -25,10 +25,10 @@ def clean_gradient(model: nn.Module, images: torch.Tensor, labels: torch.Tensor,
     parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     with still_running_averages(model):
         loss = F.cross_entropy(model(images), labels)
-    gradients = torch.autograd.grad(loss, list(parameters.values()))
+    gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True, materialize_grads=True)
     direction = dict(zip(parameters, gradients, strict=True))
     if weight_decay:
-        for name in decayed_weights(model):
+        for name in parameters.keys() & decayed_weights(model):
             direction[name] = direction[name] + weight_decay * parameters[name].detach()
     return direction
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from datasets.errors import choice
+from datasets.errors import at_least, choice
 from methods.base import Batch, Method, View, normalised
 from methods.registry import register
 
@@ -26,7 +26,7 @@ class HardMining(Method):
 
     def __init__(self, candidates: int = 0, ranking: str = "loss") -> None:
         super().__init__()
-        self.candidates = candidates
+        self.candidates = int(at_least("candidates", candidates, 0))
         self.ranking = choice("ranking", ranking, ("loss", "order"))
 
     def setup(self, make_model: Callable[[], nn.Module], view: View) -> None:

@@ -41,13 +41,16 @@ def register(cls: MethodClass) -> MethodClass:
 def _import_all() -> None:
     for module in pkgutil.iter_modules(methods.__path__, "methods."):
         importlib.import_module(module.name)
-    for module_name in filter(None, (part.strip() for part in os.environ.get(VARIABLE, "").split(","))):
+    named = filter(None, (part.strip() for part in os.environ.get(VARIABLE, "").split(",")))
+    theirs = [(module, VARIABLE) for module in named]
+    theirs += [(entry.module, f"the entry point '{entry.name}'") for entry in entry_points(group=ENTRY_POINTS)]
+    for module_name, source in theirs:
         try:
             importlib.import_module(module_name)
-        except ModuleNotFoundError as error:
-            raise UserError(f"{VARIABLE} names '{module_name}', which cannot be imported: {error}") from error
-    for entry in entry_points(group=ENTRY_POINTS):
-        entry.load()
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(f"{source} names '{module_name}', which cannot be imported: {type(error).__name__}: {error}") from error
 
 
 def names() -> list[str]:

@@ -21,7 +21,7 @@ class SModel(Method):
     init: 'identity', smoothed: T_ii = 1 - smoothing, else smoothing / (K - 1);
         'confusion', after a phase of plain training, T_ij proportional to sum of p(i | x) over examples labelled j;
         'oracle', the true transition matrix (needs TRANSITION_MATRIX; Figure 7 of Ren et al., 2018).
-    smoothing: the mass moved off the diagonal, in (0, 1); also mixed into the oracle, whose zeros have no logarithm
+    smoothing: the mass moved off the diagonal, in (0, 1); the oracle, whose zeros have no logarithm, is mixed with as much of 1 / K
 
     Source: Goldberger and Ben-Reuven, "Training deep neural-networks using a noise adaptation layer", ICLR 2017 (the simple model).
     The paper gives no smoothing; 0.1 is this suite's choice.
@@ -36,13 +36,10 @@ class SModel(Method):
 
     def setup(self, make_model: Callable[[], nn.Module], view: View) -> None:
         super().setup(make_model, view)
-        T = view.transition_matrix if self.init == "oracle" else torch.eye(view.num_classes)
-        self.transition_logits = nn.Parameter(self._smoothed(T).log())
-
-    def _smoothed(self, T: torch.Tensor) -> torch.Tensor:
-        """T with its mass moved towards the other classes; for the identity, 1 - smoothing on the diagonal."""
-        others = (1 - torch.eye(len(T), dtype=T.dtype)) / (len(T) - 1)
-        return ((1 - self.smoothing) * T + self.smoothing * others).float()
+        K, e = view.num_classes, self.smoothing
+        smoothed_identity = torch.eye(K) * (1 - e - e / (K - 1)) + e / (K - 1)
+        T = (1 - e) * view.transition_matrix + e / K if self.init == "oracle" else smoothed_identity
+        self.transition_logits = nn.Parameter(T.float().log())
 
     def phases(self, schedules: Schedules) -> list[Phase]:
         main = super().phases(schedules)

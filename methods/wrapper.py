@@ -1,6 +1,7 @@
 """A method around a method: it trains and predicts as its base does, and changes only the phases."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -23,7 +24,7 @@ class Wrapper(Method):
         self.needs = base.needs | self.extra_needs
 
     def setup(self, make_model: Callable[[], nn.Module], view: View) -> None:
-        self.base.setup(make_model, view)
+        self.base.setup(make_model, replace(view, needs=self.base.needs))  # what the wrapper declares is not the base's
 
     def phases(self, schedules: Schedules) -> list[Phase]:
         return self.base.phases(schedules)

@@ -14,6 +14,8 @@ from datasets.noise import Corruption, UniformFlip
 from datasets.source import Source
 from datasets.task import Split, Task, make_task
 
+torch.set_num_threads(1)  # tensors here are small, and several threads on busy cores wait for each other
+
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:

@@ -30,20 +30,24 @@ def along_training(records: Sequence[Record]) -> pd.DataFrame:
 
 
 def against(records: Sequence[Record], option: str) -> pd.DataFrame:
-    """One row a finished trial: method, setting (without the option), x (the option's value), accuracy on test in percent.
+    """One row a finished trial that has the option: method, setting (without the option), x (its value), accuracy on test in percent.
 
-    Raises UserError, with the nearest name, for an option that is no number in every record.
+    Raises UserError, with the nearest name, for an option that no record has as a number.
     """
-    values = [flatten(record["config"]).get(option) for record in records]
-    if not all(isinstance(value, int | float) for value in values):
-        numbers = {name for record in records for name, value in flatten(record["config"]).items() if isinstance(value, int | float)}
-        raise unknown("numeric option of these records", option, numbers)
+    having = [record for record in records if option in _numbers(record)]
+    if not having:
+        raise unknown("numeric option of these records", option, {name for record in records for name in _numbers(record)})
     rows = [
-        (record["method"], setting, value, 100 * record["metrics"]["test_accuracy"])
-        for record, setting, value in zip(records, settings_of(records, without=option), values, strict=True)
+        (record["method"], setting, _numbers(record)[option], 100 * record["metrics"]["test_accuracy"])
+        for record, setting in zip(having, settings_of(having, without=option), strict=True)
         if record["status"] == "done"
     ]
     return pd.DataFrame(rows, columns=["method", "setting", "x", "accuracy"])
+
+
+def _numbers(record: Record) -> dict[str, float]:
+    leaves = flatten(record["config"])
+    return {name: value for name, value in leaves.items() if isinstance(value, int | float) and not isinstance(value, bool)}
 
 
 def draw(records: Sequence[Record], x: str, path: Path) -> None:

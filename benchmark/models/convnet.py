@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from datasets.errors import at_least
+
 
 class ConvNet(nn.Sequential):
     """Two 3x3 convolutions with batch norm and ReLU, pooled twice, and a linear layer; any image size from 4x4 on.
@@ -13,6 +15,7 @@ class ConvNet(nn.Sequential):
     """
 
     def __init__(self, num_classes: int, image_shape: torch.Size, width: int = 16) -> None:
+        at_least("width", width, 1)
         super().__init__(
             *_block(image_shape[0], width),
             nn.MaxPool2d(2),

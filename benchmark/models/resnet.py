@@ -101,7 +101,7 @@ class PaperUnit(nn.Module):
         self.missing = (channels_out - channels_in) // 2
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        shortcut = F.avg_pool2d(images, self.stride) if self.stride > 1 else images
+        shortcut = F.avg_pool2d(images, self.stride, ceil_mode=True) if self.stride > 1 else images
         if self.missing:
             shortcut = F.pad(shortcut, (0, 0, 0, 0, self.missing, self.missing))
         return self.residual(images) + shortcut

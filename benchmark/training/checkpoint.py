@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,9 @@ class Checkpoints:
         """
         for path in (self._latest, self._previous):
             try:
+                damaged = zipfile.ZipFile(path).testzip()  # torch writes checksums and does not read them
+                if damaged is not None:
+                    raise zipfile.BadZipFile(damaged)
                 saved = torch.load(path, map_location="cpu", weights_only=True)
                 configuration, state = saved["configuration"], saved["state"]
             except FileNotFoundError:
@@ -62,5 +66,6 @@ class Checkpoints:
 
     def remove(self) -> None:
         """Delete what is kept; the trial is recorded."""
-        for path in (self._latest, self._previous):
+        parts = self._latest.parent.glob(f"{self._latest.stem}.*.part")  # of writers that were killed
+        for path in (self._latest, self._previous, *parts):
             path.unlink(missing_ok=True)

@@ -203,7 +203,10 @@ class Trainer:
             for is_decayed, weight_decay in ((True, self.settings.weight_decay), (False, 0.0))
         ]
         groups = [group for group in groups if group["params"]]
-        return torch.optim.SGD(groups, lr=self.phases[0].schedule.lr, momentum=self.settings.momentum, fused=True)
+        optimiser = torch.optim.SGD(groups, lr=self.phases[0].schedule.lr, momentum=self.settings.momentum, fused=True)
+        for parameter in named.values() if self.settings.momentum else ():  # at once: some first get a gradient in a later phase,
+            optimiser.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)  # and the fused step wants all or none
+        return optimiser
 
     def _draw_clean(self, size: int) -> Batch:
         if size not in self._clean:

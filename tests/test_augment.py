@@ -1,0 +1,113 @@
+"""Augmentation against a plain loop over all crops, and normalisation against its formula."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from datasets.augment import Preprocessing
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def random_images(n: int, channels: int = 3, height: int = 6, width: int = 5) -> torch.Tensor:
+    return torch.randint(1, 256, (n, channels, height, width), dtype=torch.uint8, generator=generator(1))
+
+
+def crops(image: np.ndarray, pad: int, flip: bool) -> dict[tuple[int, int, bool], np.ndarray]:
+    """Every outcome that augmentation may have for one image, by row offset, column offset and mirroring."""
+    height, width = image.shape[1:]
+    padded = np.pad(image, ((0, 0), (pad, pad), (pad, pad)))
+    outcomes = {}
+    for top in range(2 * pad + 1):
+        for left in range(2 * pad + 1):
+            crop = padded[:, top : top + height, left : left + width]
+            outcomes[top, left, False] = crop
+            if flip:
+                outcomes[top, left, True] = crop[:, :, ::-1]
+    return outcomes
+
+
+def drawn_outcomes(pad: int, flip: bool, n: int) -> list[tuple[int, int, bool]]:
+    """The outcome that each of n copies of one image met; fails where one met none."""
+    image = random_images(1)
+    augmented = Preprocessing(pad=pad, flip=flip).augment(image.expand(n, -1, -1, -1), generator()).numpy()
+    by_bytes = {np.ascontiguousarray(crop).tobytes(): key for key, crop in crops(image[0].numpy(), pad, flip).items()}
+    return [by_bytes[one.tobytes()] for one in augmented]
+
+
+@pytest.mark.parametrize(("pad", "flip"), [(2, True), (2, False), (0, True), (1, True), (4, False)])
+def test_augmented_images_are_crops_of_the_padded_image_or_their_mirror_images(pad: int, flip: bool) -> None:
+    images = random_images(40)
+    augmented = Preprocessing(pad=pad, flip=flip).augment(images, generator())
+    assert augmented.shape == images.shape
+    assert augmented.dtype == torch.uint8
+    for image, outcome in zip(images.numpy(), augmented.numpy(), strict=True):
+        assert any(np.array_equal(outcome, crop) for crop in crops(image, pad, flip).values())
+
+
+@pytest.mark.parametrize(("pad", "flip"), [(2, True), (1, False), (0, True)])
+def test_every_crop_and_mirror_image_is_as_likely(pad: int, flip: bool) -> None:
+    outcomes = drawn_outcomes(pad, flip, 5000)
+    possible = (2 * pad + 1) ** 2 * (1 + flip)
+    counts = [outcomes.count(outcome) for outcome in set(outcomes)]
+    assert len(counts) == possible
+    assert stats.chisquare(counts).pvalue > 1e-3
+
+
+def test_images_of_a_batch_are_augmented_independently() -> None:
+    outcomes = drawn_outcomes(2, True, 5000)
+    pairs = np.zeros((2, 2))
+    for (_, _, first), (_, _, second) in zip(outcomes[::2], outcomes[1::2], strict=True):
+        pairs[int(first), int(second)] += 1
+    assert stats.chi2_contingency(pairs).pvalue > 1e-3
+
+
+def test_without_padding_and_mirroring_images_stay_as_they_are() -> None:
+    images = random_images(5)
+    assert torch.equal(Preprocessing().augment(images, generator()), images)
+
+
+def test_augmentation_does_not_change_the_stored_images() -> None:
+    images = random_images(20)
+    Preprocessing(pad=2, flip=True).augment(images, generator())
+    assert torch.equal(images, random_images(20))
+
+
+def test_same_random_numbers_give_the_same_augmentation() -> None:
+    images, preprocessing = random_images(50), Preprocessing(pad=2, flip=True)
+    assert torch.equal(preprocessing.augment(images, generator(3)), preprocessing.augment(images, generator(3)))
+    assert not torch.equal(preprocessing.augment(images, generator(3)), preprocessing.augment(images, generator(4)))
+
+
+def test_channels_of_an_image_move_together() -> None:
+    grey = random_images(30, channels=1).expand(-1, 3, -1, -1)
+    augmented = Preprocessing(pad=2, flip=True).augment(grey, generator())
+    assert torch.equal(augmented[:, 0], augmented[:, 1])
+    assert torch.equal(augmented[:, 0], augmented[:, 2])
+
+
+@pytest.mark.parametrize(("mean", "std"), [(0.5, 0.5), (0.0, 1.0), (0.1307, 0.3081)])
+def test_normalisation_is_its_formula(mean: float, std: float) -> None:
+    images = torch.arange(256, dtype=torch.uint8).reshape(4, 1, 8, 8)
+    expected = (images.numpy().astype(np.float64) / 255 - mean) / std
+    normalised = Preprocessing(mean, std).normalise(images)
+    assert normalised.dtype == torch.float32
+    assert normalised.numpy() == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_papers_cifar_input_lies_in_minus_one_to_one_with_padding_black() -> None:
+    paper = Preprocessing(mean=0.5, std=0.5, pad=2, flip=True)
+    white = torch.full((200, 3, 32, 32), 255, dtype=torch.uint8)
+    inputs = paper.normalise(paper.augment(white, generator()))
+    assert sorted(inputs.unique().tolist()) == pytest.approx([-1, 1], abs=1e-6)
+
+
+def test_normalisation_does_not_change_the_stored_images() -> None:
+    images = random_images(4)
+    Preprocessing().normalise(images)
+    assert torch.equal(images, random_images(4))

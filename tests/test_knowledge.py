@@ -1,0 +1,168 @@
+"""Fair by construction: what a method does not declare in `needs` is out of its reach."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from benchmark.models.convnet import ConvNet
+from benchmark.training.trainer import Settings, Trainer
+from datasets.errors import UserError
+from datasets.noise import UniformFlip
+from datasets.task import Task
+from methods.base import Batch, Knowledge, Phase, Schedule, Schedules, UndeclaredKnowledge, View
+from methods.baseline import Baseline
+from methods.clean_only import CleanOnly
+from methods.finetune import FineTune
+from methods.l2rw import L2RW
+from methods.s_model import SModel
+from methods.weighted import Weighted
+from tests.conftest import toy_task
+
+
+class Asking(Baseline):
+    """Asks its View for one thing when it is set up."""
+
+    def __init__(self, what: str, needs: Knowledge) -> None:
+        super().__init__()
+        self.what, self.needs = what, needs
+
+    def setup(self, make_model: Callable[[], nn.Module], view: View) -> None:
+        super().setup(make_model, view)
+        self.answer = getattr(view, self.what)
+
+
+class Drawing(Baseline):
+    """Asks for clean images in the middle of training."""
+
+    def __init__(self, needs: Knowledge) -> None:
+        super().__init__()
+        self.needs, self.sizes = needs, []
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        self.sizes.append(len(batch.draw_clean(4).labels))
+        return super().loss(batch)
+
+
+class TrainingOnClean(Baseline):
+    """Has a phase on the clean set."""
+
+    def __init__(self, needs: Knowledge) -> None:
+        super().__init__()
+        self.needs = needs
+
+    def phases(self, schedules: Schedules) -> list[Phase]:
+        return [Phase("secret", schedules.main, self.loss, on_clean=True)]
+
+
+def trainer_of(method: Baseline, task: Task | None = None) -> Trainer:
+    settings = Settings(Schedules(*[Schedule(2)] * 4), batch_size=10)
+    return Trainer(method, lambda classes, shape: ConvNet(classes, shape, width=2), task or toy_task(), settings, 0, torch.device("cpu"))
+
+
+GUARDED: dict[str, tuple[Knowledge, Callable[[Task], Any]]] = {
+    "noise_rate": (Knowledge.NOISE_RATE, lambda task: task.noise_rate),
+    "transition_matrix": (Knowledge.TRANSITION_MATRIX, lambda task: task.transition_matrix),
+    "true_labels": (Knowledge.TRUE_LABELS, lambda task: task.train.true_labels),
+    "clean_set": (Knowledge.CLEAN_SET, lambda task: task.clean.labels),
+}
+EVERYTHING = Knowledge.CLEAN_SET | Knowledge.NOISE_RATE | Knowledge.TRANSITION_MATRIX | Knowledge.TRUE_LABELS
+
+
+@pytest.mark.parametrize("what", GUARDED)
+def test_asking_for_what_is_not_declared_names_the_missing_declaration(what: str) -> None:
+    knowledge, _ = GUARDED[what]
+    words = what.replace("_", " ")
+    for needs in (Knowledge.NONE, EVERYTHING & ~knowledge):
+        with pytest.raises(UndeclaredKnowledge, match=rf"^the {words} w(as|ere) asked for without Knowledge\.{knowledge.name} in `needs`$"):
+            trainer_of(Asking(what, needs))
+
+
+@pytest.mark.parametrize("what", GUARDED)
+def test_what_is_declared_is_told(what: str) -> None:
+    knowledge, truth = GUARDED[what]
+    task, method = toy_task(UniformFlip(0.3)), Asking(what, knowledge)
+    trainer_of(method, task)
+    answer = method.answer.labels if what == "clean_set" else method.answer
+    torch.testing.assert_close(answer, truth(task), rtol=0, atol=0)
+
+
+def test_drawing_clean_images_undeclared_names_the_missing_declaration() -> None:
+    with pytest.raises(UndeclaredKnowledge, match=r"^the clean set was asked for without Knowledge\.CLEAN_SET in `needs`$"):
+        trainer_of(Drawing(EVERYTHING & ~Knowledge.CLEAN_SET)).run()
+
+
+def test_declared_clean_images_are_drawn() -> None:
+    method = Drawing(Knowledge.CLEAN_SET)
+    trainer_of(method).run()
+    assert method.sizes == [4, 4]
+
+
+def test_a_phase_on_the_clean_set_undeclared_names_the_phase_and_the_declaration() -> None:
+    with pytest.raises(UndeclaredKnowledge, match=r"phase 'secret' .* without Knowledge\.CLEAN_SET in `needs`$"):
+        trainer_of(TrainingOnClean(Knowledge.NONE)).run()
+
+
+def test_a_declared_phase_on_the_clean_set_draws_from_it() -> None:
+    task = toy_task()
+    trainer = trainer_of(TrainingOnClean(Knowledge.CLEAN_SET), task)
+    batch = trainer.batches(trainer.phases[0]).draw()
+    torch.testing.assert_close(batch.images, task.preprocessing.normalise(task.clean.images[batch.index]))
+    torch.testing.assert_close(batch.labels, task.clean.labels[batch.index])
+    trainer.run()
+
+
+@pytest.mark.parametrize(
+    "method", [L2RW(), CleanOnly(), Weighted(), SModel("oracle"), FineTune(Baseline())], ids=lambda m: type(m).__name__
+)
+def test_built_in_methods_declare_what_they_use(method: Baseline) -> None:
+    progress = trainer_of(method).run()
+    assert progress.history[-1]["test_accuracy"] >= 0
+
+
+def test_a_method_sees_noisy_labels() -> None:
+    task = toy_task(UniformFlip(0.5))
+    method = Asking("labels", Knowledge.NONE)
+    trainer_of(method, task)
+    assert torch.equal(method.answer, task.train.labels)
+    assert not torch.equal(method.answer, task.train.true_labels)
+
+
+def test_a_batch_holds_nothing_but_images_noisy_labels_and_positions() -> None:
+    task = toy_task(UniformFlip(0.5))
+    trainer = trainer_of(Baseline(), task)
+    batch = trainer.batches(trainer.phases[0]).draw()
+    assert {name for name in vars(batch) if not name.startswith("_")} == {"images", "labels", "index"}
+    torch.testing.assert_close(batch.labels, task.train.labels[batch.index])
+
+
+def test_the_view_s_training_set_is_the_noisy_one_in_order() -> None:
+    task = toy_task(UniformFlip(0.5))
+    method = Asking("batches", Knowledge.NONE)
+    trainer_of(method, task)
+    labels = torch.cat([batch.labels for batch in method.answer()])
+    assert torch.equal(labels, task.train.labels)
+
+
+def test_a_view_has_no_way_to_the_test_set() -> None:
+    public = {name for name in dir(View) if not name.startswith("_")} | {"batches", "labels", "needs", "num_classes"}
+    assert public == {"batches", "clean_set", "labels", "needs", "noise_rate", "num_classes", "transition_matrix", "true_labels"}
+
+
+def test_undeclared_knowledge_is_the_user_s_error() -> None:
+    assert issubclass(UndeclaredKnowledge, UserError)
+
+
+@pytest.mark.parametrize("method", [L2RW(), CleanOnly(), FineTune(Baseline())], ids=lambda m: type(m).__name__)
+def test_a_method_that_needs_a_clean_set_says_so_where_there_is_none(method: Baseline) -> None:
+    with pytest.raises(UserError, match=rf"{type(method).__name__} needs a clean set.*split\.clean_per_class"):
+        trainer_of(method, toy_task(clean_per_class=0))
+
+
+def test_knowledge_is_recorded_by_name() -> None:
+    assert (Knowledge.TRANSITION_MATRIX | Knowledge.CLEAN_SET).names() == ["clean_set", "transition_matrix"]
+    assert Knowledge.NONE.names() == []

@@ -1,0 +1,221 @@
+"""Methods are found by name, configured by their signature, and a user's own ones behave as the built-in ones."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from benchmark import ROOT
+from benchmark.config import cells
+from datasets.errors import UserError
+from methods import registry
+from methods.base import Method
+from methods.registry import register
+
+MINE = '''
+"""A user's own method."""
+import torch
+from methods.base import Knowledge
+from methods.baseline import Baseline
+from methods.registry import register
+
+@register
+class Mine(Baseline):
+    """Baseline with a factor. And more words."""
+
+    needs = Knowledge.CLEAN_SET
+
+    def __init__(
+        self, beta: float = 0.5, rounds: int = 3, layers: list[int] = [1, 2], rule: str | None = None, fast: bool = False
+    ) -> None:
+        super().__init__()
+        self.beta = beta
+
+    def loss(self, batch):
+        return self.beta * super().loss(batch)
+'''
+
+
+def run_python(*arguments: str, path: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(path), "OMP_NUM_THREADS": "1", **variables}
+    return subprocess.run([sys.executable, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+def package_with(folder: Path, **files: str) -> Path:
+    package = folder / "mylab"
+    package.mkdir()
+    for name, text in {"__init__": "", **files}.items():
+        (package / f"{name}.py").write_text(text)
+    return folder
+
+
+def test_a_method_named_by_the_environment_variable_trains_as_a_built_in_one(tmp_path: Path) -> None:
+    path = package_with(tmp_path, mine=MINE)
+    options = ["method=finetune", "method.base=mine", "method.base.beta=0.25", "trials=1", "trainer.steps=16"]
+    places = [f"results_dir={tmp_path}/results", f"checkpoint_dir={tmp_path}/checkpoints"]
+    done = run_python("-m", "benchmark.run", *options, *places, path=path, ROBUST_TRAINING_METHODS=" mylab.mine, ")
+    assert done.returncode == 0, done.stderr
+    assert "mine(beta=0.25) +FT" in done.stdout
+
+
+def test_a_method_of_an_installed_entry_point_is_configured_by_its_signature(tmp_path: Path) -> None:
+    path = package_with(tmp_path, mine=MINE)
+    installed = path / "mylab-1.0.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: mylab\nVersion: 1.0\n")
+    (installed / "entry_points.txt").write_text("[robust_training.methods]\nmine = mylab.mine\n")
+    done = run_python("-m", "benchmark.run", "method=mine", "method.rounds=7", "method.layers=[4]", "--cfg", "job", path=path)
+    assert done.returncode == 0, done.stderr
+    expected = {"name": "mine", "beta": 0.5, "rounds": 7, "layers": [4], "rule": None, "fast": False}
+    assert yaml.safe_load(done.stdout)["method"] == expected
+
+
+CHECKS = """
+from benchmark.config import cells
+from datasets.errors import UserError
+from methods import registry
+
+def told(function, *arguments):
+    try:
+        return function(*arguments)
+    except UserError as error:
+        return error
+
+print(told(registry.schema, "needy"))
+print("mine" in registry.names(), registry.summary("mine"), registry.wraps("mine"))
+print(told(registry.get, "mien"))
+"""
+
+
+def test_an_option_without_a_default_is_refused_by_name(tmp_path: Path) -> None:
+    needy = MINE.replace("class Mine", "class Needy").replace("beta: float = 0.5, ", "beta: float, ")
+    done = run_python("-c", CHECKS, path=package_with(tmp_path, mine=MINE, needy=needy), ROBUST_TRAINING_METHODS="mylab.mine,mylab.needy")
+    assert done.returncode == 0, done.stderr
+    refused, found, nearest = done.stdout.splitlines()
+    assert refused == "option 'beta' of method 'needy' has no default; every option needs one"
+    assert found == "True Baseline with a factor. And more words. False"
+    assert nearest.startswith("no method 'mien'; nearest: mine (")
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        ("mylab.nothing", "ROBUST_TRAINING_METHODS names 'mylab.nothing', which cannot be imported"),
+        ("mylab.reed", "two methods are named 'reed': methods.reed.Reed and mylab.reed.Mine"),
+    ],
+)
+def test_a_module_that_cannot_be_used_is_told_in_a_sentence(module: str, words: str, tmp_path: Path) -> None:
+    path = package_with(tmp_path, reed=MINE)
+    done = run_python("-m", "benchmark.run", "--cfg", "job", path=path, ROBUST_TRAINING_METHODS=module)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {words}")
+    assert "Traceback" not in done.stderr
+
+
+def test_built_in_methods_are_the_files_of_their_folder() -> None:
+    files = {"baseline", "clean_only", "early_stopping", "finetune", "hard_mining", "l2rw", "proportion", "random", "reed", "resample"}
+    files |= {"s_model", "weighted"}
+    assert files <= set(registry.names())
+    for name in files:
+        assert registry.get(name).__module__ == f"methods.{name}"
+        assert registry.summary(name).endswith(".")
+    assert registry.names() == sorted(registry.names())
+
+
+@pytest.mark.parametrize(("wrong", "nearest"), [("reeed", "reed"), ("l2r", "l2rw"), ("hardmining", "hard_mining")])
+def test_a_wrong_name_is_answered_with_the_nearest(wrong: str, nearest: str) -> None:
+    for ask in (registry.get, registry.schema, lambda name: cells([f"method={name}"])):
+        with pytest.raises(UserError, match=rf"^no method '{wrong}'; nearest: {nearest} \(\d+ known: "):
+            ask(wrong)
+
+
+def test_another_file_s_method_of_a_taken_name_is_refused_and_the_first_stays() -> None:
+    taken = registry.get("reed")
+    with pytest.raises(UserError, match=r"^two methods are named 'reed': methods\.reed\.Reed and elsewhere\.reed\.Other$"):
+        register(type("Other", (Method,), {"__module__": "elsewhere.reed", "__qualname__": "Other"}))
+    assert registry.get("reed") is taken
+
+
+def test_registering_again_what_is_registered_is_no_mistake() -> None:
+    reed = registry.get("reed")
+    assert register(reed) is reed
+    assert registry.get("reed") is reed
+
+
+def test_the_signature_is_the_schema_with_types_and_defaults() -> None:
+    fields = {field.name: field.type for field in dataclasses.fields(registry.schema("s_model"))}
+    assert fields == {"name": str, "init": str, "smoothing": float}
+    options = registry.schema("s_model")()
+    assert (options.name, options.init, options.smoothing) == ("s_model", "identity", 0.1)
+
+
+def test_options_are_converted_to_their_types() -> None:
+    (cell,) = cells(["method=reed", "method.beta=1", "method.soft=yes"])
+    assert cell.identity["method"] == {"name": "reed", "beta": 1.0, "soft": True}
+    assert isinstance(cell.identity["method"]["beta"], float)
+    method = registry.build(cell.identity["method"])
+    assert (method.beta, method.soft) == (1.0, True)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["method=reed", "method.beta=abc"], r"beta.*abc|abc.*beta"),
+        (["method=reed", "method.bta=0.5"], r"no option 'method\.bta'; nearest: method\.beta"),
+        (["method=hard_mining", "method.candidates=2.5"], r"2\.5"),
+        (["method=finetune", "method.base=reeed"], r"no method 'reeed'; nearest: reed"),
+        (["method=finetune", "method.base=reed", "method.base.bta=1"], r"no option 'method\.base\.bta'; nearest: method\.base\.beta"),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else "",
+)
+def test_a_wrong_option_is_told_in_a_sentence(overrides: list[str], words: str) -> None:
+    with pytest.raises(UserError, match=words) as told:
+        cells(overrides)
+    assert "\n" not in str(told.value)
+
+
+def test_wrappers_are_those_with_a_base() -> None:
+    assert {name for name in registry.names() if registry.wraps(name)} == {"early_stopping", "finetune"}
+
+
+LABELS = {
+    "reed": ["method=reed"],
+    "reed(beta=0.5)": ["method=reed", "method.beta=0.5"],
+    "reed(beta=0.95, soft=True)": ["method=reed_soft"],
+    "s_model(init=confusion)": ["method=s_model_conf"],
+    "hard_mining(candidates=500, ranking=order)": ["method=hard_mining_released"],
+    "baseline +ES": ["method=baseline_es"],
+    "baseline +ES +FT": ["method=baseline_es_ft"],
+    "weighted +FT": ["method=weighted_ft"],
+    "reed(beta=0.3) +ES +FT": ["method=finetune", "method.base=early_stopping", "method.base.base=reed", "method.base.base.beta=0.3"],
+}
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_a_label_tells_the_name_what_differs_from_defaults_and_the_wrappers(label: str) -> None:
+    (cell,) = cells(LABELS[label])
+    assert cell.label == label
+
+
+def test_equal_configurations_have_one_key_whatever_they_are_called() -> None:
+    named, spelt = cells(["method=baseline_ft"]), cells(["method=finetune", "method.base=baseline"])
+    assert named[0].key == spelt[0].key
+    assert named[0].key != cells(["method=baseline"])[0].key
+
+
+def test_an_entry_point_that_cannot_be_loaded_is_told_in_a_sentence(tmp_path: Path) -> None:
+    installed = tmp_path / "broken-1.0.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (installed / "entry_points.txt").write_text("[robust_training.methods]\nmine = nothing.there\n")
+    done = run_python("-m", "benchmark.run", "--cfg", "job", path=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert "nothing.there" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,198 @@
+"""Records: what is written is read, whole and unchanged, whoever else writes at the same time."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmark import ROOT
+from benchmark.store import Record, Store, canonical, digest, read, read_all
+from datasets.errors import UserError
+
+CONFIG = {"dataset": {"name": "digits"}, "noise": {"name": "bgflip", "rate": 0.4}, "method": {"name": "reed", "beta": 0.8}}
+
+
+def record(seed: int = 0, key: str = "abc123") -> Record:
+    return {
+        "schema": 1,
+        "key": key,
+        "seed": seed,
+        "status": "done",
+        "method": "reed",
+        "needs": [],
+        "config": copy.deepcopy(CONFIG),
+        "metrics": {"test_accuracy": 0.25, "history": [{"step": 5, "train_loss": 0.1 + 0.2}, {"step": 6, "train_loss": None}]},
+        "data": {"classes": ["ä", "\u2028", "b"]},
+        "timing": {"train_seconds": 1.5},
+        "environment": {"device": "a CPU"},
+    }
+
+
+def test_what_was_written_is_read(tmp_path: Path) -> None:
+    assert read(Store(tmp_path).write(record())) == record()
+
+
+def test_a_record_lies_under_dataset_noise_method_key_and_seed(tmp_path: Path) -> None:
+    assert Store(tmp_path).write(record(seed=3)) == tmp_path / "digits" / "bgflip" / "reed-abc123" / "seed-3.json"
+    assert Store(tmp_path).path(CONFIG, "abc123", 3).is_file()
+
+
+def test_a_name_with_slashes_stays_one_folder_under_the_root(tmp_path: Path) -> None:
+    config = CONFIG | {"dataset": {"name": "../../my data/set"}}
+    path = Store(tmp_path).path(config, "abc123", 0)
+    assert len(path.relative_to(tmp_path).parts) == 4
+    assert path.resolve().is_relative_to(tmp_path.resolve())
+
+
+def test_a_record_is_readable_json_with_a_line_for_each_part(tmp_path: Path) -> None:
+    text = Store(tmp_path).write(record()).read_text()
+    assert json.loads(text)["metrics"] == record()["metrics"]
+    assert len(text.splitlines()) == len(record()) + 1 + 2  # with the checksum, between braces
+
+
+def test_equal_configurations_have_equal_digests_whatever_the_order_of_their_keys() -> None:
+    assert digest({"a": 1, "b": {"c": 2, "d": 3}}) == digest({"b": {"d": 3, "c": 2}, "a": 1})
+    assert digest({"a": 1}) != digest({"a": 2})
+    assert len(digest({"a": 1}, 12)) == 12
+    assert json.loads(canonical({"a": [1, None]})) == {"a": [1, None]}
+
+
+EDITS = {
+    "schema": ('"seed": 0', '"seed": 1'),
+    "status": ('"done"', '"diverged"'),
+    "accuracy": ("0.25", "0.26"),
+    "last digit": ("0.30000000000000004", "0.3"),
+    "needs": ('"needs": []', '"needs": ["clean_set"]'),
+    "rate": ('"rate": 0.4', '"rate": 0.2'),
+    "seconds": ("1.5", "1.25"),
+    "device": ("a CPU", "a GPU"),
+    "more": ('"test_accuracy"', '"best": 1, "test_accuracy"'),
+    "nan": ("0.25", "NaN"),
+    "infinity": ("0.25", "Infinity"),
+    "null": ("0.25", "null"),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_any_hand_edit_is_caught(edit: str, tmp_path: Path) -> None:
+    path = Store(tmp_path).write(record())
+    before, after = EDITS[edit]
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after, 1))
+    with pytest.raises(UserError, match=r"seed-0\.json"):
+        read(path)
+
+
+@pytest.mark.parametrize("field", [*record(), "checksum"])
+def test_a_missing_field_is_caught(field: str, tmp_path: Path) -> None:
+    path = Store(tmp_path).write(record())
+    whole = json.loads(path.read_text())
+    del whole[field]
+    path.write_text(json.dumps(whole))
+    with pytest.raises(UserError, match=r"seed-0\.json"):
+        read(path)
+
+
+def test_a_truncated_record_is_told_with_what_to_do(tmp_path: Path) -> None:
+    path = Store(tmp_path).write(record())
+    content = path.read_bytes()
+    for length in (0, 1, 2, len(content) // 2, len(content) - 3):
+        path.write_bytes(content[:length])
+        with pytest.raises(UserError, match="delete it to run that trial again") as told:
+            read(path)
+        assert str(path) in str(told.value)
+
+
+@pytest.mark.parametrize("content", ["[]", "3", '"text"', "null", '{"schema": 2}', '{"schema": 99, "key": "x"}', "{}"])
+def test_another_schema_is_told(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "seed-0.json"
+    path.write_text(content)
+    with pytest.raises(UserError, match=r"seed-0\.json is not of schema 1"):
+        read(path)
+
+
+def test_numbers_that_are_no_json_are_never_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        Store(tmp_path).write(record() | {"metrics": {"test_accuracy": float("nan")}})
+    assert not [file for file in tmp_path.rglob("*") if file.is_file()]
+
+
+def test_the_first_record_of_a_trial_stays(tmp_path: Path) -> None:
+    path = Store(tmp_path).write(record())
+    Store(tmp_path).write(record() | {"status": "diverged"})
+    assert read(path)["status"] == "done"
+    assert [file.name for file in path.parent.iterdir()] == ["seed-0.json"]
+
+
+WRITER = """
+import json, sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from benchmark.store import Store
+root, number = Path(sys.argv[2]), int(sys.argv[3])
+record = json.loads((root / "record").read_text())
+(root / f"ready-{number}").touch()
+while not (root / "go").exists():
+    pass
+for seed in range(40):
+    Store(root / "results").write(record | {"seed": seed, "status": str(number), "data": {"filler": [number] * 3000}})
+"""
+
+
+def test_of_many_processes_writing_the_same_records_each_time_one_wins_whole(tmp_path: Path) -> None:
+    (tmp_path / "record").write_text(json.dumps(record()))
+    arguments = [sys.executable, "-c", WRITER, str(ROOT), str(tmp_path)]
+    writers = [subprocess.Popen([*arguments, str(number)]) for number in range(6)]
+    while len(list(tmp_path.glob("ready-*"))) < len(writers):
+        assert all(writer.poll() is None for writer in writers)
+    (tmp_path / "go").touch()
+    seen: dict[Path, Record] = {}
+    while any(writer.poll() is None for writer in writers):
+        for path in tmp_path.rglob("seed-*.json"):
+            assert read(path) == seen.setdefault(path, read(path))  # whole as soon as it is there, and the same ever after
+    assert [writer.returncode for writer in writers] == [0] * len(writers)
+    records, errors = read_all(tmp_path / "results")
+    assert not errors
+    assert sorted(each["seed"] for each in records) == list(range(40))
+    assert all(each["data"]["filler"] == [int(each["status"])] * 3000 for each in records)
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_unreadable_records_do_not_hide_the_others(tmp_path: Path) -> None:
+    for seed in range(4):
+        Store(tmp_path).write(record(seed))
+    for seed, content in ((1, "{"), (2, '{"schema": 2}')):
+        Store(tmp_path).path(CONFIG, "abc123", seed).write_text(content)
+    records, errors = read_all(tmp_path)
+    assert [each["seed"] for each in records] == [0, 3]
+    assert [re.findall(r"seed-\d", str(error)) for error in errors] == [["seed-1"], ["seed-2"]]
+
+
+def test_a_trial_that_lies_there_twice_counts_once(tmp_path: Path) -> None:
+    for part in ("mine", "copied"):
+        Store(tmp_path / part).write(record())
+    Store(tmp_path / "copied").write(record(key="def456"))
+    records, _ = read_all(tmp_path)
+    assert sorted(each["key"] for each in records) == ["abc123", "def456"]
+
+
+def test_files_that_are_no_records_are_passed_over(tmp_path: Path) -> None:
+    path = Store(tmp_path).write(record())
+    (tmp_path / "README.md").write_text("notes")
+    (path.parent / "seed-0.host-12.part").write_text("{")
+    assert read_all(tmp_path) == ([record()], [])
+
+
+@pytest.mark.parametrize("make", [lambda path: None, lambda path: path.write_text("")], ids=["missing", "a file"])
+def test_a_results_directory_that_is_none_is_told(make: Any, tmp_path: Path) -> None:
+    make(tmp_path / "results")
+    with pytest.raises(UserError, match="no results directory"):
+        read_all(tmp_path / "results")

@@ -1,0 +1,337 @@
+"""Tables of records: the interval, who stands where, what a setting is called, and the report command."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from benchmark import ROOT, report
+from benchmark.analysis.statistics import estimate
+from benchmark.analysis.tables import FORMATS, frame, render, settings_of, summary
+from benchmark.store import Record, Store
+
+
+def record(method: str = "reed", accuracy: float | None = 0.5, seed: int = 0, needs: tuple[str, ...] = (), **options: Any) -> Record:
+    """A record as a run writes it; accuracy None is a diverged trial, and `noise__rate=0.2` sets an option."""
+    config: dict[str, Any] = {
+        "method": {"name": method, "beta": 0.8},
+        "dataset": {"name": "digits", "source": {"test_size": 500}},
+        "noise": {"name": "bgflip", "rate": 0.4},
+        "split": {"clean_per_class": 10, "clean_total": None},
+        "model": {"name": "convnet", "width": 16},
+        "trainer": {"name": "digits", "steps": 100},
+    }
+    for option, value in options.items():
+        part, _, name = option.partition("__")
+        config[part][name] = value
+    return {
+        "schema": 1,
+        "key": f"{method}{sorted(options.items())}".encode().hex(),
+        "seed": seed,
+        "status": "diverged" if accuracy is None else "done",
+        "method": method,
+        "needs": list(needs),
+        "config": config,
+        "metrics": {"history": []} | ({} if accuracy is None else {"test_accuracy": accuracy}),
+        "data": {},
+        "timing": {},
+        "environment": {"device": "a CPU"},
+    }
+
+
+def trials(method: str, accuracies: list[float | None], **options: Any) -> list[Record]:
+    return [record(method, accuracy, seed, **options) for seed, accuracy in enumerate(accuracies)]
+
+
+# --- the interval
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 30])
+@pytest.mark.parametrize("level", [0.9, 0.95])
+def test_the_interval_is_student_t(n: int, level: float) -> None:
+    values = np.random.default_rng(n).normal(80, 3, n)
+    low, high = stats.t.interval(level, n - 1, loc=values.mean(), scale=stats.sem(values))
+    found = estimate(values.tolist(), level)
+    assert (found.mean - found.half_width, found.mean + found.half_width) == pytest.approx((low, high))
+    assert found.trials == n
+
+
+def test_five_trials_have_the_quantile_2_776() -> None:  # the paper's number of trials
+    values = [1.0, 2.0, 3.0, 4.0, 5.0]
+    assert estimate(values).half_width == pytest.approx(2.776 * math.sqrt(2.5 / 5), abs=1e-3)
+
+
+def test_one_trial_has_a_mean_and_no_interval() -> None:
+    found = estimate([3.5])
+    assert (found.mean, found.trials) == (3.5, 1)
+    assert math.isnan(found.half_width)
+
+
+def test_no_trial_has_neither() -> None:
+    found = estimate([])
+    assert math.isnan(found.mean)
+    assert math.isnan(found.half_width)
+    assert found.trials == 0
+
+
+def test_equal_trials_have_an_interval_of_zero() -> None:
+    assert estimate([0.25, 0.25, 0.25]).half_width == 0
+
+
+# --- rows and groups
+
+
+def test_a_cell_has_the_mean_and_interval_of_its_trials_in_percent() -> None:
+    (row,) = summary(trials("reed", [0.70, 0.72, 0.77])).itertuples()
+    low, high = stats.t.interval(0.95, 2, loc=73, scale=stats.sem([70, 72, 77]))
+    assert row.accuracy == pytest.approx(73)
+    assert row.half_width == pytest.approx((high - low) / 2)
+    assert (row.trials, row.diverged) == (3, 0)
+
+
+def test_methods_are_grouped_by_what_they_see_fewest_first_and_sorted_by_accuracy_within() -> None:
+    records = [
+        record("l2rw", 0.9, needs=("clean_set",)),
+        record("clean_only", 0.3, needs=("clean_set",)),
+        record("both", 0.1, needs=("clean_set", "noise_rate")),
+        record("weighted", 0.7, needs=("transition_matrix",)),
+        record("reed", 0.6),
+        record("baseline", 0.5),
+    ]
+    rows = [(row.sees, row.method) for row in summary(records).itertuples()]
+    assert rows == [
+        ("noisy labels", "baseline"),
+        ("noisy labels", "reed"),
+        ("noisy labels + clean set", "clean_only"),
+        ("noisy labels + clean set", "l2rw"),
+        ("noisy labels + transition matrix", "weighted"),
+        ("noisy labels + clean set + noise rate", "both"),
+    ]
+
+
+def test_a_diverged_trial_is_counted_and_left_out_of_the_mean() -> None:
+    (row,) = summary(trials("reed", [0.7, None, 0.8])).itertuples()
+    assert row.accuracy == pytest.approx(75)
+    assert (row.trials, row.diverged) == (2, 1)
+    assert "75.00 ± 63.53 (1 diverged)" in render(trials("reed", [0.7, None, 0.8]))  # 12.706 * 5
+
+
+def test_a_cell_whose_trials_all_diverged_says_so() -> None:
+    assert "- (2 diverged)" in render(trials("reed", [None, None]))
+    (row,) = summary(trials("reed", [None, None])).itertuples()
+    assert math.isnan(row.accuracy)
+
+
+def test_a_single_trial_stands_without_an_interval() -> None:
+    table = render([record(accuracy=0.625)])
+    assert "62.50" in table
+    assert "±" not in table.splitlines()[2]
+    assert "nan" not in table.lower()
+
+
+def test_frame_has_a_row_a_trial() -> None:
+    rows = frame([*trials("reed", [0.7, None]), record("l2rw", 0.9, needs=("clean_set",))])
+    assert rows["method"].tolist() == ["reed", "reed", "l2rw"]
+    assert rows["seed"].tolist() == [0, 1, 0]
+    assert rows["diverged"].tolist() == [False, True, False]
+    assert rows["accuracy"].iloc[[0, 2]].tolist() == pytest.approx([70, 90])
+    assert math.isnan(rows["accuracy"].iloc[1])
+
+
+# --- settings
+
+
+def test_records_of_one_setting_are_told_by_dataset_and_noise_alone() -> None:
+    assert settings_of([record("reed"), record("l2rw")]) == ["digits bgflip"] * 2
+
+
+def test_a_setting_names_the_option_that_differs() -> None:
+    assert settings_of([record(noise__rate=0.2), record(noise__rate=0.4)]) == ["digits bgflip rate=0.2", "digits bgflip rate=0.4"]
+
+
+def test_options_that_vary_together_are_named_once() -> None:
+    records = [record(model__name="convnet", model__width=16), record(model__name="lenet", model__width=8)]
+    assert settings_of(records) == ["digits bgflip convnet", "digits bgflip lenet"]
+
+
+def test_different_settings_always_have_different_words() -> None:
+    options = [{}, {"noise__rate": 0.2}, {"split__clean_per_class": 5}, {"trainer__steps": 7}, {"noise__rate": 0.2, "trainer__steps": 7}]
+    settings = settings_of([record(**option) for option in options])
+    assert len(set(settings)) == len(options)
+
+
+def test_options_of_the_method_make_no_setting() -> None:
+    assert len(set(settings_of([record(method__beta=0.1), record(method__beta=0.9)]))) == 1
+
+
+def test_equal_names_of_different_groups_can_be_told_apart() -> None:
+    records = [record(model__width=1, trainer__width=2), record(model__width=2, trainer__width=1), record(model__width=1, trainer__width=1)]
+    assert len(set(settings_of(records))) == 3
+
+
+# --- formats
+
+RECORDS = [
+    *trials("baseline", [0.50, 0.60], noise__rate=0.2),
+    *trials("baseline", [0.40, 0.44], noise__rate=0.4),
+    *trials("l2rw", [0.80, 0.84], needs=("clean_set",), noise__rate=0.4),
+]
+
+
+def test_text_has_a_row_a_method_and_a_column_a_setting() -> None:
+    header, rule, *lines = render(RECORDS, "text").splitlines()
+    assert [cell.strip() for cell in header.split("  ") if cell.strip()] == [
+        "sees",
+        "method",
+        "digits bgflip rate=0.2",
+        "digits bgflip rate=0.4",
+    ]
+    assert set(rule) == {"-", " "}
+    assert " ".join(lines[0].split()) == "noisy labels baseline 55.00 ± 63.53 42.00 ± 25.41"
+    assert " ".join(lines[1].split()) == "noisy labels + clean set l2rw 82.00 ± 25.41"
+
+
+def test_markdown_is_a_table_of_pipes() -> None:
+    lines = [line for line in render(RECORDS, "markdown").splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert [row[1] for row in cells] == ["method", cells[1][1], "baseline", "l2rw"]
+    assert set(cells[1][1]) <= {"-", ":"}
+    assert cells[3] == ["noisy labels + clean set", "l2rw", "", "82.00 ± 25.41"]
+
+
+def test_latex_is_a_booktabs_tabular_whose_caption_is_a_comment() -> None:
+    text = render([*RECORDS, record("s_model", 0.5, noise__rate=0.4)], "latex")
+    body, _, after = text.partition(r"\end{tabular}")
+    assert r"\begin{tabular}" in body
+    assert r"\toprule" in body
+    assert r"s\_model" in body
+    assert "s_model" not in body
+    assert all(line.startswith("%") for line in after.splitlines() if line.strip())
+    assert "%" not in body.replace(r"\%", "")
+
+
+def test_csv_has_a_row_a_cell() -> None:
+    rows = list(csv.DictReader(io.StringIO(render(RECORDS, "csv"))))
+    assert [(row["method"], row["setting"], float(row["accuracy"])) for row in rows] == [
+        ("baseline", "digits bgflip rate=0.4", pytest.approx(42)),
+        ("baseline", "digits bgflip rate=0.2", pytest.approx(55)),
+        ("l2rw", "digits bgflip rate=0.4", pytest.approx(82)),
+    ]
+    assert [int(row["trials"]) for row in rows] == [2, 2, 2]
+
+
+@pytest.mark.parametrize("form", ["text", "markdown", "latex"])
+def test_the_caption_tells_the_interval_the_trials_and_the_device(form: str) -> None:
+    text = render(RECORDS, form)
+    assert "Student t" in text
+    assert "2 trials" in text
+    assert "a CPU" in text
+
+
+def test_columns_stand_in_the_order_of_their_numbers() -> None:
+    rates = [0.4, 0.05, 0.1]
+    header = render([record(noise__rate=rate) for rate in rates]).splitlines()[0]
+    assert sorted(rates) == sorted(rates, key=lambda rate: header.index(f"rate={rate}"))
+
+
+def test_two_cells_of_a_method_in_one_setting_both_show() -> None:
+    records = [record("reed", 0.25, method__beta=0.1), record("reed", 0.75, method__beta=0.9)]
+    assert "25.00 / 75.00" in render(records)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_the_order_in_which_records_are_read_does_not_change_the_table(form: str) -> None:
+    assert render(RECORDS[::-1], form) == render(RECORDS, form)
+
+
+# --- the command
+
+
+def write(root: Path, records: list[Record]) -> list[Path]:
+    return [Store(root).write(each) for each in records]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_report_prints_the_table(form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, RECORDS)
+    assert report.main([str(tmp_path), "--format", form]) == 0
+    told = capsys.readouterr()
+    assert told.out == render(RECORDS, form)
+    assert told.err == ""
+
+
+def test_report_writes_the_table_to_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "results", RECORDS)
+    assert report.main([str(tmp_path / "results"), "--output", str(tmp_path / "table.txt")]) == 0
+    assert (tmp_path / "table.txt").read_text(encoding="utf-8") == render(RECORDS)
+    assert capsys.readouterr().out == ""
+
+
+FORBID_TORCH = """
+import sys
+
+class Forbidden:
+    def find_spec(self, name, path=None, target=None):
+        assert name.partition(".")[0] != "torch", "torch was imported"
+
+sys.meta_path.insert(0, Forbidden())
+sys.path.insert(0, sys.argv.pop(1))
+from benchmark.report import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_report_makes_table_and_figure_without_ever_importing_torch(tmp_path: Path) -> None:
+    write(tmp_path / "results", RECORDS)
+    outputs = ["--figure", "figure.png", "--x", "noise.rate", "--output", "table.md", "--format", "markdown"]
+    command = [sys.executable, "-c", FORBID_TORCH, str(ROOT), "results", *outputs]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "")
+    assert (tmp_path / "table.md").read_text(encoding="utf-8") == render(RECORDS, "markdown")
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("make", [lambda path: None, Path.mkdir], ids=["missing", "empty"])
+def test_a_missing_or_empty_directory_is_one_sentence_and_status_2(make: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make(tmp_path / "results")
+    assert report.main([str(tmp_path / "results")]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("error: no ")
+    assert str(tmp_path / "results") in told.err
+    assert told.err.count("\n") == 1
+
+
+def test_a_truncated_record_beside_good_ones_is_told_and_the_others_make_the_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = write(tmp_path, RECORDS)
+    paths[0].write_bytes(paths[0].read_bytes()[:200])
+    assert report.main([str(tmp_path)]) == 1
+    told = capsys.readouterr()
+    assert told.out == render(RECORDS[1:])
+    assert told.err.startswith("error: record ")
+    assert str(paths[0]) in told.err
+    assert told.err.count("\n") == 1
+
+
+def test_only_unreadable_records_is_status_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (path,) = write(tmp_path, RECORDS[:1])
+    path.write_text("{")
+    assert report.main([str(tmp_path)]) == 2
+    assert all(line.startswith("error: ") for line in capsys.readouterr().err.splitlines())
+
+
+def test_an_output_that_cannot_be_written_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "results", RECORDS)
+    assert report.main([str(tmp_path / "results"), "--output", str(tmp_path / "none" / "table.txt")]) == 2
+    assert capsys.readouterr().err.startswith("error: cannot write ")
