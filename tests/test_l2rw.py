@@ -125,7 +125,7 @@ def test_an_example_whose_gradient_opposes_the_clean_one_weighs_nothing() -> Non
     model, _, clean = scene("lenet of two classes", clean=1)
     image, label = clean.images, clean.labels
     batch = Batch(image.repeat(2, 1, 1, 1), torch.cat([label, 1 - label]), torch.arange(2))  # of one logit: opposite gradients
-    _, weights = method_on(model).losses_and_weights(batch, clean)
+    _, weights = method_on(model.double()).losses_and_weights(batch, clean)
     assert weights.tolist() == [1, 0]
 
 
