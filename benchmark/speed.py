@@ -15,7 +15,7 @@ from tabulate import tabulate
 from benchmark.models.convnet import ConvNet
 from benchmark.models.lenet import LeNet
 from benchmark.models.resnet import ResNet
-from benchmark.training.trainer import ModelFactory, Settings, Trainer
+from benchmark.training.trainer import ModelFactory, Settings, Trainer, place
 from benchmark.trial import device_of, environment
 from datasets.augment import Preprocessing
 from datasets.errors import UserError, at_least
@@ -103,7 +103,7 @@ def _bare_step(method: Method, name: str, device: torch.device) -> Step:
     batch = Batch(images, labels, labels, clean if Knowledge.CLEAN_SET in method.needs else None)
     task = _random_task(name)
     method.setup(partial(make, 10, torch.Size(shape)), View(method.needs, 10, labels, lambda: iter(()), task))
-    method.to(device).train()
+    place(method, device).train()
     optimiser = torch.optim.SGD(method.parameters(), lr=1e-3, momentum=0.9, fused=True)
 
     def step() -> None:

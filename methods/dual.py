@@ -172,6 +172,9 @@ def _max_pool2d(input: torch.Tensor, *args: Any, return_indices: bool = False, *
         return NotImplemented
     out, index = F.max_pool2d(x, *args, return_indices=True, **kwargs)
     with torch.no_grad():
+        if not dx.is_contiguous() and dx.is_contiguous(memory_format=torch.channels_last):  # gather where it lies
+            rows = dx.permute(0, 2, 3, 1).flatten(1, 2).gather(1, index.permute(0, 2, 3, 1).flatten(1, 2))  # (n, pixels, channels)
+            return out, rows.unflatten(1, out.shape[-2:]).permute(0, 3, 1, 2)
         return out, dx.flatten(-2).gather(-1, index.flatten(-2)).view_as(out)
 
 
@@ -222,4 +225,6 @@ def _batch_norm(
             by_gamma = (x - mean.view(shape)) * (inverse_std * dgamma).view(shape)
         by_beta = None if dbeta is None else dbeta.view(shape)
         tangent = _sum(by_x, by_gamma, by_beta)
-        return out, None if tangent is None else tangent.expand_as(out).contiguous()
+        if tangent is not None and tangent.shape != out.shape:  # by beta alone, one value a channel
+            tangent = torch.zeros_like(out).add_(tangent)
+        return out, tangent

@@ -98,6 +98,12 @@ def test_a_cell_has_the_mean_and_interval_of_its_trials_in_percent() -> None:
     assert (row.trials, row.diverged) == (3, 0)
 
 
+def test_a_method_stands_in_its_group_by_its_mean_over_all_settings() -> None:
+    uneven = [*trials("uneven", [0.1], noise__rate=0.2), *trials("uneven", [0.9], noise__rate=0.4)]
+    even = [*trials("even", [0.4], noise__rate=0.2), *trials("even", [0.4], noise__rate=0.4)]
+    assert [row.method for row in summary([*uneven, *even]).itertuples()] == ["even", "even", "uneven", "uneven"]
+
+
 def test_methods_are_grouped_by_what_they_see_fewest_first_and_sorted_by_accuracy_within() -> None:
     records = [
         record("l2rw", 0.9, needs=("clean_set",)),
@@ -222,8 +228,8 @@ def test_latex_is_a_booktabs_tabular_whose_caption_is_a_comment() -> None:
 def test_csv_has_a_row_a_cell() -> None:
     rows = list(csv.DictReader(io.StringIO(render(RECORDS, "csv"))))
     assert [(row["method"], row["setting"], float(row["accuracy"])) for row in rows] == [
-        ("baseline", "digits bgflip rate=0.4", pytest.approx(42)),
         ("baseline", "digits bgflip rate=0.2", pytest.approx(55)),
+        ("baseline", "digits bgflip rate=0.4", pytest.approx(42)),
         ("l2rw", "digits bgflip rate=0.4", pytest.approx(82)),
     ]
     assert [int(row["trials"]) for row in rows] == [2, 2, 2]
@@ -298,6 +304,16 @@ def test_report_makes_table_and_figure_without_ever_importing_torch(tmp_path: Pa
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "")
     assert (tmp_path / "table.md").read_text(encoding="utf-8") == render(RECORDS, "markdown")
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_report_shows_only_the_methods_asked_for_and_knows_the_nearest_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, [*trials("reed", [0.6, 0.7]), *trials("l2rw", [0.8, 0.9])])
+    assert report.main([str(tmp_path), "--methods", "l2rw"]) == 0
+    told = capsys.readouterr().out
+    assert "l2rw" in told
+    assert "reed" not in told
+    assert report.main([str(tmp_path), "--methods", "l2rw", "red"]) == 2
+    assert "'red'; nearest: reed" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("make", [lambda path: None, Path.mkdir], ids=["missing", "empty"])

@@ -14,6 +14,9 @@ from benchmark.analysis.tables import flatten, settings_of
 from benchmark.store import Record
 from datasets.errors import UserError, unknown
 
+COLOURS = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#949494", "#56b4e9")  # seaborn's "colorblind"
+DASHES = ((1, 0), (4, 1.5), (1, 1))  # one more for each time the colours are used up
+
 
 def along_training(records: Sequence[Record]) -> pd.DataFrame:
     """One row an evaluation: method, setting, x (step, counted over all phases), accuracy on test in percent."""
@@ -50,6 +53,12 @@ def _numbers(record: Record) -> dict[str, float]:
     return {name: value for name, value in leaves.items() if isinstance(value, int | float) and not isinstance(value, bool)}
 
 
+def _best_last_value_first(data: pd.DataFrame) -> list[str]:
+    """Methods in the order in which their lines end, so that the legend reads like the picture."""
+    ends = data[data["x"] == data.groupby(["method", "setting"])["x"].transform("max")]
+    return ends.groupby("method")["accuracy"].mean().sort_values(ascending=False, kind="stable").index.tolist()
+
+
 def draw(records: Sequence[Record], x: str, path: Path) -> None:
     """A line for each method, a panel for each setting, bands of 95 % confidence; written as PNG or PDF by the path's ending.
 
@@ -65,6 +74,7 @@ def draw(records: Sequence[Record], x: str, path: Path) -> None:
     data = along_training(records) if x == "step" else against(records, x)
     if data.empty:
         raise UserError("no finished trial to draw")
+    methods = _best_last_value_first(data)
     sns.set_theme(style="whitegrid", context="notebook")
     grid: Any = sns.relplot(
         data=data,
@@ -73,13 +83,14 @@ def draw(records: Sequence[Record], x: str, path: Path) -> None:
         y="accuracy",
         hue="method",
         style="method",
-        hue_order=sorted(data["method"].unique()),
-        style_order=sorted(data["method"].unique()),
+        hue_order=methods,
+        style_order=methods,
+        palette=[COLOURS[number % len(COLOURS)] for number in range(len(methods))],
         col="setting",
         col_wrap=min(3, data["setting"].nunique()),
         errorbar=_interval,
         markers=x != "step",
-        dashes=data["method"].nunique() <= 6,  # seaborn has no more dash patterns that can be told apart
+        dashes=[DASHES[number // len(COLOURS) % len(DASHES)] for number in range(len(methods))],
         height=4.2,
         aspect=1.35,
     )

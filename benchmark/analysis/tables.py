@@ -84,7 +84,7 @@ def _word(key: str, value: Any) -> str:
 def summary(records: Sequence[Record]) -> pd.DataFrame:
     """One row a cell: sees, method, setting, mean and half-width of the 95 % interval (percent), trials, diverged, key.
 
-    Rows are grouped by what methods see, fewest first, and sorted by mean within.
+    Rows are grouped by what methods see, fewest first, and within by the method's mean over all its settings.
     """
     trials = frame(records)
     rows = []
@@ -92,8 +92,9 @@ def summary(records: Sequence[Record]) -> pd.DataFrame:
         value = estimate(group.loc[~group["diverged"], "accuracy"].tolist())
         rows.append((seen, method, setting, value.mean, value.half_width, value.trials, int(group["diverged"].sum()), key))
     table = pd.DataFrame(rows, columns=["sees", "method", "setting", "accuracy", "half_width", "trials", "diverged", "key"])
-    by = table.assign(needs=table["sees"].str.count(r"\+")).sort_values(["needs", "sees", "accuracy"], kind="stable")
-    return by.drop(columns="needs").reset_index(drop=True)
+    overall = table.groupby(["sees", "method"])["accuracy"].transform("mean")
+    by = table.assign(needs=table["sees"].str.count(r"\+"), overall=overall).sort_values(["needs", "sees", "overall"], kind="stable")
+    return by.drop(columns=["needs", "overall"]).reset_index(drop=True)
 
 
 def render(records: Sequence[Record], form: str = "text") -> str:

@@ -57,7 +57,8 @@ class Batches:
         self._start(self._drawn // len(self._positions))
 
 
-def in_order(examples: Examples, preprocessing: Preprocessing, size: int = 1000) -> Iterator[Batch]:
+def in_order(examples: Examples, preprocessing: Preprocessing) -> Iterator[Batch]:
     """All of `examples` once, without augmentation."""
+    size = 250 if examples.labels.device.type == "cpu" else 2000  # larger on a CPU, fresh memory costs more than it saves
     for index in torch.arange(len(examples), device=examples.labels.device).split(size):
         yield Batch(preprocessing.normalise(examples.images[index]), examples.labels[index], index)

@@ -74,6 +74,12 @@ class Progress:
     confusion_matrix: list[list[int]] = field(default_factory=list)
 
 
+def place(method: Method, device: torch.device) -> Method:
+    """The method on the device; on a CPU channels last, the memory format in which convolutions and max pooling are fastest there."""
+    method.to(device)
+    return method.to(memory_format=torch.channels_last) if device.type == "cpu" else method
+
+
 class Trainer:
     """Trains one method on one task, from the start or from its last checkpoint.
 
@@ -104,7 +110,7 @@ class Trainer:
         self._view = View(method.needs, len(task.classes), self.task.train.labels, self._training_set, self.task)
         self.method = method
         method.setup(self._model_maker(make_model), self._view)
-        method.to(device).train()
+        place(method, device).train()
         self.phases = method.phases(settings.schedules)
         self._optimiser = self._make_optimiser()
         self._clean: dict[int, Batches] = {}
