@@ -127,7 +127,8 @@ def test_help_lists_every_method_dataset_and_noise_with_a_line(capsys: pytest.Ca
 
 
 def test_cfg_job_prints_the_configuration_and_trains_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run.main([*tiny(tmp_path, "method=reed,baseline_ft"), "--cfg", "job"]) == 0
+    overrides = tiny(tmp_path, "method=reed,baseline_ft")
+    assert run.main([*overrides[:1], "--cfg", "job", *overrides[1:]]) == 0
     first, second = yaml.safe_load_all(capsys.readouterr().out)
     assert first["method"] == {"name": "reed", "beta": 0.8, "soft": False}
     assert second["method"] == {"name": "finetune", "base": {"name": "baseline"}}

@@ -93,8 +93,9 @@ def summary(records: Sequence[Record]) -> pd.DataFrame:
         rows.append((seen, method, setting, value.mean, value.half_width, value.trials, int(group["diverged"].sum()), key))
     table = pd.DataFrame(rows, columns=["sees", "method", "setting", "accuracy", "half_width", "trials", "diverged", "key"])
     overall = table.groupby(["sees", "method"])["accuracy"].transform("mean")
-    by = table.assign(needs=table["sees"].str.count(r"\+"), overall=overall).sort_values(["needs", "sees", "overall"], kind="stable")
-    return by.drop(columns=["needs", "overall"]).reset_index(drop=True)
+    table = table.assign(needs=table["sees"].str.count(r"\+"), overall=overall, order=table["setting"].map(_natural))
+    table = table.sort_values(["needs", "sees", "overall", "method", "order", "key"])
+    return table.drop(columns=["needs", "overall", "order"]).reset_index(drop=True)
 
 
 def render(records: Sequence[Record], form: str = "text") -> str:
@@ -120,9 +121,9 @@ def _wide(cells: pd.DataFrame) -> pd.DataFrame:
     return wide
 
 
-def _natural(setting: str) -> list[tuple[float, str]]:
+def _natural(setting: str) -> tuple[tuple[float, str], ...]:
     """Sort key by which rate=0.05 comes before rate=0.4 and 5 before 10."""
-    return [(float(part), "") if part[:1].isdigit() else (math.inf, part) for part in re.split(r"(\d+\.?\d*)", setting)]
+    return tuple((float(part), "") if part[:1].isdigit() else (math.inf, part) for part in re.split(r"(\d+\.?\d*)", setting))
 
 
 def _text(row: Any) -> str:
