@@ -136,6 +136,6 @@ def _text(row: Any) -> str:
 
 def _caption(cells: pd.DataFrame, records: Sequence[Record]) -> str:
     low, high = cells["trials"].min(), cells["trials"].max()
-    trials = f"{low}" if low == high else f"{low} to {high}"
+    trials = f"{low} to {high} trials" if low != high else f"{high} {'trial' if high == 1 else 'trials'}"
     devices = sorted({record["environment"]["device"] for record in records})
-    return f"Test accuracy in %, mean ± 95 % confidence interval (Student t) over {trials} trials, last step. On: {', '.join(devices)}."
+    return f"Test accuracy in %, mean ± 95 % confidence interval (Student t) over {trials}, last step. On: {', '.join(devices)}."
