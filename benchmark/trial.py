@@ -127,6 +127,7 @@ def _metrics(progress: Progress) -> dict[str, Any]:
         **{name: value for name, value in progress.history[-1].items() if name not in ("phase", "step")},
         "per_class_accuracy": [row[label] / sum(row) if sum(row) else None for label, row in enumerate(confusion)],
         "confusion_matrix": confusion,
+        **({"weight_histograms": progress.weight_histograms} if progress.weight_histograms else {}),
         "history": progress.history,
     }
 

@@ -147,10 +147,14 @@ class Method(nn.Module):
     """A robust-training method. Subclasses override `loss`, and what else differs from plain training.
 
     The arguments of a subclass's `__init__`, with types and defaults, are its configuration. The model arrives later, by `setup`.
+
+    example_weights: what the last `loss` weighed its examples by, (n,), set by methods that weigh or select examples; the suite measures
+        how well they find the wrong labels
     """
 
     needs: Knowledge = Knowledge.NONE
     model: nn.Module
+    example_weights: torch.Tensor | None = None
 
     def __init__(self) -> None:
         super().__init__()

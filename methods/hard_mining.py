@@ -38,7 +38,8 @@ class HardMining(Method):
 
     def loss(self, batch: Batch) -> torch.Tensor:
         losses = F.cross_entropy(self.model(batch.images), batch.labels, reduction="none")  # (n,)
-        return (normalised(self.kept(losses.detach(), batch.labels).float()) * losses).sum()
+        self.example_weights = normalised(self.kept(losses.detach(), batch.labels).float())
+        return (self.example_weights * losses).sum()
 
     def kept(self, losses: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Which examples are trained on, bool (n,)."""

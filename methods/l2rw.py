@@ -34,8 +34,8 @@ class L2RW(Method):
         self.meta_weight_decay = at_least("meta_weight_decay", meta_weight_decay, 0)
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        losses, weights = self.losses_and_weights(batch, batch.draw_clean(self.clean_batch_size))
-        return (weights * losses).sum()
+        losses, self.example_weights = self.losses_and_weights(batch, batch.draw_clean(self.clean_batch_size))
+        return (self.example_weights * losses).sum()
 
     def losses_and_weights(self, batch: Batch, clean: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """f, (n,), with its graph, and w, (n,), without one."""

@@ -38,4 +38,5 @@ class Proportion(Method):
         weights = self.weight_of_label[batch.labels]  # (n,)
         if self.scale == "mean":
             weights = weights / len(weights)
+        self.example_weights = weights
         return weighted_cross_entropy(self.model(batch.images), batch.labels, weights)

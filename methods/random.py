@@ -17,4 +17,5 @@ class Random(Method):
 
     def loss(self, batch: Batch) -> torch.Tensor:
         z = torch.randn(len(batch.labels), device=batch.labels.device)  # (n,)
-        return weighted_cross_entropy(self.model(batch.images), batch.labels, normalised(z.clamp(min=0)))
+        self.example_weights = normalised(z.clamp(min=0))
+        return weighted_cross_entropy(self.model(batch.images), batch.labels, self.example_weights)

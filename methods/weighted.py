@@ -30,4 +30,5 @@ class Weighted(Method):
         self.register_buffer("right", right.float(), persistent=False)
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        return weighted_cross_entropy(self.model(batch.images), batch.labels, normalised(self.right[batch.labels]))
+        self.example_weights = normalised(self.right[batch.labels])
+        return weighted_cross_entropy(self.model(batch.images), batch.labels, self.example_weights)

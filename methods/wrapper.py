@@ -23,6 +23,10 @@ class Wrapper(Method):
         self.base = base
         self.needs = base.needs | self.extra_needs
 
+    @property
+    def example_weights(self) -> torch.Tensor | None:  # type: ignore[override]
+        return self.base.example_weights
+
     def setup(self, make_model: Callable[[], nn.Module], view: View) -> None:
         self.base.setup(make_model, replace(view, needs=self.base.needs))  # what the wrapper declares is not the base's
 

@@ -14,11 +14,13 @@ from torch import nn
 
 from benchmark.training.batches import Batches, in_order
 from benchmark.training.checkpoint import Checkpoints
+from benchmark.training.detection import WeightLog, weight_histograms
 from benchmark.training.evaluation import evaluate
 from datasets.errors import UserError
 from datasets.streams import stream_seed
-from datasets.task import Task
+from datasets.task import Examples, Task
 from methods.base import Batch, Knowledge, Method, Phase, Schedules, UndeclaredKnowledge, View, decayed_weights
+from methods.forward_mode import still_running_averages
 
 ModelFactory = Callable[[int, torch.Size], nn.Module]
 
@@ -63,6 +65,7 @@ class Progress:
     """How far a trial is: steps done in the current phase, evaluations so far, seconds over all resumptions.
 
     confusion_matrix: of the last evaluation
+    weight_histograms: at the end, of methods that weigh examples (see benchmark.training.detection)
     """
 
     phase: int = 0
@@ -72,6 +75,7 @@ class Progress:
     evaluation_seconds: float = 0.0
     diverged: bool = False
     confusion_matrix: list[list[int]] = field(default_factory=list)
+    weight_histograms: dict[str, Any] = field(default_factory=dict)
 
 
 def place(method: Method, device: torch.device) -> Method:
@@ -109,13 +113,14 @@ class Trainer:
         self._watch = watch or Unwatched()
         self._view = View(method.needs, len(task.classes), self.task.train.labels, self._training_set, self.task)
         self.method = method
+        torch.manual_seed(stream_seed(seed, "method"))  # dropout, random weights: whatever a method draws by itself
         method.setup(self._model_maker(make_model), self._view)
         place(method, device).train()
         self.phases = method.phases(settings.schedules)
         self._optimiser = self._make_optimiser()
         self._clean: dict[int, Batches] = {}
         self._loss_sum = torch.zeros((), device=device)
-        torch.manual_seed(stream_seed(seed, "method"))  # dropout, random weights: whatever a method draws by itself
+        self._weights = WeightLog(self.task.train)
 
     @property
     def steps(self) -> int:
@@ -136,6 +141,8 @@ class Trainer:
             self._run_phase(phase, batches)
             self.progress.phase += 1
             self.progress.step = 0
+        if self.method.example_weights is not None and len(self.task.hyper_validation) > 0 and not self.progress.diverged:
+            self.progress.weight_histograms = weight_histograms(self._weigh, self.task, self.settings.batch_size, self._seed)
         return self.progress
 
     def _run_phase(self, phase: Phase, batches: Batches) -> None:
@@ -168,11 +175,14 @@ class Trainer:
         lr = phase.schedule.lr_at(self.progress.step)
         for group in self._optimiser.param_groups:
             group["lr"] = lr
-        loss = phase.loss(batches.draw(self._draw_clean if Knowledge.CLEAN_SET in self.method.needs else None))
+        batch = batches.draw(self._clean_source)
+        loss = phase.loss(batch)
         self._optimiser.zero_grad()
         loss.backward()
         self._optimiser.step()
         self._loss_sum += loss.detach()
+        if self.method.example_weights is not None and not phase.on_clean:
+            self._weights.note(batch.index, self.method.example_weights)
 
     def _evaluate(self, phase: Phase) -> None:
         """Append to the history; a loss or weight that is no longer finite is divergence."""
@@ -184,8 +194,17 @@ class Trainer:
         entry: dict[str, Any] = {"phase": phase.name, "step": progress.step, "train_loss": loss if math.isfinite(loss) else None}
         if not progress.diverged:
             accuracies, progress.confusion_matrix = evaluate(self.method, self.task)
-            entry |= accuracies
+            entry |= accuracies | self._weights.report(self.task.train)
         progress.history.append(entry)
+
+    def _weigh(self, examples: Examples) -> torch.Tensor:
+        """The method's weights of `examples`, (n,), as in training, with nothing trained and no running average moved."""
+        images = self.task.preprocessing.normalise(examples.images)
+        index = torch.arange(len(examples), device=self.device)
+        with still_running_averages(self.method):
+            self.method.loss(Batch(images, examples.labels, index, self._clean_source))
+        assert self.method.example_weights is not None
+        return self.method.example_weights.detach()
 
     def _training_set(self) -> Iterator[Batch]:
         return in_order(self.task.train, self.task.preprocessing)
@@ -214,6 +233,10 @@ class Trainer:
             optimiser.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)  # and the fused step wants all or none
         return optimiser
 
+    @property
+    def _clean_source(self) -> Callable[[int], Batch] | None:
+        return self._draw_clean if Knowledge.CLEAN_SET in self.method.needs else None
+
     def _draw_clean(self, size: int) -> Batch:
         if size not in self._clean:
             self._clean[size] = self._clean_batches(f"clean {size}", size)
@@ -241,6 +264,7 @@ class Trainer:
                 "method": self.method.state_dict(),
                 "optimiser": self._optimiser.state_dict(),
                 "loss_sum": self._loss_sum,
+                "weights": self._weights.values,
                 "batches": batches.state(),
                 "clean": {size: clean.state() for size, clean in self._clean.items()},
                 "random": torch.get_rng_state(),
@@ -259,6 +283,7 @@ class Trainer:
         self.method.load_state_dict(saved["method"])
         self._optimiser.load_state_dict(saved["optimiser"])
         self._loss_sum.copy_(saved["loss_sum"])
+        self._weights.values.copy_(saved["weights"])
         for size, state in saved["clean"].items():
             self._clean[size] = self._clean_batches(f"clean {size}", size)
             self._clean[size].restore(state)

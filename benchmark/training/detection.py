@@ -1,0 +1,87 @@
+"""How well a method's example weights find the wrong labels, which the suite knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import rankdata
+
+from datasets.streams import numpy_stream
+from datasets.task import Examples, Task
+
+Weigh = Callable[[Examples], torch.Tensor]
+EDGES = np.append(np.arange(0, 4.05, 0.1), np.inf)  # of histograms of n w_i: 1 is the weight of plain training
+
+
+class WeightLog:
+    """The last weight each training example was given, times the batch size; NaN for those not drawn lately."""
+
+    def __init__(self, train: Examples) -> None:
+        self.values = torch.full((len(train),), torch.nan, device=train.labels.device)
+
+    def note(self, index: torch.Tensor, weights: torch.Tensor) -> None:
+        """Keep the `weights` of a batch, (n,), for the training examples `index`. Does not wait for the device."""
+        self.values[index] = weights.detach().float() * len(weights)
+
+    def report(self, train: Examples) -> dict[str, float]:
+        """The AUROC and precision of what was noted since the last report; empty without weights, or without both kinds of labels."""
+        values = self.values.cpu().numpy().copy()
+        self.values.fill_(torch.nan)
+        noted = np.isfinite(values)
+        wrong = (train.labels != train.true_labels).cpu().numpy()[noted]
+        if not wrong.any() or wrong.all():
+            return {}
+        return {"weights_auroc": auroc(values[noted], wrong), "weights_precision": precision(values[noted], wrong)}
+
+
+def auroc(weights: np.ndarray, wrong: np.ndarray) -> float:
+    """The chance that a wrong example has a lower weight than a right one, ties counting half (the Mann-Whitney statistic)."""
+    right = ~wrong
+    ranks = rankdata(weights)
+    return float((ranks[right].sum() - right.sum() * (right.sum() + 1) / 2) / (right.sum() * wrong.sum()))
+
+
+def precision(weights: np.ndarray, wrong: np.ndarray) -> float:
+    """The share of wrong labels among the k examples of least weight, k being the number of wrong ones; ties count in expectation."""
+    k = int(wrong.sum())
+    cut = np.partition(weights, k - 1)[k - 1]
+    below, tied = weights < cut, weights == cut
+    return float((wrong[below].sum() + (k - below.sum()) * wrong[tied].mean()) / k)
+
+
+def weight_histograms(weigh: Weigh, task: Task, size: int, seed: int) -> dict[str, Any]:
+    """Histograms of n w_i over hyper-validation images, by whether their label is right: the two panels of the paper's Figure 3.
+
+    weigh: the method's weights, (n,), of examples
+    mixed: one random batch of `size`, corrupted as the set is; one_class: batches of one true class each, whose labels are drawn
+        from its row of the transition matrix, without classes that it leaves right. Counts by the bins of EDGES.
+    """
+    rng = numpy_stream(seed, "weight histograms")
+    images, true_labels = task.hyper_validation.images, task.hyper_validation.true_labels
+    positions = rng.permutation(len(true_labels))
+    mixed = _taken(task.hyper_validation, positions[:size])
+    batches = []
+    T = task.transition_matrix.numpy()
+    for label in np.flatnonzero(T.diagonal() < 1):
+        members = positions[(true_labels.cpu().numpy() == label)[positions]][:size]
+        labels = torch.from_numpy(rng.choice(len(T), len(members), p=T[label])).to(true_labels.device)
+        if len(members) > 0:
+            batches.append(Examples(images[members], labels, true_labels[members]))
+    return {"edges": EDGES[:-1].round(1).tolist(), "mixed": _histograms(weigh, [mixed]), "one_class": _histograms(weigh, batches)}
+
+
+def _taken(examples: Examples, positions: np.ndarray) -> Examples:
+    return Examples(examples.images[positions], examples.labels[positions], examples.true_labels[positions])
+
+
+def _histograms(weigh: Weigh, batches: list[Examples]) -> dict[str, list[int]]:
+    counts = {"right": np.zeros(len(EDGES) - 1, dtype=int), "wrong": np.zeros(len(EDGES) - 1, dtype=int)}
+    for batch in batches:
+        weights = (weigh(batch) * len(batch)).double().cpu().numpy()
+        right = (batch.labels == batch.true_labels).cpu().numpy()
+        counts["right"] += np.histogram(weights[right], EDGES)[0]
+        counts["wrong"] += np.histogram(weights[~right], EDGES)[0]
+    return {name: count.tolist() for name, count in counts.items()}

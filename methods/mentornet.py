@@ -1,0 +1,163 @@
+"""A curriculum that weighs each example by its loss, predefined or learnt (MentorNet)."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from datasets.errors import at_least, choice, in_range
+from methods.base import Batch, Knowledge, Method, Phase, Schedules, View
+from methods.registry import register
+
+PERCENTS = 100  # training time is told in percent
+EARLY = 17  # percent in which `early_dropout` holds
+LESSONS = 1000  # steps that teach the data-driven mentor
+
+
+@register
+class MentorNet(Method):
+    """Down-weights examples whose loss is high against a running percentile of the batches' losses.
+
+        loss = 1/n sum_i v_i CE_i,   l_i = CE_i - lambda_1,   lambda_1: moving average of the batch's percentile of CE
+
+    curriculum: 'predefined' (MentorNet PD), v = min(max(1 - l / lambda_2, 0), 1), and 1[l <= 0] for lambda_2 = 0;
+        'data_driven' (MentorNet DD), v = g(CE_i, l_i, percent of training), a small network. It is learnt first, on an auxiliary
+        model that trains on the clean set with labels flipped on purpose, to tell which were; then it is fixed.
+    percentile: of the batch's losses; decay: of their moving average
+    lambda_2: the width of the predefined curriculum's ramp
+    burn_in: share of training in which v = 1, and after which the data-driven network's clock stands still
+    dropout, early_dropout: share of examples left out at random whatever their v, after and in the first 17 % of training
+    noise_rate: share of the clean set's labels flipped, uniformly to other classes, to learn the data-driven curriculum on
+
+    Needs: the clean set, for the data-driven curriculum. Source: Jiang et al., "MentorNet: Learning Data-Driven Curriculum for Very
+    Deep Neural Networks on Corrupted Labels", ICML 2018 (Eq. 5 and section 4); percentile, decay and dropout from its released code.
+    The paper learns g on another data set with known labels; here it is the clean set. Weight decay is not scaled by the mean of v.
+    """
+
+    step: torch.Tensor
+    average: torch.Tensor
+    flipped_labels: torch.Tensor
+    right: torch.Tensor
+    lessons: torch.Tensor
+
+    def __init__(
+        self,
+        curriculum: str = "predefined",
+        percentile: float = 0.75,
+        decay: float = 0.5,
+        lambda_2: float = 1.0,
+        burn_in: float = 0.0,
+        dropout: float = 0.05,
+        early_dropout: float = 0.5,
+        noise_rate: float = 0.4,
+    ) -> None:
+        super().__init__()
+        self.curriculum = choice("curriculum", curriculum, ("predefined", "data_driven"))
+        self.percentile = in_range("percentile", percentile, 0, 1)
+        self.decay = in_range("decay", decay, 0, 1)
+        self.lambda_2 = at_least("lambda_2", lambda_2, 0)
+        self.burn_in = in_range("burn_in", burn_in, 0, 1)
+        self.dropout, self.early_dropout = in_range("dropout", dropout, 0, 1), in_range("early_dropout", early_dropout, 0, 1)
+        self.noise_rate = in_range("noise_rate", noise_rate, 0, 1)
+        self.learnt = curriculum == "data_driven"
+        if self.learnt:
+            self.needs = Knowledge.CLEAN_SET
+
+    def setup(self, make_model: Callable[[], nn.Module], view: View) -> None:
+        super().setup(make_model, view)
+        self.register_buffer("step", torch.zeros(()))  # of the phase
+        self.register_buffer("average", torch.zeros(()))  # lambda_1
+        if self.learnt:
+            self.auxiliary = make_model()
+            self.mentor = Mentor().requires_grad_(False)
+            true_labels = view.clean_set.true_labels
+            self.register_buffer("flipped_labels", self._flipped(true_labels, view.num_classes))
+            self.register_buffer("right", (self.flipped_labels == true_labels).float())
+            self.register_buffer("lessons", torch.full((PERCENTS, len(true_labels), 2), torch.nan))  # CE_i and l_i along training
+
+    def _flipped(self, labels: torch.Tensor, num_classes: int) -> torch.Tensor:
+        others = (labels + torch.randint_like(labels, 1, num_classes)) % num_classes
+        return torch.where(torch.rand(labels.shape, device=labels.device) < self.noise_rate, others, labels)
+
+    def phases(self, schedules: Schedules) -> list[Phase]:
+        self.mentor_steps, self.main_steps = schedules.clean_only.steps, schedules.main.steps
+        main = [replace(phase, before=self._begin) for phase in super().phases(schedules)]
+        if not self.learnt:
+            return main
+        return [Phase("auxiliary", schedules.clean_only, self._auxiliary_loss, on_clean=True), *main]
+
+    def _auxiliary_loss(self, batch: Batch) -> torch.Tensor:
+        """Plain training on the flipped labels; how their losses run is what the mentor learns from."""
+        losses = F.cross_entropy(self.auxiliary(batch.images), self.flipped_labels[batch.index], reduction="none")
+        excess, percent = self._advance(losses.detach(), self.mentor_steps)
+        self.lessons[percent.long().clamp(max=PERCENTS - 1), batch.index] = torch.stack([losses.detach(), excess], dim=1)
+        return losses.mean()
+
+    def _begin(self, view: View) -> None:
+        """Set clock and average back, and teach the mentor."""
+        self.step.zero_()
+        self.average.zero_()
+        if self.learnt:
+            seen = self.lessons.isfinite().all(dim=2)  # (percents, clean)
+            percents, examples = seen.nonzero(as_tuple=True)
+            self.mentor.learn(self.lessons[seen], percents, self.right[examples])
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        losses = F.cross_entropy(self.model(batch.images), batch.labels, reduction="none")
+        excess, percent = self._advance(losses.detach(), self.main_steps)
+        v = torch.where(percent < PERCENTS * self.burn_in, 1.0, self.curriculum_weights(losses.detach(), excess, percent))
+        self.example_weights = v / len(v)
+        return (self._drop(v, percent) * losses).mean()
+
+    def _advance(self, losses: torch.Tensor, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """l_i, (n,), and the percent of the phase that is over; moves lambda_1 and the clock."""
+        percent = PERCENTS * self.step / steps
+        self.average.lerp_(torch.quantile(losses, self.percentile), 1 - self.decay)
+        self.step += 1
+        return losses - self.average, percent  # 0-dimensional, on the device
+
+    @torch.no_grad()
+    def curriculum_weights(self, losses: torch.Tensor, excess: torch.Tensor, percent: torch.Tensor) -> torch.Tensor:
+        """v, (n,), of losses and l, (n,)."""
+        if self.learnt:
+            return self.mentor(torch.stack([losses, excess], dim=1), percent.clamp(max=PERCENTS * self.burn_in)).sigmoid()
+        return (1 - excess / self.lambda_2).clamp(0, 1) if self.lambda_2 else (excess <= 0).float()
+
+    def _drop(self, v: torch.Tensor, percent: torch.Tensor) -> torch.Tensor:
+        """v with a random share of its entries at zero."""
+        rate = torch.where(percent < EARLY, self.early_dropout, self.dropout)
+        rank = torch.rand_like(v).argsort().argsort()
+        return torch.where(rank < len(v) * (1 - rate), v, 0)
+
+
+class Mentor(nn.Module):
+    """From an example's loss, its excess over lambda_1 and the percent of training to the logit of v; MentorNet's published shape."""
+
+    clock: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(2, 1, bidirectional=True)
+        self.register_buffer("clock", torch.randn(PERCENTS, 5))  # an embedding that is not trained
+        self.head = nn.Sequential(nn.Linear(7, 20), nn.Tanh(), nn.Linear(20, 1))
+
+    def forward(self, features: torch.Tensor, percent: torch.Tensor) -> torch.Tensor:
+        """Logits, (n,), of features CE_i and l_i, (n, 2), at percent, scalar or (n,)."""
+        state, _ = self.lstm(features[None])  # a sequence of one step: (1, n, 2)
+        time = self.clock[percent.long().clamp(max=PERCENTS - 1)].expand(len(features), -1)
+        return self.head(torch.cat([state[0], time], dim=1)).squeeze(1)
+
+    @torch.enable_grad()
+    def learn(self, features: torch.Tensor, percents: torch.Tensor, right: torch.Tensor) -> None:
+        """Fit sigmoid(logit) to whether a label is right, 1 or 0, by LESSONS Adam steps on random batches; then stay fixed."""
+        self.requires_grad_(True)
+        optimiser = torch.optim.Adam(self.parameters(), lr=0.01)
+        for _ in range(LESSONS):
+            rows = torch.randint(len(right), (1000,), device=right.device)
+            loss = F.binary_cross_entropy_with_logits(self(features[rows], percents[rows]), right[rows])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        self.requires_grad_(False)
