@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from benchmark import ROOT
 from benchmark.store import canonical, digest
 from datasets.augment import Preprocessing
-from datasets.errors import UserError, at_least, unknown
+from datasets.errors import UserError, at_least, in_range, unknown
 from datasets.task import Split
 from methods import registry
 from methods.base import Schedule, Schedules
@@ -70,6 +70,23 @@ class TrainerConfig:
 
 
 @dataclass
+class Experiment:
+    """Group `experiment`: a named grid, and what the report makes of it.
+
+    sweep: override -> choices; 'a,b' -> pairs of choices that go together
+    rows: choice of method -> {name: its name in the table, <dataset>: the paper's [mean, half-width]}; swept too
+    figure: {kind, ...}, the arguments of `benchmark.analysis.figures.draw`
+    notes: footnotes of the table
+    """
+
+    name: str = ""
+    sweep: dict[str, Any] = field(default_factory=dict)
+    rows: dict[str, Any] = field(default_factory=dict)
+    figure: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
 class RunConfig:
     """The whole configuration. What does not change the numbers of a trial stands outside a cell's identity."""
 
@@ -86,20 +103,22 @@ class RunConfig:
     checkpoint_dir: str = ".checkpoints"
     checkpoint_seconds: float = 30.0
     data_dir: str = "data"
-    sweep: dict[str, Any] = field(default_factory=dict)
+    scale: float = 1.0
+    experiment: Experiment = field(default_factory=Experiment)
 
 
 @dataclass(frozen=True)
 class Cell:
     """One configuration with its trials.
 
-    identity: what determines the numbers, plain data; key: its digest
+    identity: what determines the numbers, plain data; key: its digest; choice: of `method`, as the command line has it
     """
 
     config: RunConfig
     identity: dict[str, Any]
     key: str
     label: str
+    choice: str
 
     @property
     def canonical(self) -> str:
@@ -113,15 +132,15 @@ class Cell:
 
 
 def cells(overrides: Sequence[str]) -> list[Cell]:
-    """The grid that `overrides` describe: any comma sweeps, and so does the experiment's `sweep`; equal cells come once.
+    """The grid that `overrides` describe: any comma sweeps, and so do the experiment's `sweep` and `rows`; equal cells come once.
 
     Raises UserError for whatever is wrong with them, with the nearest right name.
     """
     with _hydra():
         found: dict[str, Cell] = {}
         for combination in _combinations(overrides):
-            for swept in _combinations([*_sweep_of_experiment(combination), *combination]):
-                cell = _cell(swept)
+            for swept in _sweeps_of_experiment(combination):
+                cell = _cell([*swept, *combination])
                 found.setdefault(cell.key, cell)
     return list(found.values())
 
@@ -153,17 +172,22 @@ def _combinations(overrides: Sequence[str]) -> list[list[str]]:
     return [list(combination) for combination in itertools.product(*choices)]
 
 
-def _sweep_of_experiment(overrides: Sequence[str]) -> list[str]:
-    """The experiment's own sweep as overrides, without those the user gives."""
-    if not any(_key(override) == "experiment" for override in overrides):
-        return []
+def _sweeps_of_experiment(overrides: Sequence[str]) -> list[list[str]]:
+    """The combinations of the experiment's own sweeps as overrides, without the sweeps of options that the user gives."""
     given = {_key(override) for override in overrides}
-    sweep = _compose([override for override in overrides if not _is_of_base(override)]).sweep
-    return [f"{key}={_choices(value)}" for key, value in sweep.items() if key not in given]
+    if "experiment" not in given:
+        return [[]]
+    experiment = _compose([override for override in overrides if not _is_of_base(override)]).experiment
+    sweep: dict[str, Any] = {key: OmegaConf.to_container(choices) for key, choices in experiment.sweep.items()}
+    sweep |= {"method": list(experiment.rows)} if experiment.rows else {}
+    axes = [[_together(key, choice) for choice in choices] for key, choices in sweep.items() if given.isdisjoint(key.split(","))]
+    return [list(itertools.chain(*combination)) for combination in itertools.product(*axes)]
 
 
-def _choices(value: Any) -> str:
-    return ",".join(map(str, value)) if OmegaConf.is_list(value) else str(value)
+def _together(keys: str, choice: Any) -> list[str]:
+    """Overrides that set the comma-separated `keys` to one choice of theirs."""
+    values = choice if "," in keys else [choice]
+    return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in zip(keys.split(","), values, strict=True)]
 
 
 def _key(override: str) -> str:
@@ -191,11 +215,23 @@ def _cell(overrides: Sequence[str]) -> Cell:
     except OmegaConfBaseException as error:
         raise _user_error(error) from error
     _check(config)
+    _rescale(config)
     plain = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.structured(config), resolve=True))
     identity = {part: _one_spelling(plain[part], part, typed=part not in UNTYPED) for part in (*PARTS, "split")}
     source = identity["dataset"]["source"]
     identity["dataset"]["source"] = {key: value for key, value in source.items() if key not in PLACES}
-    return Cell(config, identity, digest(identity, 12), registry.label(identity["method"]))
+    if config.scale != 1:
+        identity["scale"] = config.scale  # told wherever its numbers are
+    choice = [override.partition("=")[2] for override in overrides if _key(override) == "method"]
+    return Cell(config, identity, digest(identity, 12), registry.label(identity["method"]), choice[-1] if choice else "")
+
+
+def _rescale(config: RunConfig) -> None:
+    """Every schedule at `scale` of its steps, evaluated as often in all."""
+    if config.scale != 1:
+        trainer = config.trainer
+        trainer.steps = max(1, round(config.scale * trainer.steps))
+        trainer.evaluate_every = max(1, round(config.scale * trainer.evaluate_every))
 
 
 def _one_spelling(node: Any, name: str, typed: bool) -> Any:
@@ -216,6 +252,7 @@ def _one_spelling(node: Any, name: str, typed: bool) -> Any:
 
 def _check(config: RunConfig) -> None:
     at_least("trials", config.trials, 1)
+    in_range("scale", config.scale, 1e-6, 1)
     at_least("trainer.steps", config.trainer.steps, 1)
     at_least("trainer.batch_size", config.trainer.batch_size, 1)
     at_least("trainer.evaluate_every", config.trainer.evaluate_every, 1)

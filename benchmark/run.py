@@ -169,7 +169,7 @@ def _help() -> str:
         "  python -m benchmark.run method=l2rw,reed noise=bgflip noise.rate=0.2,0.4 trials=5",
         "",
         "Any option takes a comma-separated sweep. --cfg job prints the configuration.",
-        "Options: trials, seed, device, results_dir, checkpoint_dir, data_dir, split.*, and those of each choice (see --cfg job).",
+        "Options: trials, seed, scale, device, results_dir, checkpoint_dir, data_dir, split.*, and those of each choice (see --cfg job).",
     ]
     for group in GROUPS:
         choices = _choices(group)

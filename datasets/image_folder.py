@@ -16,8 +16,8 @@ from datasets.source import Source
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp"}
 
 
-def load(path: str, size: int | None = None, cache: str = "data/image_folder") -> Source:
-    """The pictures under `path`, as RGB; classes are the sorted names of the folders of `path`/train.
+def load(path: str, size: int | None = None, cache: str = "data/image_folder", root: str = ".") -> Source:
+    """The pictures under `root`/`path`, as RGB; classes are the sorted names of the folders of `path`/train.
 
     size: side in pixels that every picture is resized to (bilinear); None takes pictures as they are, all of one size.
     cache: where the decoded pixels are kept, keyed by every file's name, length and time of change.
@@ -25,10 +25,10 @@ def load(path: str, size: int | None = None, cache: str = "data/image_folder") -
     """
     if size is not None:
         at_least("size", size, 1)
-    root = Path(path)
-    classes = _classes(root / "train")
-    train, test = _files(root / "train", classes), _files(root / "test", classes)
-    cached = Path(cache) / f"{_fingerprint(root, train + test, size)}.pt"
+    directory = Path(root) / path
+    classes = _classes(directory / "train")
+    train, test = _files(directory / "train", classes), _files(directory / "test", classes)
+    cached = Path(cache) / f"{_fingerprint(directory, train + test, size)}.pt"
     if not cached.exists():
         _save(_decode([file for file, _ in train + test], size), cached)
     images = torch.load(cached, weights_only=True, mmap=True)
