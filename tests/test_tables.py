@@ -93,7 +93,7 @@ def test_equal_trials_have_an_interval_of_zero() -> None:
 def test_a_cell_has_the_mean_and_interval_of_its_trials_in_percent() -> None:
     (row,) = summary(trials("reed", [0.70, 0.72, 0.77])).itertuples()
     low, high = stats.t.interval(0.95, 2, loc=73, scale=stats.sem([70, 72, 77]))
-    assert row.accuracy == pytest.approx(73)
+    assert row.mean == pytest.approx(73)
     assert row.half_width == pytest.approx((high - low) / 2)
     assert (row.trials, row.diverged) == (3, 0)
 
@@ -126,7 +126,7 @@ def test_methods_are_grouped_by_what_they_see_fewest_first_and_sorted_by_accurac
 
 def test_a_diverged_trial_is_counted_and_left_out_of_the_mean() -> None:
     (row,) = summary(trials("reed", [0.7, None, 0.8])).itertuples()
-    assert row.accuracy == pytest.approx(75)
+    assert row.mean == pytest.approx(75)
     assert (row.trials, row.diverged) == (2, 1)
     assert "75.00 ± 63.53 (1 diverged)" in render(trials("reed", [0.7, None, 0.8]))  # 12.706 * 5
 
@@ -134,7 +134,7 @@ def test_a_diverged_trial_is_counted_and_left_out_of_the_mean() -> None:
 def test_a_cell_whose_trials_all_diverged_says_so() -> None:
     assert "- (2 diverged)" in render(trials("reed", [None, None]))
     (row,) = summary(trials("reed", [None, None])).itertuples()
-    assert math.isnan(row.accuracy)
+    assert math.isnan(row.mean)
 
 
 def test_a_single_trial_stands_without_an_interval() -> None:
@@ -149,8 +149,8 @@ def test_frame_has_a_row_a_trial() -> None:
     assert rows["method"].tolist() == ["reed", "reed", "l2rw"]
     assert rows["seed"].tolist() == [0, 1, 0]
     assert rows["diverged"].tolist() == [False, True, False]
-    assert rows["accuracy"].iloc[[0, 2]].tolist() == pytest.approx([70, 90])
-    assert math.isnan(rows["accuracy"].iloc[1])
+    assert rows["mean"].iloc[[0, 2]].tolist() == pytest.approx([70, 90])
+    assert math.isnan(rows["mean"].iloc[1])
 
 
 # --- settings
@@ -227,7 +227,7 @@ def test_latex_is_a_booktabs_tabular_whose_caption_is_a_comment() -> None:
 
 def test_csv_has_a_row_a_cell() -> None:
     rows = list(csv.DictReader(io.StringIO(render(RECORDS, "csv"))))
-    assert [(row["method"], row["setting"], float(row["accuracy"])) for row in rows] == [
+    assert [(row["method"], row["setting"], float(row["mean"])) for row in rows] == [
         ("baseline", "digits bgflip rate=0.2", pytest.approx(55)),
         ("baseline", "digits bgflip rate=0.4", pytest.approx(42)),
         ("l2rw", "digits bgflip rate=0.4", pytest.approx(82)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -12,8 +12,10 @@ from tabulate import tabulate
 
 from benchmark.analysis.statistics import estimate
 from benchmark.store import Record
+from datasets.errors import unknown
 
-FORMATS = ("text", "markdown", "latex", "csv")
+STYLES = {"text": "simple", "markdown": "github", "latex": "latex_booktabs"}
+FORMATS = (*STYLES, "csv")
 SEES = {
     "clean_set": "clean set",
     "noise_rate": "noise rate",
@@ -23,8 +25,31 @@ SEES = {
 FIRST = ("dataset.name", "noise.name", "noise.rate", "noise.ratio", "split.clean_per_class", "split.clean_total", "model.name")
 
 
-def frame(records: Sequence[Record]) -> pd.DataFrame:
-    """One row a trial: method, sees, setting, status, accuracy (percent; NaN where diverged), seed, key, order of its needs."""
+def percents(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Every accuracy and measure of example weights in a record's metrics or in one evaluation, in percent; and the test error."""
+    shares = {name: value for name, value in metrics.items() if "accuracy" in name or name.startswith("weights_")}
+    found = {name: 100 * value for name, value in shares.items() if isinstance(value, float | int)}
+    return found | ({"test_error": 100 - found["test_accuracy"]} if "test_accuracy" in found else {})
+
+
+def words(metric: str) -> str:
+    """A metric's name as a caption has it.
+
+    >>> words("test_accuracy"), words("weights_auroc")
+    ('Test accuracy', 'Weights AUROC')
+    """
+    name = metric.replace("_", " ").replace("auroc", "AUROC")
+    return name[0].upper() + name[1:]
+
+
+def check_metric(metric: str, known: set[str]) -> None:
+    """Raises UserError, with the nearest name, for a metric that is not `known`."""
+    if metric not in known:
+        raise unknown("metric of these records", metric, known)
+
+
+def frame(records: Sequence[Record], metric: str = "test_accuracy") -> pd.DataFrame:
+    """One row a trial: method, sees, setting, status, mean (the metric in percent; NaN where diverged), seed, key."""
     settings = settings_of(records)
     return pd.DataFrame(
         {
@@ -34,7 +59,7 @@ def frame(records: Sequence[Record]) -> pd.DataFrame:
             "seed": [record["seed"] for record in records],
             "key": [record["key"] for record in records],
             "diverged": [record["status"] == "diverged" for record in records],
-            "accuracy": [100 * record["metrics"].get("test_accuracy", math.nan) for record in records],
+            "mean": [percents(record["metrics"]).get(metric, math.nan) for record in records],
         }
     )
 
@@ -81,32 +106,37 @@ def _word(key: str, value: Any) -> str:
     return str(value) if key.endswith(".name") else f"{key.rpartition('.')[2]}={value}"
 
 
-def summary(records: Sequence[Record]) -> pd.DataFrame:
+def summary(records: Sequence[Record], metric: str = "test_accuracy") -> pd.DataFrame:
     """One row a cell: sees, method, setting, mean and half-width of the 95 % interval (percent), trials, diverged, key.
 
     Rows are grouped by what methods see, fewest first, and within by the method's mean over all its settings.
     """
-    trials = frame(records)
+    trials = frame(records, metric)
     rows = []
     for (seen, method, setting, key), group in trials.groupby(["sees", "method", "setting", "key"], sort=False):
-        value = estimate(group.loc[~group["diverged"], "accuracy"].tolist())
+        value = estimate(group.loc[~group["diverged"], "mean"].tolist())
         rows.append((seen, method, setting, value.mean, value.half_width, value.trials, int(group["diverged"].sum()), key))
-    table = pd.DataFrame(rows, columns=["sees", "method", "setting", "accuracy", "half_width", "trials", "diverged", "key"])
-    overall = table.groupby(["sees", "method"])["accuracy"].transform("mean")
+    table = pd.DataFrame(rows, columns=["sees", "method", "setting", "mean", "half_width", "trials", "diverged", "key"])
+    overall = table.groupby(["sees", "method"])["mean"].transform("mean")
     table = table.assign(needs=table["sees"].str.count(r"\+"), overall=overall, order=table["setting"].map(_natural))
     table = table.sort_values(["needs", "sees", "overall", "method", "order", "key"])
     return table.drop(columns=["needs", "overall", "order"]).reset_index(drop=True)
 
 
-def render(records: Sequence[Record], form: str = "text") -> str:
-    """The table in one of FORMATS. CSV has a row a cell; the others have a row a method and a column a setting."""
-    cells = summary(records)
+def render(records: Sequence[Record], form: str = "text", metric: str = "test_accuracy") -> str:
+    """The table of `metric` in one of FORMATS. CSV has a row a cell; the others have a row a method and a column a setting.
+
+    Raises UserError, with the nearest name, for a metric that no record has.
+    """
+    if any(record["status"] == "done" for record in records):
+        check_metric(metric, {name for record in records for name in percents(record["metrics"])})
+    records = [record for record in records if record["status"] == "diverged" or metric in percents(record["metrics"])]
+    cells = summary(records, metric)
     if form == "csv":
         return cells.to_csv(index=False)
     wide = _wide(cells)
-    style = {"text": "simple", "markdown": "github", "latex": "latex_booktabs"}[form]
-    lines = tabulate(wide.values.tolist(), headers=list(wide.columns), tablefmt=style, disable_numparse=True)
-    return f"{lines}\n\n{'% ' if form == 'latex' else ''}{_caption(cells, records)}\n"
+    lines = tabulate(wide.values.tolist(), headers=list(wide.columns), tablefmt=STYLES[form], disable_numparse=True)
+    return f"{lines}\n\n{'% ' if form == 'latex' else ''}{_caption(cells, records, metric)}\n"
 
 
 def _wide(cells: pd.DataFrame) -> pd.DataFrame:
@@ -131,11 +161,20 @@ def _text(row: Any) -> str:
     if row.trials == 0:
         return f"-{diverged}"
     interval = "" if math.isnan(row.half_width) else f" ± {row.half_width:.2f}"
-    return f"{row.accuracy:.2f}{interval}{diverged}"
+    return f"{row.mean:.2f}{interval}{diverged}"
 
 
-def _caption(cells: pd.DataFrame, records: Sequence[Record]) -> str:
+def _caption(cells: pd.DataFrame, records: Sequence[Record], metric: str) -> str:
     low, high = cells["trials"].min(), cells["trials"].max()
     trials = f"{low} to {high} trials" if low != high else f"{high} {'trial' if high == 1 else 'trials'}"
+    return f"{words(metric)} in %, mean ± 95 % confidence interval (Student t) over {trials}, last step. {provenance(records)}"
+
+
+def provenance(records: Sequence[Record]) -> str:
+    """On what, and by which versions, in a sentence; schedules shortened by `scale` are told."""
     devices = sorted({record["environment"]["device"] for record in records})
-    return f"Test accuracy in %, mean ± 95 % confidence interval (Student t) over {trials}, last step. On: {', '.join(devices)}."
+    torches = sorted({record["environment"].get("versions", {}).get("torch", "?") for record in records})
+    scales = sorted({record["config"].get("scale", 1) for record in records})
+    shortened = "" if scales == [1] else f" Schedules at {', '.join(map(str, scales))} of their steps."
+    mixed = f" Versions differ: torch {', '.join(torches)}." if len(torches) > 1 else ""
+    return f"On: {', '.join(devices)}.{mixed}{shortened}"

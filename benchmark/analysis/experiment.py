@@ -1,0 +1,150 @@
+"""An experiment's table: for each row the paper's number, ours, the difference and an honest verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from tabulate import tabulate
+
+from benchmark.analysis import tables
+from benchmark.analysis.statistics import Estimate, estimate
+from benchmark.store import Record, digest
+
+PAPER_DATASET = {"cifar10_jpeg": "cifar10"}  # whose numbers a stand-in is held against
+COLUMNS = ["setting", "method", "paper", "ours", "trials", "difference", "verdict"]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One cell of an experiment: its row (the choice of method), what determines its numbers, its key, and how many trials."""
+
+    row: str
+    config: dict[str, Any]
+    key: str
+    trials: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """A wanted cell and the finished records that fill it; scale is below 1 where only shortened schedules were run."""
+
+    wanted: Wanted
+    records: list[Record]
+    scale: float
+
+
+def find(wanted: Sequence[Wanted], records: Sequence[Record]) -> list[Found]:
+    """The records of each wanted cell: its own; where there is none, those of the same cell on the longest other schedule."""
+    by_key: dict[str, list[Record]] = {}
+    by_shape: dict[str, dict[int, list[Record]]] = {}
+    for record in records:
+        by_key.setdefault(record["key"], []).append(record)
+        by_shape.setdefault(_shape(record["config"]), {}).setdefault(record["config"]["trainer"]["steps"], []).append(record)
+    return [_find(cell, by_key.get(cell.key, []), by_shape.get(_shape(cell.config), {})) for cell in wanted]
+
+
+def _find(cell: Wanted, mine: list[Record], same_shape: Mapping[int, list[Record]]) -> Found:
+    steps = cell.config["trainer"]["steps"]
+    shorter = [length for length in same_shape if length < steps]
+    if mine or not shorter:
+        return Found(cell, mine, 1.0)
+    return Found(cell, same_shape[max(shorter)], max(shorter) / steps)
+
+
+def _shape(config: Mapping[str, Any]) -> str:
+    """Digest of what a cell is apart from the length of its schedule."""
+    trainer = {name: value for name, value in config["trainer"].items() if name not in ("steps", "evaluate_every")}
+    return digest({**{name: value for name, value in config.items() if name != "scale"}, "trainer": trainer})
+
+
+def named(found: Sequence[Found], rows: Mapping[str, Any]) -> list[Record]:
+    """The experiment's records, with the methods named as in its rows."""
+    return [record | {"method": rows.get(each.wanted.row, {}).get("name", record["method"])} for each in found for record in each.records]
+
+
+def comparison(found: Sequence[Found], rows: Mapping[str, Any]) -> pd.DataFrame:
+    """One row a cell, by COLUMNS; accuracies in percent, `paper` and `ours` being Estimates (the paper's of unknown trials)."""
+    settings = tables.settings_of([{"config": each.wanted.config} for each in found])
+    table = []
+    for each, setting in zip(found, settings, strict=True):
+        row = rows.get(each.wanted.row, {})
+        dataset = each.wanted.config["dataset"]["name"]
+        reported = row.get(PAPER_DATASET.get(dataset, dataset))
+        paper = Estimate(reported[0], math.nan if reported[1] is None else reported[1], 0) if reported else None
+        accuracies = [100 * record["metrics"]["test_accuracy"] for record in each.records if record["status"] == "done"]
+        ours = estimate(accuracies)
+        name = " ".join(filter(None, [row.get("name", each.wanted.row), row.get("note") if paper else None]))
+        difference = ours.mean - paper.mean if paper else math.nan
+        table.append((setting, name, paper, ours, f"{ours.trials} of {each.wanted.trials}", difference, verdict(each, ours, paper)))
+    return pd.DataFrame(table, columns=COLUMNS)
+
+
+def verdict(found: Found, ours: Estimate, paper: Estimate | None) -> str:
+    """What may be said of a row: not run, at reduced scale, or how our mean and the paper's stand to each other's intervals."""
+    diverged = sum(record["status"] == "diverged" for record in found.records)
+    remarks = [f"{diverged} diverged"] if diverged else []
+    if ours.trials == 0:
+        return remarks[0] if diverged else "not run"
+    if found.scale < 1:
+        return ", ".join([f"reduced scale ({found.scale:.2g})", *remarks])
+    if ours.trials < found.wanted.trials:
+        remarks = [f"{found.wanted.trials - ours.trials - diverged} trials missing", *remarks]
+    return ", ".join(filter(None, [_agreement(ours, paper), *remarks]))
+
+
+def _agreement(ours: Estimate, paper: Estimate | None) -> str:
+    if paper is None:
+        return ""
+    difference = ours.mean - paper.mean
+    if math.isnan(ours.half_width) or math.isnan(paper.half_width):
+        return f"off by {difference:+.2f}, intervals unknown"
+    if abs(difference) <= min(ours.half_width, paper.half_width):
+        return "within both intervals"
+    overlap = abs(difference) <= ours.half_width + paper.half_width
+    return f"off by {difference:+.2f}, intervals {'overlap' if overlap else 'apart'}"
+
+
+def render(found: Sequence[Found], rows: Mapping[str, Any], notes: Sequence[str], form: str = "text") -> str:
+    """The table in one of the formats of `benchmark.analysis.tables`; CSV has means and half-widths in columns of their own.
+
+    Where the paper has no numbers, it is the ordinary table of the experiment's records, under their names in it.
+    """
+    table = comparison(found, rows)
+    if table["paper"].isna().all():
+        return tables.render(named(found, rows), form)
+    if form == "csv":
+        return _flat(table).to_csv(index=False)
+    table["difference"] = [f"{value:+.2f}" if math.isfinite(value) else "" for value in table["difference"]]
+    table["paper"] = [_text(value) for value in table["paper"]]
+    table["ours"] = [_text(value) for value in table["ours"]]
+    table["setting"] = table["setting"].where(~table["setting"].duplicated(), "")
+    lines = tabulate(table.values.tolist(), headers=list(table.columns), tablefmt=tables.STYLES[form], disable_numparse=True)
+    used = [record for each in found for record in each.records]
+    below = ["Test accuracy in %, mean ± 95 % confidence interval (Student t) over trials, last step.", *notes]
+    below += [tables.provenance(used)] if used else []
+    return "\n".join([lines, "", *(f"% {line}" if form == "latex" else line for line in below)]) + "\n"
+
+
+def _flat(table: pd.DataFrame) -> pd.DataFrame:
+    flat = table[["setting", "method", "trials", "difference", "verdict"]].copy()
+    for name in ("paper", "ours"):
+        flat[name] = [value.mean if value else math.nan for value in table[name]]
+        flat[f"{name}_half_width"] = [value.half_width if value else math.nan for value in table[name]]
+    return flat
+
+
+def _text(value: Estimate | None) -> str:
+    if value is None or math.isnan(value.mean):
+        return ""
+    return f"{value.mean:.2f}" + ("" if math.isnan(value.half_width) else f" ± {value.half_width:.2f}")
+
+
+def missing(found: Sequence[Found], rows: Mapping[str, Any]) -> list[str]:
+    """Names of the cells that lack trials at full scale, each with its setting."""
+    table = comparison(found, rows)
+    lacking = [each.scale < 1 or len(each.records) < each.wanted.trials for each in found]
+    return [f"{row.method} ({row.setting})" for row, lacks in zip(table.itertuples(), lacking, strict=True) if lacks]
