@@ -17,19 +17,20 @@ EDGES = np.append(np.arange(0, 4.05, 0.1), np.inf)  # of histograms of n w_i: 1 
 
 
 class WeightLog:
-    """The last weight each training example was given, times the batch size; NaN for those not drawn lately."""
+    """The last weight each training example was given, times the batch size; NaN for those not drawn yet."""
 
     def __init__(self, train: Examples) -> None:
         self.values = torch.full((len(train),), torch.nan, device=train.labels.device)
+        self.weighs = False  # whether the method has weighed anything
 
     def note(self, index: torch.Tensor, weights: torch.Tensor) -> None:
         """Keep the `weights` of a batch, (n,), for the training examples `index`. Does not wait for the device."""
         self.values[index] = weights.detach().float() * len(weights)
+        self.weighs = True
 
     def report(self, train: Examples) -> dict[str, float]:
-        """The AUROC and precision of what was noted since the last report; empty without weights, or without both kinds of labels."""
-        values = self.values.cpu().numpy().copy()
-        self.values.fill_(torch.nan)
+        """The AUROC and precision of what was noted; empty without weights, or without both kinds of labels."""
+        values = self.values.cpu().numpy()
         noted = np.isfinite(values)
         wrong = (train.labels != train.true_labels).cpu().numpy()[noted]
         if not wrong.any() or wrong.all():
@@ -80,7 +81,7 @@ def _taken(examples: Examples, positions: np.ndarray) -> Examples:
 def _histograms(weigh: Weigh, batches: list[Examples]) -> dict[str, list[int]]:
     counts = {"right": np.zeros(len(EDGES) - 1, dtype=int), "wrong": np.zeros(len(EDGES) - 1, dtype=int)}
     for batch in batches:
-        weights = (weigh(batch) * len(batch)).double().cpu().numpy()
+        weights = (weigh(batch) * len(batch)).double().cpu().numpy().round(6)  # so that (1 / n) n is 1
         right = (batch.labels == batch.true_labels).cpu().numpy()
         counts["right"] += np.histogram(weights[right], EDGES)[0]
         counts["wrong"] += np.histogram(weights[~right], EDGES)[0]

@@ -20,7 +20,6 @@ from datasets.errors import UserError
 from datasets.streams import stream_seed
 from datasets.task import Examples, Task
 from methods.base import Batch, Knowledge, Method, Phase, Schedules, UndeclaredKnowledge, View, decayed_weights
-from methods.forward_mode import still_running_averages
 
 ModelFactory = Callable[[int, torch.Size], nn.Module]
 
@@ -141,7 +140,7 @@ class Trainer:
             self._run_phase(phase, batches)
             self.progress.phase += 1
             self.progress.step = 0
-        if self.method.example_weights is not None and len(self.task.hyper_validation) > 0 and not self.progress.diverged:
+        if self._weights.weighs and len(self.task.hyper_validation) > 0 and not self.progress.diverged:
             self.progress.weight_histograms = weight_histograms(self._weigh, self.task, self.settings.batch_size, self._seed)
         return self.progress
 
@@ -194,15 +193,17 @@ class Trainer:
         entry: dict[str, Any] = {"phase": phase.name, "step": progress.step, "train_loss": loss if math.isfinite(loss) else None}
         if not progress.diverged:
             accuracies, progress.confusion_matrix = evaluate(self.method, self.task)
-            entry |= accuracies | self._weights.report(self.task.train)
+            entry |= accuracies | ({} if phase.on_clean else self._weights.report(self.task.train))
         progress.history.append(entry)
 
     def _weigh(self, examples: Examples) -> torch.Tensor:
-        """The method's weights of `examples`, (n,), as in training, with nothing trained and no running average moved."""
+        """The method's weights of `examples`, (n,), as in training, with nothing trained and no running state moved."""
         images = self.task.preprocessing.normalise(examples.images)
         index = torch.arange(len(examples), device=self.device)
-        with still_running_averages(self.method):
-            self.method.loss(Batch(images, examples.labels, index, self._clean_source))
+        before = [(buffer, buffer.clone()) for buffer in self.method.buffers()]
+        self.method.loss(Batch(images, examples.labels, index, self._clean_source))
+        for buffer, value in before:
+            buffer.copy_(value)
         assert self.method.example_weights is not None
         return self.method.example_weights.detach()
 
@@ -264,7 +265,7 @@ class Trainer:
                 "method": self.method.state_dict(),
                 "optimiser": self._optimiser.state_dict(),
                 "loss_sum": self._loss_sum,
-                "weights": self._weights.values,
+                "weights": self._weights.values if self._weights.weighs else None,
                 "batches": batches.state(),
                 "clean": {size: clean.state() for size, clean in self._clean.items()},
                 "random": torch.get_rng_state(),
@@ -283,7 +284,9 @@ class Trainer:
         self.method.load_state_dict(saved["method"])
         self._optimiser.load_state_dict(saved["optimiser"])
         self._loss_sum.copy_(saved["loss_sum"])
-        self._weights.values.copy_(saved["weights"])
+        if saved["weights"] is not None:
+            self._weights.values.copy_(saved["weights"])
+            self._weights.weighs = True
         for size, state in saved["clean"].items():
             self._clean[size] = self._clean_batches(f"clean {size}", size)
             self._clean[size].restore(state)
