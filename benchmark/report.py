@@ -70,17 +70,25 @@ def _all(given: argparse.Namespace, records: list[Record]) -> None:
 def _experiment(given: argparse.Namespace, records: list[Record]) -> None:
     """The experiment's own table and figure, of its own records; what is missing is told with the command that fills it."""
     from benchmark.analysis import experiment as analysis
+    from benchmark.analysis import tables
     from benchmark.config import cells
 
     grid = cells(given.overrides)
     experiment = grid[0].config.experiment
-    if not experiment.name:
-        raise UserError("give experiment=NAME among the options; see python -m benchmark.run --help")
+    if len({cell.config.experiment.name for cell in grid}) > 1 or not experiment.name:
+        raise UserError("give experiment=NAME among the options, one alone; see python -m benchmark.run --help")
     found = analysis.find([_wanted(analysis, cell) for cell in grid], records)
     if not any(each.records for each in found):
         raise UserError(f"{given.results} has no records of {experiment.name}; to make them: {_command(given)}")
-    table = analysis.render(found, experiment.rows, experiment.notes, given.format)
-    _write(given, _of_methods(analysis.named(found, experiment.rows), given.methods), table, experiment.figure)
+    shown = _of_methods(analysis.named(found, experiment.rows), given.methods)
+    if given.methods is not None:
+        keys = {record["key"] for record in shown}
+        found = [each for each in found if any(record["key"] in keys for record in each.records)]
+    if given.y is None:
+        table = analysis.render(found, experiment.rows, experiment.notes, given.format)
+    else:
+        table = "".join(tables.render(shown, given.format, metric) for metric in given.y)
+    _write(given, shown, table, experiment.figure)
     missing = analysis.missing(found, experiment.rows)
     if missing:
         names = ", ".join(missing[:MANY]) + (f" and {len(missing) - MANY} more" if len(missing) > MANY else "")

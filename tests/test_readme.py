@@ -54,6 +54,8 @@ def pictures(root: Path) -> None:
 def test_every_command_of_the_readme_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     pictures(tmp_path / "pictures")
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "reference").symlink_to(ROOT / "results" / "reference")
     data = os.environ.get("ROBUST_TRAINING_DATA")
     commands = python_commands()
     assert len(commands) >= 8

@@ -40,19 +40,25 @@ class Found:
 def find(wanted: Sequence[Wanted], records: Sequence[Record]) -> list[Found]:
     """The records of each wanted cell: its own; where there is none, those of the same cell on the longest other schedule."""
     by_key: dict[str, list[Record]] = {}
-    by_shape: dict[str, dict[int, list[Record]]] = {}
+    by_shape: dict[str, set[str]] = {}
     for record in records:
         by_key.setdefault(record["key"], []).append(record)
-        by_shape.setdefault(_shape(record["config"]), {}).setdefault(record["config"]["trainer"]["steps"], []).append(record)
-    return [_find(cell, by_key.get(cell.key, []), by_shape.get(_shape(cell.config), {})) for cell in wanted]
+        by_shape.setdefault(_shape(record["config"]), set()).add(record["key"])
+    return [
+        _find(cell, by_key.get(cell.key, []), [by_key[key] for key in sorted(by_shape.get(_shape(cell.config), ()))]) for cell in wanted
+    ]
 
 
-def _find(cell: Wanted, mine: list[Record], same_shape: Mapping[int, list[Record]]) -> Found:
-    steps = cell.config["trainer"]["steps"]
-    shorter = [length for length in same_shape if length < steps]
+def _find(cell: Wanted, mine: list[Record], same_shape: Sequence[list[Record]]) -> Found:
+    shorter = [group for group in same_shape if _steps(group[0]["config"]) < _steps(cell.config)]
     if mine or not shorter:
         return Found(cell, mine, 1.0)
-    return Found(cell, same_shape[max(shorter)], max(shorter) / steps)
+    longest = max(shorter, key=lambda group: (_steps(group[0]["config"]), len(group)))
+    return Found(cell, longest, _steps(longest[0]["config"]) / _steps(cell.config))
+
+
+def _steps(config: Mapping[str, Any]) -> int:
+    return int(config["trainer"]["steps"])
 
 
 def _shape(config: Mapping[str, Any]) -> str:
@@ -85,19 +91,17 @@ def comparison(found: Sequence[Found], rows: Mapping[str, Any]) -> pd.DataFrame:
 
 def verdict(found: Found, ours: Estimate, paper: Estimate | None) -> str:
     """What may be said of a row: not run, at reduced scale, or how our mean and the paper's stand to each other's intervals."""
+    if not found.records:
+        return "not run"
     diverged = sum(record["status"] == "diverged" for record in found.records)
-    remarks = [f"{diverged} diverged"] if diverged else []
-    if ours.trials == 0:
-        return remarks[0] if diverged else "not run"
-    if found.scale < 1:
-        return ", ".join([f"reduced scale ({found.scale:.2g})", *remarks])
-    if ours.trials < found.wanted.trials:
-        remarks = [f"{found.wanted.trials - ours.trials - diverged} trials missing", *remarks]
-    return ", ".join(filter(None, [_agreement(ours, paper), *remarks]))
+    lacking = found.wanted.trials - len(found.records)
+    remarks = [f"{lacking} trial{'s' if lacking > 1 else ''} missing" if lacking > 0 else "", f"{diverged} diverged" if diverged else ""]
+    finding = f"reduced scale ({found.scale:.2g})" if found.scale < 1 else _agreement(ours, paper)
+    return ", ".join(filter(None, [finding, *remarks]))
 
 
 def _agreement(ours: Estimate, paper: Estimate | None) -> str:
-    if paper is None:
+    if paper is None or ours.trials == 0:
         return ""
     difference = ours.mean - paper.mean
     if math.isnan(ours.half_width) or math.isnan(paper.half_width):
@@ -115,7 +119,7 @@ def render(found: Sequence[Found], rows: Mapping[str, Any], notes: Sequence[str]
     """
     table = comparison(found, rows)
     if table["paper"].isna().all():
-        return tables.render(named(found, rows), form)
+        return tables.render(named(found, rows), form) + ("" if form == "csv" else _shortened(found, rows, form))
     if form == "csv":
         return _flat(table).to_csv(index=False)
     table["difference"] = [f"{value:+.2f}" if math.isfinite(value) else "" for value in table["difference"]]
@@ -124,9 +128,18 @@ def render(found: Sequence[Found], rows: Mapping[str, Any], notes: Sequence[str]
     table["setting"] = table["setting"].where(~table["setting"].duplicated(), "")
     lines = tabulate(table.values.tolist(), headers=list(table.columns), tablefmt=tables.STYLES[form], disable_numparse=True)
     used = [record for each in found for record in each.records]
-    below = ["Test accuracy in %, mean ± 95 % confidence interval (Student t) over trials, last step.", *notes]
+    below = ["Test accuracy in %, mean ± 95 % confidence interval (Student t) over trials, last step."]
+    below += [note for note in notes if not note.startswith("[") or note.partition(" ")[0] in lines]  # of the rows that are there
     below += [tables.provenance(used)] if used else []
     return "\n".join([lines, "", *(f"% {line}" if form == "latex" else line for line in below)]) + "\n"
+
+
+def _shortened(found: Sequence[Found], rows: Mapping[str, Any], form: str) -> str:
+    """A line that names the cells of which only shortened schedules were run; empty where there is none."""
+    table = comparison(found, rows)
+    cells = zip(table["method"], table["setting"], table["verdict"], found, strict=True)
+    names = [f"{method} ({setting}): {finding}" for method, setting, finding, each in cells if each.scale < 1]
+    return f"{'% ' if form == 'latex' else ''}Not at full scale: {'; '.join(names)}.\n" if names else ""
 
 
 def _flat(table: pd.DataFrame) -> pd.DataFrame:

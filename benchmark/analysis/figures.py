@@ -92,6 +92,13 @@ def draw(
     figure = kinds[kind]()
     for file in [path] if path.suffix else [path.with_name(f"{path.name}.png"), path.with_name(f"{path.name}.pdf")]:
         figure.savefig(file, dpi=150, bbox_inches="tight", metadata={"CreationDate": None} if file.suffix == ".pdf" else None)
+    _close(figure)
+
+
+def _close(figure: Any) -> None:
+    import matplotlib.pyplot as plt
+
+    plt.close(figure)
 
 
 def _seaborn() -> Any:
