@@ -1,0 +1,65 @@
+"""What is shipped in results/: the tables are those of the records, and every row of the paper's tables is one that trains."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from benchmark import ROOT, report, run
+from benchmark.config import cells
+from benchmark.store import read_all
+
+RESULTS = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
+COMMANDS = [shlex.split(line)[3:] for line in re.findall(r"^python -m benchmark\.report .*$", RESULTS, re.MULTILINE)]
+
+
+def option(command: list[str], name: str) -> str | None:
+    return command[command.index(name) + 1] if name in command else None
+
+
+def table_of(command: list[str]) -> str:
+    name = option(command, "--output")
+    assert name is not None
+    return name
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=table_of)
+def test_a_shipped_table_is_what_the_shipped_records_give(command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    figure = option(command, "--figure")
+    moved = {table_of(command): str(tmp_path / "table"), figure: str(tmp_path / "figure")}
+    assert report.main([moved.get(word, word) for word in command]) == 0
+    assert (tmp_path / "table").read_text(encoding="utf-8") == Path(table_of(command)).read_text(encoding="utf-8")
+    for ending in ("png", "pdf") if figure else ():
+        assert (tmp_path / f"figure.{ending}").stat().st_size > 0
+        assert Path(f"{figure}.{ending}").exists()
+
+
+def test_every_shipped_table_has_its_command() -> None:
+    assert sorted(table_of(command) for command in COMMANDS) == sorted(
+        str(path.relative_to(ROOT)) for path in (ROOT / "results" / "tables").iterdir()
+    )
+
+
+def test_every_shipped_record_says_which_clean_revision_made_it() -> None:
+    records, errors = read_all(ROOT / "results" / "reference")
+    assert errors == []
+    assert len(records) > 100
+    for record in records:
+        assert re.fullmatch(r"[0-9a-f]{12}", record["environment"]["revision"])
+
+
+@pytest.mark.parametrize("table", ["table1", "table2"])
+def test_every_row_of_the_papers_tables_trains(table: str, tmp_path: Path) -> None:
+    small = ["dataset=digits", "model=convnet", "trainer=digits", "trainer.steps=4", "trials=1", "split.clean_total=100"]
+    places = [f"results_dir={tmp_path}/results", f"checkpoint_dir={tmp_path}/checkpoints"]
+    overrides = [f"experiment={table}", *small, *places]
+    assert run.main(overrides) == 0
+    records, errors = read_all(tmp_path / "results")
+    assert errors == []
+    assert {record["status"] for record in records} == {"done"}
+    assert {record["key"] for record in records} == {cell.key for cell in cells(overrides)}
+    assert len(records) == len(cells(overrides)[0].config.experiment.rows)
