@@ -314,7 +314,8 @@ def test_all_zero_weights_make_a_zero_loss_with_a_zero_gradient() -> None:
 
 def test_with_all_zero_weights_momentum_and_weight_decay_still_act() -> None:
     train, clean = contradicting_examples()
-    task = replace(toy_task(), train=train, clean=clean, test=clean, hyper_validation=clean, classes=("right", "wrong"))
+    others = {"clean": clean, "test": clean, "hyper_validation": clean}
+    task = replace(toy_task(), train=train, **others, classes=("right", "wrong"), transition_matrix=torch.eye(2).double())
     lr, momentum, decay, steps = 0.1, 0.9, 0.05, 4
     settings = Settings(Schedules(Schedule(steps, lr)), 6, momentum, decay)
     trainer = Trainer(L2RW(), lambda classes, _: nn.Sequential(nn.Flatten(), nn.Linear(16, classes)), task, settings, 0, CPU)
@@ -335,7 +336,7 @@ def test_a_step_sees_clean_batch_size_clean_images_at_most_all() -> None:
             drawn.append((len(batch.labels), len(clean.labels)))
             return super().losses_and_weights(batch, clean)
 
-    task = toy_task()  # has 15 clean images
+    task = toy_task(hyper_validation=0)  # has 15 clean images
     for size in (4, 100):
         settings = Settings(Schedules(Schedule(2)), batch_size=20)
         Trainer(Spy(clean_batch_size=size), lambda classes, shape: ConvNet(classes, shape, width=2), task, settings, 0, CPU).run()
