@@ -8,7 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from benchmark.models.convnet import ConvNet
+from benchmark.training.trainer import Watch
 from datasets.augment import Preprocessing
 from datasets.noise import Corruption, UniformFlip
 from datasets.source import Source
@@ -43,3 +46,20 @@ def toy_task(corruption: Corruption | None = None, seed: int = 0, **split: objec
     """A task on toy images, 40 % uniform flip unless told; 5 clean images a class and 15 hyper-validation ones."""
     sizes = Split(**{"clean_per_class": 5, "hyper_validation": 15, **split})  # type: ignore[arg-type]
     return make_task(toy_source(), corruption or UniformFlip(0.4), sizes, Preprocessing(), seed)
+
+
+def small_convnet(classes: int, shape: torch.Size) -> nn.Module:
+    return ConvNet(classes, shape, width=4)
+
+
+class StopAt(Watch):
+    """Asks to stop once so many steps are done."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def stepped(self, steps: int = 1) -> None:
+        self.left -= steps
+
+    def stopping(self) -> bool:
+        return self.left <= 0

@@ -14,10 +14,9 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
-from benchmark.models.convnet import ConvNet
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.detection import WeightLog, auroc, precision, weight_histograms
-from benchmark.training.trainer import Interrupted, Settings, Trainer, Watch
+from benchmark.training.trainer import Interrupted, Settings, Trainer
 from datasets.noise import BackgroundFlip, NoNoise, UniformFlip
 from datasets.task import Examples, Task
 from methods.base import Batch, Knowledge, Method, Schedule, Schedules, View, weighted_cross_entropy
@@ -27,29 +26,12 @@ from methods.hard_mining import HardMining
 from methods.l2rw import L2RW
 from methods.mentornet import MentorNet
 from methods.random import Random
-from tests.conftest import toy_task
+from tests.conftest import StopAt, small_convnet, toy_task
 
 CPU = torch.device("cpu")
 SCHEDULES = Schedules(Schedule(12, 0.1, (8,)), Schedule(9, 0.1, (6,)), Schedule(5, 0.01), Schedule(6, 0.1))
 SETTINGS = Settings(SCHEDULES, batch_size=20, evaluate_every=5, checkpoint_seconds=1e9)
 FINDINGS = {"weights_auroc", "weights_precision"}
-
-
-def small_convnet(classes: int, shape: torch.Size) -> nn.Module:
-    return ConvNet(classes, shape, width=4)
-
-
-class StopAt(Watch):
-    """Asks to stop once so many steps are done."""
-
-    def __init__(self, steps: int) -> None:
-        self.left = steps
-
-    def stepped(self, steps: int = 1) -> None:
-        self.left -= steps
-
-    def stopping(self) -> bool:
-        return self.left <= 0
 
 
 # --- AUROC and precision

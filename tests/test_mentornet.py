@@ -18,9 +18,8 @@ from scipy.optimize import minimize_scalar
 from torch import nn
 
 from benchmark.config import cells
-from benchmark.models.convnet import ConvNet
 from benchmark.training.checkpoint import Checkpoints
-from benchmark.training.trainer import Interrupted, Settings, Trainer, Watch
+from benchmark.training.trainer import Interrupted, Settings, Trainer
 from datasets.augment import Preprocessing
 from datasets.errors import UserError
 from datasets.noise import NoNoise, UniformFlip
@@ -30,17 +29,13 @@ from methods.base import Batch, Knowledge, Method, Schedule, Schedules, Undeclar
 from methods.early_stopping import EarlyStopping
 from methods.finetune import FineTune
 from methods.mentornet import Mentor, MentorNet
-from tests.conftest import toy_source, toy_task
+from tests.conftest import StopAt, small_convnet, toy_source, toy_task
 
 CPU = torch.device("cpu")
 MAIN, AUXILIARY = 12, 6
 SCHEDULES = Schedules(Schedule(MAIN, 0.1, (8,)), Schedule(9, 0.1, (6,)), Schedule(5, 0.01), Schedule(AUXILIARY, 0.1))
 SETTINGS = Settings(SCHEDULES, batch_size=20, weight_decay=1e-3, evaluate_every=5, checkpoint_seconds=1e9)
 CURRICULA = ["predefined", "data_driven"]
-
-
-def small_convnet(classes: int, shape: torch.Size) -> nn.Module:
-    return ConvNet(classes, shape, width=4)
 
 
 class PixelsAreLogits(nn.Module):
@@ -50,19 +45,6 @@ class PixelsAreLogits(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.scale * images.flatten(1)
-
-
-class StopAt(Watch):
-    """Asks to stop once so many steps are done."""
-
-    def __init__(self, steps: int) -> None:
-        self.left = steps
-
-    def stepped(self, steps: int = 1) -> None:
-        self.left -= steps
-
-    def stopping(self) -> bool:
-        return self.left <= 0
 
 
 @pytest.fixture

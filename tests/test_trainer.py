@@ -18,7 +18,7 @@ from benchmark.config import cells
 from benchmark.models.convnet import ConvNet
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.evaluation import evaluate
-from benchmark.training.trainer import Interrupted, Settings, Trainer, Watch
+from benchmark.training.trainer import Interrupted, Settings, Trainer
 from datasets.augment import Preprocessing
 from datasets.errors import UserError
 from datasets.noise import UniformFlip
@@ -31,7 +31,7 @@ from methods.finetune import FineTune
 from methods.l2rw import L2RW
 from methods.random import Random
 from methods.s_model import SModel
-from tests.conftest import toy_source, toy_task
+from tests.conftest import StopAt, small_convnet, toy_source, toy_task
 
 CPU = torch.device("cpu")
 SCHEDULES = Schedules(Schedule(12, 0.1, (8,)), Schedule(9, 0.1, (6,)), Schedule(5, 0.01), Schedule(6, 0.1))
@@ -54,29 +54,12 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def small_convnet(classes: int, shape: torch.Size) -> nn.Module:
-    return ConvNet(classes, shape, width=4)
-
-
 def dropout_net(classes: int, shape: torch.Size) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(shape.numel(), 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, classes))
 
 
 def augmented_task(**options: object) -> Task:
     return replace(toy_task(**options), preprocessing=Preprocessing(pad=1, flip=True))  # type: ignore[arg-type]
-
-
-class StopAt(Watch):
-    """Asks to stop once so many steps are done."""
-
-    def __init__(self, steps: int) -> None:
-        self.left = steps
-
-    def stepped(self, steps: int = 1) -> None:
-        self.left -= steps
-
-    def stopping(self) -> bool:
-        return self.left <= 0
 
 
 class DieAt(StopAt):
