@@ -10,14 +10,10 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmark.store import Record, read_all
 from datasets.errors import UserError, unknown
-
-if TYPE_CHECKING:
-    from benchmark.config import Cell
-
 
 MANY = 8  # missing cells told by name
 
@@ -77,7 +73,8 @@ def _experiment(given: argparse.Namespace, records: list[Record]) -> None:
     experiment = grid[0].config.experiment
     if len({cell.config.experiment.name for cell in grid}) > 1 or not experiment.name:
         raise UserError("give experiment=NAME among the options, one alone; see python -m benchmark.run --help")
-    found = analysis.find([_wanted(analysis, cell) for cell in grid], records)
+    wanted = [analysis.Wanted(cell.choice, cell.identity, cell.key, cell.config.trials) for cell in grid]
+    found = analysis.find(wanted, records)
     if not any(each.records for each in found):
         raise UserError(f"{given.results} has no records of {experiment.name}; to make them: {_command(given)}")
     shown = _of_methods(analysis.named(found, experiment.rows), given.methods)
@@ -97,10 +94,6 @@ def _experiment(given: argparse.Namespace, records: list[Record]) -> None:
 
 def _command(given: argparse.Namespace) -> str:
     return shlex.join(["python", "-m", "benchmark.run", *given.overrides, f"results_dir={given.results}"])
-
-
-def _wanted(analysis: Any, cell: Cell) -> Any:
-    return analysis.Wanted(cell.choice, cell.identity, cell.key, cell.config.trials)
 
 
 def _write(given: argparse.Namespace, records: list[Record], table: str, figure: Mapping[str, Any]) -> None:

@@ -43,6 +43,10 @@ class Examples:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def take(self, index: slice | np.ndarray) -> Examples:
+        """The examples at `index`."""
+        return Examples(self.images[index], self.labels[index], self.true_labels[index])
+
     def to(self, device: torch.device) -> Examples:
         """The same examples on `device`."""
         return Examples(self.images.to(device), self.labels.to(device), self.true_labels.to(device))

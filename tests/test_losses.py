@@ -23,16 +23,7 @@ from methods.reed import Reed
 from methods.resample import Resample
 from methods.s_model import SModel
 from methods.weighted import Weighted
-from tests.conftest import toy_task
-
-
-class PixelsAreLogits(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(()))
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.scale * images.flatten(1)
+from tests.conftest import PixelsAreLogits, toy_task
 
 
 def ready(method: Method, labels: torch.Tensor, classes: int, T: np.ndarray | None = None) -> Trainer:

@@ -29,22 +29,13 @@ from methods.base import Batch, Knowledge, Method, Schedule, Schedules, Undeclar
 from methods.early_stopping import EarlyStopping
 from methods.finetune import FineTune
 from methods.mentornet import Mentor, MentorNet
-from tests.conftest import StopAt, small_convnet, toy_source, toy_task
+from tests.conftest import PixelsAreLogits, StopAt, small_convnet, toy_source, toy_task
 
 CPU = torch.device("cpu")
 MAIN, AUXILIARY = 12, 6
 SCHEDULES = Schedules(Schedule(MAIN, 0.1, (8,)), Schedule(9, 0.1, (6,)), Schedule(5, 0.01), Schedule(AUXILIARY, 0.1))
 SETTINGS = Settings(SCHEDULES, batch_size=20, weight_decay=1e-3, evaluate_every=5, checkpoint_seconds=1e9)
 CURRICULA = ["predefined", "data_driven"]
-
-
-class PixelsAreLogits(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(()))
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.scale * images.flatten(1)
 
 
 @pytest.fixture

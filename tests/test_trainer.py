@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,15 +43,6 @@ METHODS: dict[str, Callable[[], Method]] = {
     "s_model_conf": lambda: SModel(init="confusion"),
     "finetune": lambda: FineTune(Baseline()),
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Toy models are quickest on one thread, and the same bits are promised for the same number of threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def dropout_net(classes: int, shape: torch.Size) -> nn.Module:

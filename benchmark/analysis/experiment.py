@@ -119,7 +119,7 @@ def render(found: Sequence[Found], rows: Mapping[str, Any], notes: Sequence[str]
     """
     table = comparison(found, rows)
     if table["paper"].isna().all():
-        return tables.render(named(found, rows), form) + ("" if form == "csv" else _shortened(found, rows, form))
+        return tables.render(named(found, rows), form) + ("" if form == "csv" else _shortened(found, table, form))
     if form == "csv":
         return _flat(table).to_csv(index=False)
     table["difference"] = [f"{value:+.2f}" if math.isfinite(value) else "" for value in table["difference"]]
@@ -134,9 +134,8 @@ def render(found: Sequence[Found], rows: Mapping[str, Any], notes: Sequence[str]
     return "\n".join([lines, "", *(f"% {line}" if form == "latex" else line for line in below)]) + "\n"
 
 
-def _shortened(found: Sequence[Found], rows: Mapping[str, Any], form: str) -> str:
+def _shortened(found: Sequence[Found], table: pd.DataFrame, form: str) -> str:
     """A line that names the cells of which only shortened schedules were run; empty where there is none."""
-    table = comparison(found, rows)
     cells = zip(table["method"], table["setting"], table["verdict"], found, strict=True)
     names = [f"{method} ({setting}): {finding}" for method, setting, finding, each in cells if each.scale < 1]
     return f"{'% ' if form == 'latex' else ''}Not at full scale: {'; '.join(names)}.\n" if names else ""
@@ -151,9 +150,7 @@ def _flat(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _text(value: Estimate | None) -> str:
-    if value is None or math.isnan(value.mean):
-        return ""
-    return f"{value.mean:.2f}" + ("" if math.isnan(value.half_width) else f" ± {value.half_width:.2f}")
+    return "" if value is None or math.isnan(value.mean) else tables.plus_minus(value.mean, value.half_width)
 
 
 def missing(found: Sequence[Found], rows: Mapping[str, Any]) -> list[str]:

@@ -80,13 +80,13 @@ def draw(
     """
     if path.suffix not in (".png", ".pdf", ""):
         raise UserError(f"{path} must end in .png or .pdf, or in neither for both")
+    metrics = [y] if isinstance(y, str) else list(y)
     kinds: dict[str, Callable[[], Any]] = {
         "training": lambda: _lines(training(records, metrics), "step", logarithmic),
         "against": lambda: _lines(against(records, x, metrics), x, logarithmic),
         "confusion": lambda: _confusions(records),
         "weights": lambda: _weights(records),
     }
-    metrics = [y] if isinstance(y, str) else list(y)
     if kind not in kinds:
         raise unknown("kind of figure", kind, kinds)
     figure = kinds[kind]()

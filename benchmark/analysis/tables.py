@@ -160,8 +160,16 @@ def _text(row: Any) -> str:
     diverged = f" ({row.diverged} diverged)" if row.diverged else ""
     if row.trials == 0:
         return f"-{diverged}"
-    interval = "" if math.isnan(row.half_width) else f" ± {row.half_width:.2f}"
-    return f"{row.mean:.2f}{interval}{diverged}"
+    return f"{plus_minus(row.mean, row.half_width)}{diverged}"
+
+
+def plus_minus(mean: float, half_width: float) -> str:
+    """A mean with its interval, without one where it is NaN.
+
+    >>> plus_minus(61.0, 4.331), plus_minus(61.0, math.nan)
+    ('61.00 ± 4.33', '61.00')
+    """
+    return f"{mean:.2f}" + ("" if math.isnan(half_width) else f" ± {half_width:.2f}")
 
 
 def _caption(cells: pd.DataFrame, records: Sequence[Record], metric: str) -> str:

@@ -21,12 +21,15 @@ class WeightLog:
 
     def __init__(self, train: Examples) -> None:
         self.values = torch.full((len(train),), torch.nan, device=train.labels.device)
-        self.weighs = False  # whether the method has weighed anything
 
     def note(self, index: torch.Tensor, weights: torch.Tensor) -> None:
         """Keep the `weights` of a batch, (n,), for the training examples `index`. Does not wait for the device."""
         self.values[index] = weights.detach().float() * len(weights)
-        self.weighs = True
+
+    @property
+    def weighs(self) -> bool:
+        """Whether anything was noted. Waits for the device."""
+        return bool(self.values.isfinite().any())
 
     def report(self, train: Examples) -> dict[str, float]:
         """The AUROC and precision of what was noted; empty without weights, or without both kinds of labels."""
@@ -63,7 +66,7 @@ def weight_histograms(weigh: Weigh, task: Task, size: int, seed: int) -> dict[st
     rng = numpy_stream(seed, "weight histograms")
     images, true_labels = task.hyper_validation.images, task.hyper_validation.true_labels
     positions = rng.permutation(len(true_labels))
-    mixed = _taken(task.hyper_validation, positions[:size])
+    mixed = task.hyper_validation.take(positions[:size])
     batches = []
     T = task.transition_matrix.numpy()
     for label in np.flatnonzero(T.diagonal() < 1):
@@ -72,10 +75,6 @@ def weight_histograms(weigh: Weigh, task: Task, size: int, seed: int) -> dict[st
         if len(members) > 0:
             batches.append(Examples(images[members], labels, true_labels[members]))
     return {"edges": EDGES[:-1].round(1).tolist(), "mixed": _histograms(weigh, [mixed]), "one_class": _histograms(weigh, batches)}
-
-
-def _taken(examples: Examples, positions: np.ndarray) -> Examples:
-    return Examples(examples.images[positions], examples.labels[positions], examples.true_labels[positions])
 
 
 def _histograms(weigh: Weigh, batches: list[Examples]) -> dict[str, list[int]]:

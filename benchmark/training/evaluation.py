@@ -29,7 +29,7 @@ def evaluate(method: Method, task: Task) -> tuple[dict[str, float], list[list[in
     """
     predicted = predictions(method, task.test, task.preprocessing)
     accuracies = {"test_accuracy": _share(predicted == task.test.true_labels)}
-    sample = Examples(*(part[:TRAINING_SAMPLE] for part in (task.train.images, task.train.labels, task.train.true_labels)))
+    sample = task.train.take(slice(TRAINING_SAMPLE))
     for name, examples in (("hyper_validation", task.hyper_validation), ("train", sample)):
         if len(examples) > 0:
             hits = predictions(method, examples, task.preprocessing)

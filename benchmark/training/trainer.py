@@ -265,7 +265,7 @@ class Trainer:
                 "method": self.method.state_dict(),
                 "optimiser": self._optimiser.state_dict(),
                 "loss_sum": self._loss_sum,
-                "weights": self._weights.values if self._weights.weighs else None,
+                "weights": self._weights.values,
                 "batches": batches.state(),
                 "clean": {size: clean.state() for size, clean in self._clean.items()},
                 "random": torch.get_rng_state(),
@@ -284,9 +284,7 @@ class Trainer:
         self.method.load_state_dict(saved["method"])
         self._optimiser.load_state_dict(saved["optimiser"])
         self._loss_sum.copy_(saved["loss_sum"])
-        if saved["weights"] is not None:
-            self._weights.values.copy_(saved["weights"])
-            self._weights.weighs = True
+        self._weights.values.copy_(saved["weights"])
         for size, state in saved["clean"].items():
             self._clean[size] = self._clean_batches(f"clean {size}", size)
             self._clean[size].restore(state)
