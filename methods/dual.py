@@ -101,11 +101,6 @@ def rule(*functions: Callable[..., Any]) -> Callable[[Rule], Rule]:
     return add
 
 
-def _sum(*terms: Tangent) -> Tangent:
-    present = [term for term in terms if term is not None]
-    return sum(present[1:], present[0]) if present else None
-
-
 def _bilinear(function: Callable[..., torch.Tensor]) -> Rule:
     """function(x, weight, bias, ...), linear in x and in (weight, bias): convolutions and matrix products."""
 
@@ -117,7 +112,7 @@ def _bilinear(function: Callable[..., torch.Tensor]) -> Rule:
             if dW is None and db is not None:
                 dW = torch.zeros_like(W)
             by_W = None if dW is None else function(x, dW, db, *args, **kwargs)
-            return out, _sum(by_x, by_W)
+            return out, by_W if by_x is None else by_x if by_W is None else by_W.add_(by_x)
 
     return apply
 
@@ -210,21 +205,23 @@ def _batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> tuple[torch.Tensor, Tangent]:
-    """The batch's statistics make the input's Jacobian symmetric for each channel, so the backward kernel gives the tangent."""
+    """The tangent is A dx + B x + C for each channel, whose coefficients the backward kernel's sums over dx give."""
     (x, dx), (gamma, dgamma), (beta, dbeta) = parts(input), parts(weight), parts(bias)
     out, mean, inverse_std = torch.native_batch_norm(x, gamma, beta, running_mean, running_var, training, momentum, eps)
     with torch.no_grad():
         if not training:
             mean, inverse_std = running_mean, (running_var + eps).rsqrt()
         shape = (1, -1) + (1,) * (x.ndim - 2)
-        by_x = by_gamma = None
+        scale = torch.zeros_like(mean) if dgamma is None else inverse_std * dgamma
+        shift = torch.zeros_like(mean) if dbeta is None else dbeta
+        slope = inverse_std if gamma is None else inverse_std * gamma
+        if dx is not None and training:
+            sums = torch.ops.aten.native_batch_norm_backward
+            _, dot, total = sums(dx, x, gamma, running_mean, running_var, mean, inverse_std, training, eps, [False, True, True])
+            count = x.numel() // x.shape[1]
+            scale = scale - slope * inverse_std * dot / count
+            shift = shift - slope * total / count
+        tangent = torch.addcmul((shift - mean * scale).view(shape), x, scale.view(shape))  # float32, also under autocast
         if dx is not None:
-            backward = torch.ops.aten.native_batch_norm_backward
-            by_x, _, _ = backward(dx, x, gamma, running_mean, running_var, mean, inverse_std, training, eps, [True, False, False])
-        if dgamma is not None:
-            by_gamma = (x - mean.view(shape)) * (inverse_std * dgamma).view(shape)
-        by_beta = None if dbeta is None else dbeta.view(shape)
-        tangent = _sum(by_x, by_gamma, by_beta)
-        if tangent is not None and tangent.shape != out.shape:  # by beta alone, one value a channel
-            tangent = torch.zeros_like(out).add_(tangent)
-        return out, tangent
+            tangent.addcmul_(dx, slope.view(shape))
+        return out, tangent.to(out.dtype)
