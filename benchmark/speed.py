@@ -15,7 +15,8 @@ from tabulate import tabulate
 from benchmark.models.convnet import ConvNet
 from benchmark.models.lenet import LeNet
 from benchmark.models.resnet import ResNet
-from benchmark.training.trainer import ModelFactory, Settings, Trainer, place
+from benchmark.training.compute import Compute
+from benchmark.training.trainer import ModelFactory, Settings, Trainer
 from benchmark.trial import device_of, environment
 from datasets.augment import Preprocessing
 from datasets.errors import UserError, at_least
@@ -103,7 +104,7 @@ def _bare_step(method: Method, name: str, device: torch.device) -> Step:
     batch = Batch(images, labels, labels, clean if Knowledge.CLEAN_SET in method.needs else None)
     task = _random_task(name)
     method.setup(partial(make, 10, torch.Size(shape)), View(method.needs, 10, labels, lambda: iter(()), task))
-    place(method, device).train()
+    Compute().place(method, device).train()
     optimiser = torch.optim.SGD(method.parameters(), lr=1e-3, momentum=0.9, fused=True)
 
     def step() -> None:
@@ -120,7 +121,7 @@ def _trainer_step(name: str, device: torch.device) -> Step:
     schedules = Schedules(main=Schedule(steps=10**9, lr=1e-3))
     trainer = Trainer(Baseline(), make, _random_task(name), Settings(schedules, BATCH), 0, device)
     phase = trainer.phases[0]
-    return partial(trainer.step, phase, trainer.batches(phase))
+    return trainer.stepper(phase, trainer.batches(phase))
 
 
 def _random_task(name: str, size: int = 5000) -> Task:

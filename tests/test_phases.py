@@ -235,9 +235,9 @@ def test_pretraining_for_the_confusion_matrix_is_the_baseline() -> None:
     )
     identity = conf.transition_logits.detach().clone()
     pretraining = trainer.phases[0]
-    batches = trainer.batches(pretraining)
+    step = trainer.stepper(pretraining, trainer.batches(pretraining))
     for _ in range(5):
-        trainer.step(pretraining, batches)
+        step()
     baseline = trained(Baseline(), toy_task(), schedules).method
     torch.testing.assert_close(conf.model.state_dict(), baseline.model.state_dict(), rtol=0, atol=0)
     torch.testing.assert_close(conf.transition_logits.detach(), identity, rtol=0, atol=0)

@@ -345,9 +345,9 @@ def ten_steps(trainer: Trainer) -> Met:
         met.append((batch.index, batch.images, batch.labels))
         return phase.loss(batch)
 
-    batches = trainer.batches(phase)
+    step = trainer.stepper(replace(phase, loss=noted), trainer.batches(phase))
     for _ in range(10):
-        trainer.step(replace(phase, loss=noted), batches)
+        step()
     return met
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from datasets.augment import Preprocessing
 from datasets.streams import torch_stream
 from datasets.task import Examples
-from methods.base import Batch
+from methods.base import Batch, Method
 
 Epoch = Callable[[torch.Generator], torch.Tensor]
 
@@ -31,20 +32,35 @@ class Batches:
         self._drawn = 0
         self._number = -1
         self._start(0)
+        self.index = torch.zeros_like(self._positions[0])  # of the minibatch; stays where it is, for graphs that read it
 
     def _start(self, number: int) -> None:
         if number != self._number:
             self._number = number
             self._positions = self._epoch(torch_stream(self._device, self._seed, self._name, "order", number))
 
-    def draw(self, draw_clean: Callable[[int], Batch] | None = None) -> Batch:
-        """The next minibatch."""
+    @property
+    def generator(self) -> torch.Generator:
+        """What augmentation draws from."""
+        return self._augment
+
+    def advance(self) -> None:
+        """Go to the next minibatch: all that the host does for it."""
         number, row = divmod(self._drawn, len(self._positions))
         self._start(number)
         self._drawn += 1
-        index = self._positions[row]
+        self.index.copy_(self._positions[row])
+
+    def batch(self, draw_clean: Callable[[int], Batch] | None = None) -> Batch:
+        """The minibatch reached by `advance`: work for the device alone."""
+        index = self.index.clone()  # a batch may outlive its turn
         images = self._preprocessing.augment(self.examples.images[index], self._augment)
         return Batch(self._preprocessing.normalise(images), self.examples.labels[index], index, draw_clean)
+
+    def draw(self, draw_clean: Callable[[int], Batch] | None = None) -> Batch:
+        """The next minibatch."""
+        self.advance()
+        return self.batch(draw_clean)
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs to go on from here."""
@@ -55,6 +71,51 @@ class Batches:
         self._drawn = state["drawn"]
         self._augment.set_state(state["augment"])
         self._start(self._drawn // len(self._positions))
+
+
+class CleanBatches:
+    """Minibatches of the clean set, whose sizes methods ask for as they go; each draw of a step has a stream of its own."""
+
+    def __init__(self, clean: Examples, preprocessing: Preprocessing, seed: int) -> None:
+        self._clean, self._preprocessing, self._seed = clean, preprocessing, seed
+        self._streams: dict[str, tuple[int, Batches]] = {}  # with the size, by name
+        self._draws: Counter[int] = Counter()  # of this step, by size
+
+    def stream(self, name: str, size: int) -> Batches:
+        """Minibatches of `size` images in a random order."""
+        in_random_order = Method().batches  # whatever the method samples from the noisy set
+        return Batches(self._clean, lambda g: in_random_order(self._clean.labels, size, g), self._preprocessing, self._seed, name)
+
+    def advance(self) -> None:
+        """Go to the next minibatches, for the next step."""
+        self._draws.clear()
+        for _, stream in self._streams.values():
+            stream.advance()
+
+    @torch.compiler.disable
+    def draw(self, size: int) -> Batch:
+        """A minibatch of at most `size` images, another one at each call."""
+        name = f"clean {size}" + (f", draw {self._draws[size]}" if self._draws[size] else "")
+        self._draws[size] += 1
+        if name not in self._streams:
+            self._streams[name] = size, self.stream(name, size)
+            self._streams[name][1].advance()
+        return self._streams[name][1].batch()
+
+    @property
+    def generators(self) -> list[torch.Generator]:
+        """What augmentation draws from."""
+        return [stream.generator for _, stream in self._streams.values()]
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs to go on from here."""
+        return {name: {"size": size, "stream": stream.state()} for name, (size, stream) in self._streams.items()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on as the streams that gave `state` would have."""
+        for name, saved in state.items():
+            self._streams[name] = saved["size"], self.stream(name, saved["size"])
+            self._streams[name][1].restore(saved["stream"])
 
 
 def in_order(examples: Examples, preprocessing: Preprocessing) -> Iterator[Batch]:

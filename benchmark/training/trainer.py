@@ -12,10 +12,12 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from benchmark.training.batches import Batches, in_order
+from benchmark.training.batches import Batches, CleanBatches, in_order
 from benchmark.training.checkpoint import Checkpoints
+from benchmark.training.compute import Compute
 from benchmark.training.detection import WeightLog, weight_histograms
 from benchmark.training.evaluation import evaluate
+from benchmark.training.graphs import Captured
 from datasets.errors import UserError
 from datasets.streams import stream_seed
 from datasets.task import Examples, Task
@@ -77,12 +79,6 @@ class Progress:
     weight_histograms: dict[str, Any] = field(default_factory=dict)
 
 
-def place(method: Method, device: torch.device) -> Method:
-    """The method on the device; on a CPU channels last, the memory format in which convolutions and max pooling are fastest there."""
-    method.to(device)
-    return method.to(memory_format=torch.channels_last) if device.type == "cpu" else method
-
-
 class Trainer:
     """Trains one method on one task, from the start or from its last checkpoint.
 
@@ -100,6 +96,7 @@ class Trainer:
         device: torch.device,
         checkpoints: Checkpoints | None = None,
         watch: Watch | None = None,
+        compute: Compute | None = None,
     ) -> None:
         if Knowledge.CLEAN_SET in method.needs and len(task.clean) == 0:
             raise UserError(f"{type(method).__name__} needs a clean set, and the split leaves it empty: give split.clean_per_class")
@@ -110,14 +107,16 @@ class Trainer:
         self._seed = seed
         self._checkpoints = checkpoints
         self._watch = watch or Unwatched()
+        self._compute = compute or Compute()
         self._view = View(method.needs, len(task.classes), self.task.train.labels, self._training_set, self.task)
         self.method = method
         torch.manual_seed(stream_seed(seed, "method"))  # dropout, random weights: whatever a method draws by itself
         method.setup(self._model_maker(make_model), self._view)
-        place(method, device).train()
+        self._compute.place(method, device).train()
         self.phases = method.phases(settings.schedules)
         self._optimiser = self._make_optimiser()
-        self._clean: dict[int, Batches] = {}
+        self._lr = torch.zeros((), device=device)
+        self._clean = CleanBatches(self.task.clean, self.task.preprocessing, seed)
         self._loss_sum = torch.zeros((), device=device)
         self._weights = WeightLog(self.task.train)
 
@@ -128,6 +127,12 @@ class Trainer:
 
     def run(self) -> Progress:
         """Train to the end. Raises Interrupted, with a checkpoint written, when the watch asks to stop."""
+        for _ in self.turns():
+            pass
+        return self.progress
+
+    def turns(self) -> Iterator[None]:
+        """As `run`, giving others on the same device a turn after each step."""
         resumed = self._resume()
         while self.progress.phase < len(self.phases) and not self.progress.diverged:
             phase = self.phases[self.progress.phase]
@@ -137,18 +142,18 @@ class Trainer:
                 resumed = None
             elif phase.before is not None:
                 phase.before(self._view)
-            self._run_phase(phase, batches)
+            yield from self._phase_turns(phase, batches)
             self.progress.phase += 1
             self.progress.step = 0
         if self._weights.weighs and len(self.task.hyper_validation) > 0 and not self.progress.diverged:
             self.progress.weight_histograms = weight_histograms(self._weigh, self.task, self.settings.batch_size, self._seed)
-        return self.progress
 
-    def _run_phase(self, phase: Phase, batches: Batches) -> None:
+    def _phase_turns(self, phase: Phase, batches: Batches) -> Iterator[None]:
         progress, every = self.progress, self.settings.evaluate_every
+        step = self.stepper(phase, batches)
         resumed_at = saved_at = time.perf_counter()
         while progress.step < phase.schedule.steps:
-            self.step(phase, batches)
+            step()
             progress.step += 1
             self._watch.stepped()
             if progress.step % every == 0 or progress.step == phase.schedule.steps:
@@ -167,21 +172,40 @@ class Trainer:
                 self._save(self._checkpoints, batches)
             if stopping:
                 raise Interrupted
+            yield
         progress.train_seconds += time.perf_counter() - resumed_at
 
-    def step(self, phase: Phase, batches: Batches) -> None:
-        """One update. Nothing in it waits for the device."""
-        lr = phase.schedule.lr_at(self.progress.step)
+    def stepper(self, phase: Phase, batches: Batches) -> Callable[[], None]:
+        """What does one update at each call. Nothing in it waits for the device."""
+        loss = self._compute.compiled(phase.loss)
+
+        def update() -> None:  # work for the device alone
+            with self._compute.autocast(self.device):
+                objective = loss(batches.batch(self._clean_source))
+            self._optimiser.zero_grad()
+            objective.backward()
+            self._optimiser.step()
+            self._loss_sum += objective.detach()
+            if self.method.example_weights is not None and not phase.on_clean:
+                self._weights.note(batches.index, self.method.example_weights)
+
+        def generators() -> list[torch.Generator]:
+            return [batches.generator, *self._clean.generators]
+
+        work = Captured(update, self.method, generators) if self._compute.captures(self.device) else update
+
+        def step() -> None:
+            self._set_lr(phase.schedule.lr_at(self.progress.step))
+            batches.advance()
+            self._clean.advance()
+            work()
+
+        return step
+
+    def _set_lr(self, lr: float) -> None:
+        on_device = self._lr.fill_(lr) if self.device.type == "cuda" else lr  # a graph reads it where it lies
         for group in self._optimiser.param_groups:
-            group["lr"] = lr
-        batch = batches.draw(self._clean_source)
-        loss = phase.loss(batch)
-        self._optimiser.zero_grad()
-        loss.backward()
-        self._optimiser.step()
-        self._loss_sum += loss.detach()
-        if self.method.example_weights is not None and not phase.on_clean:
-            self._weights.note(batch.index, self.method.example_weights)
+            group["lr"] = on_device
 
     def _evaluate(self, phase: Phase) -> None:
         """Append to the history; a loss or weight that is no longer finite is divergence."""
@@ -192,7 +216,8 @@ class Trainer:
         progress.diverged = not (math.isfinite(loss) and all(bool(p.isfinite().all()) for p in self.method.parameters()))
         entry: dict[str, Any] = {"phase": phase.name, "step": progress.step, "train_loss": loss if math.isfinite(loss) else None}
         if not progress.diverged:
-            accuracies, progress.confusion_matrix = evaluate(self.method, self.task)
+            with self._compute.autocast(self.device):
+                accuracies, progress.confusion_matrix = evaluate(self.method, self.task)
             entry |= accuracies | ({} if phase.on_clean else self._weights.report(self.task.train))
         progress.history.append(entry)
 
@@ -201,7 +226,9 @@ class Trainer:
         images = self.task.preprocessing.normalise(examples.images)
         index = torch.arange(len(examples), device=self.device)
         before = [(buffer, buffer.clone()) for buffer in self.method.buffers()]
-        self.method.loss(Batch(images, examples.labels, index, self._clean_source))
+        self._clean.advance()
+        with self._compute.autocast(self.device):
+            self.method.loss(Batch(images, examples.labels, index, self._clean_source))
         for buffer, value in before:
             buffer.copy_(value)
         assert self.method.example_weights is not None
@@ -236,16 +263,7 @@ class Trainer:
 
     @property
     def _clean_source(self) -> Callable[[int], Batch] | None:
-        return self._draw_clean if Knowledge.CLEAN_SET in self.method.needs else None
-
-    def _draw_clean(self, size: int) -> Batch:
-        if size not in self._clean:
-            self._clean[size] = self._clean_batches(f"clean {size}", size)
-        return self._clean[size].draw()
-
-    def _clean_batches(self, name: str, size: int) -> Batches:
-        clean, in_random_order = self.task.clean, Method().batches  # whatever the method samples from the noisy set
-        return Batches(clean, lambda g: in_random_order(clean.labels, size, g), self.task.preprocessing, self._seed, name)
+        return self._clean.draw if Knowledge.CLEAN_SET in self.method.needs else None
 
     def batches(self, phase: Phase) -> Batches:
         """The stream of the current phase."""
@@ -253,7 +271,7 @@ class Trainer:
         if phase.on_clean:
             if Knowledge.CLEAN_SET not in self.method.needs:
                 raise UndeclaredKnowledge(f"phase '{phase.name}' trains on the clean set without Knowledge.CLEAN_SET in `needs`")
-            return self._clean_batches(name, self.settings.batch_size)
+            return self._clean.stream(name, self.settings.batch_size)
         train, size = self.task.train, self.method.batch_size(self.settings.batch_size)
         return Batches(train, lambda g: self.method.batches(train.labels, size, g), self.task.preprocessing, self._seed, name)
 
@@ -267,7 +285,7 @@ class Trainer:
                 "loss_sum": self._loss_sum,
                 "weights": self._weights.values,
                 "batches": batches.state(),
-                "clean": {size: clean.state() for size, clean in self._clean.items()},
+                "clean": self._clean.state(),
                 "random": torch.get_rng_state(),
                 "cuda_random": cuda,
             }
@@ -285,9 +303,7 @@ class Trainer:
         self._optimiser.load_state_dict(saved["optimiser"])
         self._loss_sum.copy_(saved["loss_sum"])
         self._weights.values.copy_(saved["weights"])
-        for size, state in saved["clean"].items():
-            self._clean[size] = self._clean_batches(f"clean {size}", size)
-            self._clean[size].restore(state)
+        self._clean.restore(saved["clean"])
         torch.set_rng_state(saved["random"])
         if saved["cuda_random"] is not None and self._loss_sum.is_cuda:
             torch.cuda.set_rng_state(saved["cuda_random"])
