@@ -21,8 +21,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from benchmark import ROOT
 from benchmark.store import canonical, digest
+from benchmark.training.compute import PRECISIONS
 from datasets.augment import Preprocessing
-from datasets.errors import UserError, at_least, in_range, unknown
+from datasets.errors import UserError, at_least, choice, in_range, unknown
 from datasets.task import Split
 from methods import registry
 from methods.base import Schedule, Schedules
@@ -103,6 +104,11 @@ class RunConfig:
     checkpoint_dir: str = ".checkpoints"
     checkpoint_seconds: float = 30.0
     data_dir: str = "data"
+    precision: str = "float32"
+    compile: bool = False
+    channels_last: bool | None = None
+    cuda_graphs: bool | None = None
+    side_by_side: int | None = None
     scale: float = 1.0
     experiment: Experiment = field(default_factory=Experiment)
 
@@ -222,8 +228,10 @@ def _cell(overrides: Sequence[str]) -> Cell:
     identity["dataset"]["source"] = {key: value for key, value in source.items() if key not in PLACES}
     if config.scale != 1:
         identity["scale"] = config.scale  # told wherever its numbers are
-    choice = [override.partition("=")[2] for override in overrides if _key(override) == "method"]
-    return Cell(config, identity, digest(identity, 12), registry.label(identity["method"]), choice[-1] if choice else "")
+    if config.precision != "float32":
+        identity["precision"] = config.precision
+    methods = [override.partition("=")[2] for override in overrides if _key(override) == "method"]
+    return Cell(config, identity, digest(identity, 12), registry.label(identity["method"]), methods[-1] if methods else "")
 
 
 def _rescale(config: RunConfig) -> None:
@@ -253,6 +261,8 @@ def _one_spelling(node: Any, name: str, typed: bool) -> Any:
 def _check(config: RunConfig) -> None:
     at_least("trials", config.trials, 1)
     in_range("scale", config.scale, 1e-6, 1)
+    choice("precision", config.precision, PRECISIONS)
+    at_least("side_by_side", 1 if config.side_by_side is None else config.side_by_side, 1)
     at_least("trainer.steps", config.trainer.steps, 1)
     at_least("trainer.batch_size", config.trainer.batch_size, 1)
     at_least("trainer.evaluate_every", config.trainer.evaluate_every, 1)

@@ -104,7 +104,7 @@ def _bare_step(method: Method, name: str, device: torch.device) -> Step:
     batch = Batch(images, labels, labels, clean if Knowledge.CLEAN_SET in method.needs else None)
     task = _random_task(name)
     method.setup(partial(make, 10, torch.Size(shape)), View(method.needs, 10, labels, lambda: iter(()), task))
-    Compute().place(method, device).train()
+    Compute().on(device).place(method, device).train()
     optimiser = torch.optim.SGD(method.parameters(), lr=1e-3, momentum=0.9, fused=True)
 
     def step() -> None:

@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import subprocess
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,6 +22,7 @@ from benchmark import ROOT
 from benchmark.config import Cell, preprocessing
 from benchmark.store import SCHEMA, Record, Store, canonical
 from benchmark.training.checkpoint import Checkpoints
+from benchmark.training.compute import Compute
 from benchmark.training.trainer import Progress, Settings, Trainer, Watch
 from datasets.errors import UserError, unknown
 from datasets.source import Source
@@ -62,7 +64,8 @@ def prepare(cell: Cell, seed: int, watch: Watch | None = None) -> Trainer:
         trainer.schedules(), trainer.batch_size, trainer.momentum, trainer.weight_decay, trainer.evaluate_every, config.checkpoint_seconds
     )
     device = device_of(config.device)
-    return Trainer(method, _instantiate(config.model), task, settings, seed, device, checkpoints(cell, seed), watch)
+    compute = Compute(config.precision, config.compile, config.channels_last, config.cuda_graphs)
+    return Trainer(method, _instantiate(config.model), task, settings, seed, device, checkpoints(cell, seed), watch, compute)
 
 
 def run(cell: Cell, seed: int, watch: Watch | None = None) -> Record:
@@ -114,7 +117,7 @@ def _record(cell: Cell, seed: int, trainer: Trainer, progress: Progress) -> Reco
             "evaluation_seconds": round(progress.evaluation_seconds, 3),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         },
-        "environment": environment(trainer.device),
+        "environment": environment(trainer.device) | {"compute": asdict(trainer.compute)},
     }
 
 

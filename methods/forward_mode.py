@@ -45,10 +45,11 @@ def directional_derivative(
     duals = {name: Dual.make(parameters[name], tangent) for name, tangent in direction.items()}
     logits, tangent = parts(functional_call(model, duals, (images,)))
     losses = F.cross_entropy(logits, labels, reduction="none")
+    if tangent is None:
+        return losses, torch.zeros_like(losses)
     with torch.no_grad():
-        p_minus_y = F.softmax(logits, dim=1) - F.one_hot(labels, logits.shape[1])  # d losses / d logits, (n, classes)
-        slopes = torch.zeros_like(losses) if tangent is None else (p_minus_y * tangent).sum(dim=1)
-    return losses, slopes
+        expected = (F.softmax(logits, dim=1) * tangent).sum(dim=1)
+        return losses, expected - tangent.gather(1, labels[:, None])[:, 0]  # <softmax - onehot, d logits>
 
 
 @contextmanager

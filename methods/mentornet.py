@@ -92,7 +92,7 @@ class MentorNet(Method):
         """Plain training on the flipped labels; how their losses run is what the mentor learns from."""
         losses = F.cross_entropy(self.auxiliary(batch.images), self.flipped_labels[batch.index], reduction="none")
         excess, percent = self._advance(losses.detach(), self.mentor_steps)
-        self.lessons[percent.long().clamp(max=PERCENTS - 1), batch.index] = torch.stack([losses.detach(), excess], dim=1)
+        self.lessons[_rows(percent), batch.index] = torch.stack([losses.detach(), excess], dim=1)
         return losses.mean()
 
     def _begin(self, view: View) -> None:
@@ -132,6 +132,11 @@ class MentorNet(Method):
         return torch.where(rank < len(v) * (1 - rate), v, 0)
 
 
+def _rows(percent: torch.Tensor) -> torch.Tensor:
+    """Rows of tables that have one a percent, (1,) or (n,); an index without dimensions would make the host wait."""
+    return percent.long().clamp(max=PERCENTS - 1).view(-1)
+
+
 class Mentor(nn.Module):
     """From an example's loss, its excess over lambda_1 and the percent of training to the logit of v; MentorNet's published shape."""
 
@@ -146,7 +151,7 @@ class Mentor(nn.Module):
     def forward(self, features: torch.Tensor, percent: torch.Tensor) -> torch.Tensor:
         """Logits, (n,), of features CE_i and l_i, (n, 2), at percent, scalar or (n,)."""
         state, _ = self.lstm(features[None])  # a sequence of one step: (1, n, 2)
-        time = self.clock[percent.long().clamp(max=PERCENTS - 1)].expand(len(features), -1)
+        time = self.clock[_rows(percent)].expand(len(features), -1)
         return self.head(torch.cat([state[0], time], dim=1)).squeeze(1)
 
     @torch.enable_grad()

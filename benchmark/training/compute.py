@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
-from datasets.errors import choice
+from datasets.errors import UserError, choice
 from methods.base import Batch, Method
 
 PRECISIONS = ("float32", "bf16")
@@ -16,7 +16,7 @@ Loss = Callable[[Batch], torch.Tensor]
 
 @dataclass(frozen=True)
 class Compute:
-    """The options of a trial's arithmetic; None leaves the choice to the device.
+    """The options of a trial's arithmetic; None leaves the choice to the device (see `on`).
 
     precision: of forward passes: float32, or bf16, autocast to bfloat16 with losses, gradients of parameters and updates in float32
     compile: losses go through torch.compile
@@ -34,11 +34,21 @@ class Compute:
     def __post_init__(self) -> None:
         choice("precision", self.precision, PRECISIONS)
 
+    def on(self, device: torch.device) -> Compute:
+        """With the choices left to `device` made. Raises UserError for a CUDA graph on another one."""
+        on_cuda = device.type == "cuda"
+        if self.cuda_graphs and not on_cuda:
+            raise UserError(f"cuda_graphs=true needs a CUDA device, and this one is '{device}'")
+        return replace(
+            self,
+            channels_last=not on_cuda if self.channels_last is None else self.channels_last,
+            cuda_graphs=on_cuda if self.cuda_graphs is None else self.cuda_graphs,
+        )
+
     def place(self, method: Method, device: torch.device) -> Method:
         """The method on the device, in the memory format."""
-        channels_last = device.type == "cpu" if self.channels_last is None else self.channels_last
         method.to(device)
-        return method.to(memory_format=torch.channels_last) if channels_last else method
+        return method.to(memory_format=torch.channels_last) if self.channels_last else method
 
     def autocast(self, device: torch.device) -> torch.autocast:
         """The context of forward passes."""
@@ -47,7 +57,3 @@ class Compute:
     def compiled(self, loss: Loss) -> Loss:
         """`loss`, by way of torch.compile where that is asked for."""
         return torch.compile(loss) if self.compile else loss
-
-    def captures(self, device: torch.device) -> bool:
-        """Whether steps on `device` go into a CUDA graph."""
-        return device.type == "cuda" and self.cuda_graphs is not False

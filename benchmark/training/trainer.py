@@ -18,10 +18,11 @@ from benchmark.training.compute import Compute
 from benchmark.training.detection import WeightLog, weight_histograms
 from benchmark.training.evaluation import evaluate
 from benchmark.training.graphs import Captured
+from benchmark.training.optimiser import sgd
 from datasets.errors import UserError
 from datasets.streams import stream_seed
 from datasets.task import Examples, Task
-from methods.base import Batch, Knowledge, Method, Phase, Schedules, UndeclaredKnowledge, View, decayed_weights
+from methods.base import Batch, Knowledge, Method, Phase, Schedules, UndeclaredKnowledge, View
 
 ModelFactory = Callable[[int, torch.Size], nn.Module]
 
@@ -107,14 +108,14 @@ class Trainer:
         self._seed = seed
         self._checkpoints = checkpoints
         self._watch = watch or Unwatched()
-        self._compute = compute or Compute()
+        self.compute = (compute or Compute()).on(device)
         self._view = View(method.needs, len(task.classes), self.task.train.labels, self._training_set, self.task)
         self.method = method
         torch.manual_seed(stream_seed(seed, "method"))  # dropout, random weights: whatever a method draws by itself
         method.setup(self._model_maker(make_model), self._view)
-        self._compute.place(method, device).train()
+        self.compute.place(method, device).train()
         self.phases = method.phases(settings.schedules)
-        self._optimiser = self._make_optimiser()
+        self._optimiser = sgd(method, settings.momentum, settings.weight_decay)
         self._lr = torch.zeros((), device=device)
         self._clean = CleanBatches(self.task.clean, self.task.preprocessing, seed)
         self._loss_sum = torch.zeros((), device=device)
@@ -177,10 +178,10 @@ class Trainer:
 
     def stepper(self, phase: Phase, batches: Batches) -> Callable[[], None]:
         """What does one update at each call. Nothing in it waits for the device."""
-        loss = self._compute.compiled(phase.loss)
+        loss = self.compute.compiled(phase.loss)
 
         def update() -> None:  # work for the device alone
-            with self._compute.autocast(self.device):
+            with self.compute.autocast(self.device):
                 objective = loss(batches.batch(self._clean_source))
             self._optimiser.zero_grad()
             objective.backward()
@@ -192,20 +193,17 @@ class Trainer:
         def generators() -> list[torch.Generator]:
             return [batches.generator, *self._clean.generators]
 
-        work = Captured(update, self.method, generators) if self._compute.captures(self.device) else update
+        work = Captured(update, self.method, generators) if self.compute.cuda_graphs else update
 
         def step() -> None:
-            self._set_lr(phase.schedule.lr_at(self.progress.step))
+            lr = phase.schedule.lr_at(self.progress.step)
+            for group in self._optimiser.param_groups:
+                group["lr"] = self._lr.fill_(lr) if self._lr.is_cuda else lr  # a graph reads it where it lies
             batches.advance()
             self._clean.advance()
             work()
 
         return step
-
-    def _set_lr(self, lr: float) -> None:
-        on_device = self._lr.fill_(lr) if self.device.type == "cuda" else lr  # a graph reads it where it lies
-        for group in self._optimiser.param_groups:
-            group["lr"] = on_device
 
     def _evaluate(self, phase: Phase) -> None:
         """Append to the history; a loss or weight that is no longer finite is divergence."""
@@ -216,7 +214,7 @@ class Trainer:
         progress.diverged = not (math.isfinite(loss) and all(bool(p.isfinite().all()) for p in self.method.parameters()))
         entry: dict[str, Any] = {"phase": phase.name, "step": progress.step, "train_loss": loss if math.isfinite(loss) else None}
         if not progress.diverged:
-            with self._compute.autocast(self.device):
+            with self.compute.autocast(self.device):
                 accuracies, progress.confusion_matrix = evaluate(self.method, self.task)
             entry |= accuracies | ({} if phase.on_clean else self._weights.report(self.task.train))
         progress.history.append(entry)
@@ -227,7 +225,7 @@ class Trainer:
         index = torch.arange(len(examples), device=self.device)
         before = [(buffer, buffer.clone()) for buffer in self.method.buffers()]
         self._clean.advance()
-        with self._compute.autocast(self.device):
+        with self.compute.autocast(self.device):
             self.method.loss(Batch(images, examples.labels, index, self._clean_source))
         for buffer, value in before:
             buffer.copy_(value)
@@ -247,19 +245,6 @@ class Trainer:
                 return make_model(len(self.task.classes), self.task.train.images.shape[1:])
 
         return make
-
-    def _make_optimiser(self) -> torch.optim.SGD:
-        decayed = set(decayed_weights(self.method))
-        named = dict(self.method.named_parameters())
-        groups = [
-            {"params": [p for name, p in named.items() if (name in decayed) == is_decayed], "weight_decay": weight_decay}
-            for is_decayed, weight_decay in ((True, self.settings.weight_decay), (False, 0.0))
-        ]
-        groups = [group for group in groups if group["params"]]
-        optimiser = torch.optim.SGD(groups, lr=self.phases[0].schedule.lr, momentum=self.settings.momentum, fused=True)
-        for parameter in named.values() if self.settings.momentum else ():  # at once: some first get a gradient in a later phase,
-            optimiser.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)  # and the fused step wants all or none
-        return optimiser
 
     @property
     def _clean_source(self) -> Callable[[int], Batch] | None:
