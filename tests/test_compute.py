@@ -19,7 +19,7 @@ from benchmark.models.resnet import ResNet
 from benchmark.training.compute import Compute
 from benchmark.training.graphs import fingerprint
 from benchmark.training.lanes import take_turns
-from benchmark.training.trainer import ModelFactory, Settings, Trainer
+from benchmark.training.trainer import Settings, Trainer
 from datasets.augment import Preprocessing
 from datasets.errors import UserError
 from datasets.task import Task
