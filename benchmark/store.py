@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -15,6 +16,8 @@ from datasets.errors import UserError
 
 SCHEMA = 1
 FIELDS = {"schema", "key", "seed", "status", "method", "needs", "config", "metrics", "data", "timing", "environment", "checksum"}
+LONG = {"data", "timing", "confusion_matrix", "history", "per_class_accuracy", "weight_histograms"}  # parts and metrics that no table needs
+LONG_LINES = tuple(f'"{name}":' for name in LONG)
 Record = dict[str, Any]
 
 
@@ -46,7 +49,7 @@ class Store:
         part = path.with_suffix(f".{socket.gethostname()}-{os.getpid()}.part")
         try:
             with part.open("w", encoding="utf-8") as file:
-                file.write(_text(record | {"checksum": digest(record)}))
+                file.write(text_of(record))
                 file.flush()
                 os.fsync(file.fileno())
             os.link(part, path)
@@ -57,10 +60,26 @@ class Store:
         return path
 
 
-def _text(record: Record) -> str:
-    """JSON with a line for each part of the record."""
-    lines = [f"{json.dumps(name)}: {json.dumps(value, allow_nan=False)}" for name, value in record.items()]
-    return "{\n" + ",\n".join(lines) + "\n}\n"
+def text_of(record: Record) -> str:
+    """JSON with a line for each part of the record and for each of its metrics, and below the checksum of these lines.
+
+    Raises ValueError for a number that is not finite.
+    """
+    parts = {name: json.dumps(value, allow_nan=False) for name, value in record.items()}
+    metrics = {name: json.dumps(value, allow_nan=False) for name, value in record["metrics"].items()}
+    return _signed(_lines(parts | {"metrics": _lines(metrics) + "\n}"}))
+
+
+def _lines(values: Mapping[str, str]) -> str:
+    return "{\n" + ",\n".join(f"{json.dumps(name)}: {value}" for name, value in values.items())
+
+
+def _signed(lines: str) -> str:
+    checksum = hashlib.sha256(lines.encode()).hexdigest()[:16]
+    return f'{lines},\n"checksum": "{checksum}"\n}}\n'
+
+
+SIGNATURE = len(_signed(""))
 
 
 def slug(name: str) -> str:
@@ -72,42 +91,74 @@ def slug(name: str) -> str:
     return re.sub(r"[^\w.=+-]+", "-", name)
 
 
-def read(path: Path) -> Record:
-    """The record in the file `path`.
+def read(path: str | Path, whole: bool = True) -> Record:
+    """The record in the file `path`; unless `whole`, without LONG and sharing its parts with other records, for reading only.
 
     Raises UserError where it is truncated, edited after it was written, or of another schema.
     """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        lines = text[:-SIGNATURE]
+        signed = text == _signed(lines)
+        parse = _parse_short if signed and not whole else _parse
+        record = parse(f"{lines}\n}}" if signed else text)
     except (ValueError, OSError) as error:  # ValueError: no JSON, or no UTF-8
         raise UserError(f"record {path} cannot be read ({error}); delete it to run that trial again") from error
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         raise UserError(f"record {path} is not of schema {SCHEMA}, the one this version reads")
-    missing = sorted(FIELDS - set(record))
+    if signed:
+        return record
+    _check(record, path)
+    return record if whole else _without_long(record)
+
+
+def _check(record: Record, path: str | Path) -> None:
+    """Raises UserError unless it is one of the first records, whose checksum is the digest of all else they hold; takes it off."""
+    missing = FIELDS - record.keys()
     if missing:
-        raise UserError(f"record {path} lacks '{missing[0]}'; delete it to run that trial again")
-    checksum = record.pop("checksum")
-    if checksum != digest(record):
+        raise UserError(f"record {path} lacks '{min(missing)}'; delete it to run that trial again")
+    if record.pop("checksum") != digest(record):
         raise UserError(f"record {path} was changed after it was written (its checksum differs); delete it to run that trial again")
-    return record
 
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
 
 
-def read_all(root: str | Path) -> tuple[list[Record], list[UserError]]:
+_parse = json.JSONDecoder(parse_constant=_no_constant).decode
+_parse_once = functools.lru_cache(maxsize=1000)(_parse)  # the trials of a cell, side by side, have most of their lines in common
+
+
+def _parse_short(text: str) -> Record:
+    """The record in a text by `text_of`, less the checksum, without LONG; equal parts are one object."""
+    lines = [line for line in text.split("\n") if not line.startswith(LONG_LINES)]
+    start, end = lines.index('"metrics": {'), lines.index("},")
+    record: Record = {}
+    for line in lines[1:start] + lines[end + 1 : -1]:
+        record |= _parse_once("{" + line.rstrip(",") + "}")
+    record["metrics"] = _parse("{" + "".join(lines[start + 1 : end]).rstrip(",") + "}")
+    return record
+
+
+def _without_long(record: Record) -> Record:
+    metrics = {name: value for name, value in record["metrics"].items() if name not in LONG}
+    return {name: value for name, value in record.items() if name not in LONG} | {"metrics": metrics}
+
+
+def read_all(root: str | Path, whole: bool = True) -> tuple[list[Record], list[UserError]]:
     """The readable records under `root`, in the order of their paths, one a trial; and what is wrong with the others.
 
+    whole: as in `read`
     Raises UserError where `root` is no directory.
     """
     if not Path(root).is_dir():
         raise UserError(f"no results directory {root}")
     records: dict[tuple[str, int], Record] = {}
     errors = []
-    for path in _record_paths(Path(root)):
+    for path in _record_paths(root):
         try:
-            record = read(path)
+            record = read(path, whole)
         except UserError as error:
             errors.append(error)
         else:
@@ -115,5 +166,7 @@ def read_all(root: str | Path) -> tuple[list[Record], list[UserError]]:
     return list(records.values()), errors
 
 
-def _record_paths(root: Path) -> Iterator[Path]:
-    yield from sorted(root.rglob("seed-*.json"))
+def _record_paths(root: str | Path) -> Iterator[str]:
+    for directory, folders, files in os.walk(root):
+        folders.sort()
+        yield from (os.path.join(directory, name) for name in sorted(files) if name.startswith("seed-") and name.endswith(".json"))

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from benchmark import ROOT, report, run
+from benchmark.analysis.tables import FORMATS, render
 from benchmark.config import cells
-from benchmark.store import read_all
+from benchmark.store import Store, read_all
 
 RESULTS = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
 COMMANDS = [shlex.split(line)[3:] for line in re.findall(r"^python -m benchmark\.report .*$", RESULTS, re.MULTILINE)]
@@ -50,6 +51,20 @@ def test_every_shipped_record_says_which_clean_revision_made_it() -> None:
     assert len(records) > 100
     for record in records:
         assert re.fullmatch(r"[0-9a-f]{12}", record["environment"]["revision"])
+
+
+@pytest.mark.parametrize("metric", ["test_accuracy", "weights_auroc"])
+@pytest.mark.parametrize("rewritten", [False, True])
+def test_short_records_give_the_same_tables_as_whole_ones(metric: str, rewritten: bool, tmp_path: Path) -> None:
+    directory = ROOT / "results" / "reference"
+    records, _ = read_all(directory)
+    if rewritten:
+        directory = tmp_path
+        for record in records:
+            Store(directory).write(record)
+    short, errors = read_all(directory, whole=False)
+    assert errors == []
+    assert [render(short, form, metric) for form in FORMATS] == [render(records, form, metric) for form in FORMATS]
 
 
 @pytest.mark.parametrize("table", ["table1", "table2"])

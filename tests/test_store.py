@@ -51,10 +51,10 @@ def test_a_name_with_slashes_stays_one_folder_under_the_root(tmp_path: Path) -> 
     assert path.resolve().is_relative_to(tmp_path.resolve())
 
 
-def test_a_record_is_readable_json_with_a_line_for_each_part(tmp_path: Path) -> None:
+def test_a_record_is_readable_json_with_a_line_for_each_part_and_each_metric(tmp_path: Path) -> None:
     text = Store(tmp_path).write(record()).read_text()
     assert json.loads(text)["metrics"] == record()["metrics"]
-    assert len(text.splitlines()) == len(record()) + 1 + 2  # with the checksum, between braces
+    assert len(text.splitlines()) == len(record()) + 1 + 2 + len(record()["metrics"]) + 1  # with the checksum, between braces
 
 
 def test_equal_configurations_have_equal_digests_whatever_the_order_of_their_keys() -> None:
@@ -81,14 +81,47 @@ EDITS = {
 
 
 @pytest.mark.parametrize("edit", EDITS)
-def test_any_hand_edit_is_caught(edit: str, tmp_path: Path) -> None:
-    path = Store(tmp_path).write(record())
+@pytest.mark.parametrize("first", [False, True], ids=["today", "first"])
+@pytest.mark.parametrize("whole", [False, True], ids=["short", "whole"])
+def test_any_hand_edit_is_caught_also_where_it_is_not_read(edit: str, first: bool, whole: bool, tmp_path: Path) -> None:
+    path = one_of_the_first(tmp_path) if first else Store(tmp_path).write(record())
+    assert read(path, whole)["seed"] == 0
     before, after = EDITS[edit]
     text = path.read_text()
     assert before in text
     path.write_text(text.replace(before, after, 1))
     with pytest.raises(UserError, match=r"seed-0\.json"):
-        read(path)
+        read(path, whole)
+
+
+def test_a_line_break_more_or_less_is_an_edit(tmp_path: Path) -> None:
+    text = Store(tmp_path).write(record()).read_text()
+    for before, after in ((', "train_loss"', ',\n"train_loss"'), (',\n"data"', ', "data"'), ("\n}\n", "\n}\n\n")):
+        assert before in text
+        (tmp_path / "seed-0.json").write_text(text.replace(before, after, 1))
+        with pytest.raises(UserError, match=r"seed-0\.json"):
+            read(tmp_path / "seed-0.json", whole=False)
+
+
+def one_of_the_first(directory: Path) -> Path:
+    """The record as it was written at first: its checksum is the digest of the rest, in whatever layout."""
+    path = directory / "seed-0.json"
+    path.write_text(json.dumps(record() | {"checksum": digest(record())}))
+    return path
+
+
+def test_a_short_record_is_the_whole_one_without_what_no_table_needs(tmp_path: Path) -> None:
+    expected = {part: value for part, value in record().items() if part not in ("data", "timing")} | {"metrics": {"test_accuracy": 0.25}}
+    assert read(Store(tmp_path).write(record()), whole=False) == expected
+    assert read(one_of_the_first(tmp_path), whole=False) == expected
+    assert read(one_of_the_first(tmp_path)) == record()
+
+
+@pytest.mark.parametrize("metrics", [{}, {"history": []}, {"history": [], "test_accuracy": 0.5}, {"train_loss": 0.5, "history": [1]}])
+def test_metrics_may_be_long_or_short_or_none(metrics: dict[str, Any], tmp_path: Path) -> None:
+    path = Store(tmp_path).write(record() | {"metrics": metrics})
+    assert read(path)["metrics"] == metrics
+    assert read(path, whole=False)["metrics"] == {name: value for name, value in metrics.items() if name != "history"}
 
 
 @pytest.mark.parametrize("field", [*record(), "checksum"])

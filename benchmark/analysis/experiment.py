@@ -40,10 +40,11 @@ class Found:
 def find(wanted: Sequence[Wanted], records: Sequence[Record]) -> list[Found]:
     """The records of each wanted cell: its own; where there is none, those of the same cell on the longest other schedule."""
     by_key: dict[str, list[Record]] = {}
-    by_shape: dict[str, set[str]] = {}
     for record in records:
         by_key.setdefault(record["key"], []).append(record)
-        by_shape.setdefault(_shape(record["config"]), set()).add(record["key"])
+    by_shape: dict[str, list[str]] = {}
+    for key, group in by_key.items():
+        by_shape.setdefault(_shape(group[0]["config"]), []).append(key)
     return [
         _find(cell, by_key.get(cell.key, []), [by_key[key] for key in sorted(by_shape.get(_shape(cell.config), ()))]) for cell in wanted
     ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special  # scipy.stats takes half a second to import
 
 
 @dataclass(frozen=True)
@@ -30,5 +31,11 @@ def estimate(values: Sequence[float], level: float = 0.95) -> Estimate:
         return Estimate(math.nan, math.nan, 0)
     if n == 1:
         return Estimate(float(values[0]), math.nan, 1)
-    half_width = stats.t.ppf((1 + level) / 2, n - 1) * np.std(values, ddof=1) / math.sqrt(n)
+    half_width = _quantile((1 + level) / 2, n - 1) * np.std(values, ddof=1) / math.sqrt(n)
     return Estimate(float(np.mean(values)), float(half_width), n)
+
+
+@functools.cache
+def _quantile(share: float, degrees: int) -> float:
+    """Of Student's t."""
+    return float(special.stdtrit(degrees, share))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from benchmark.analysis.statistics import estimate
-from benchmark.store import Record
+from benchmark.store import Record, canonical
 from datasets.errors import unknown
 
 STYLES = {"text": "simple", "markdown": "github", "latex": "latex_booktabs"}
@@ -71,32 +72,35 @@ def sees(record: Record) -> str:
 
 def settings_of(records: Sequence[Record], without: str = "") -> list[str]:
     """For each record the words that tell its setting from the others', as few as will do; neither the method nor `without` counts."""
-    flat = [flatten({part: value for part, value in record["config"].items() if part != "method"}) for record in records]
+    configs = {id(record["config"]): record["config"] for record in records}  # the trials of a cell share theirs
+    texts = {number: canonical({part: value for part, value in config.items() if part != "method"}) for number, config in configs.items()}
+    distinct = list(dict.fromkeys(texts.values()))
+    flat = [flatten(json.loads(text)) for text in distinct]
     keys = sorted(
         {key for leaves in flat for key in leaves} - {without}, key=lambda key: (FIRST.index(key) if key in FIRST else len(FIRST), key)
     )
     told: list[list[str]] = [[] for _ in flat]
-    groups: list[tuple[str, ...]] = [()] * len(flat)  # values told so far; a further key is told only where it parts a group
+    groups = [0] * len(flat)  # those of the same values so far have the same number; a further key is told only where it parts a group
     for key in keys:
-        finer = [(*group, str(leaves.get(key))) for group, leaves in zip(groups, flat, strict=True)]
-        if key in ("dataset.name", "noise.name") or len(set(finer)) > len(set(groups)):
+        numbers: dict[tuple[int, str], int] = {}
+        finer = [numbers.setdefault((group, str(leaves.get(key))), len(numbers)) for group, leaves in zip(groups, flat, strict=True)]
+        if key in ("dataset.name", "noise.name") or len(numbers) > len(set(groups)):
             groups = finer
             for words, leaves in zip(told, flat, strict=True):
                 words.append(_word(key, leaves.get(key)))
-    return [" ".join(filter(None, words)) for words in told]
+    settings = dict(zip(distinct, (" ".join(filter(None, words)) for words in told), strict=True))
+    return [settings[texts[id(record["config"])]] for record in records]
 
 
-def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
+def flatten(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Leaves of nested mappings by dotted name.
 
     >>> flatten({"noise": {"rate": 0.4}})
     {'noise.rate': 0.4}
     """
-    if not isinstance(node, dict):
-        return {prefix: node}
     leaves: dict[str, Any] = {}
     for key, value in node.items():
-        leaves |= flatten(value, f"{prefix}.{key}" if prefix else key)
+        leaves |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return leaves
 
 
@@ -111,11 +115,13 @@ def summary(records: Sequence[Record], metric: str = "test_accuracy") -> pd.Data
 
     Rows are grouped by what methods see, fewest first, and within by the method's mean over all its settings.
     """
-    trials = frame(records, metric)
+    cells: dict[Any, list[Any]] = {}
+    for trial in frame(records, metric).itertuples():
+        cells.setdefault((trial.sees, trial.method, trial.setting, trial.key), []).append(trial)
     rows = []
-    for (seen, method, setting, key), group in trials.groupby(["sees", "method", "setting", "key"], sort=False):
-        value = estimate(group.loc[~group["diverged"], "mean"].tolist())
-        rows.append((seen, method, setting, value.mean, value.half_width, value.trials, int(group["diverged"].sum()), key))
+    for (seen, method, setting, key), trials in cells.items():
+        value = estimate([trial.mean for trial in trials if not trial.diverged])
+        rows.append((seen, method, setting, value.mean, value.half_width, value.trials, len(trials) - value.trials, key))
     table = pd.DataFrame(rows, columns=["sees", "method", "setting", "mean", "half_width", "trials", "diverged", "key"])
     overall = table.groupby(["sees", "method"])["mean"].transform("mean")
     table = table.assign(needs=table["sees"].str.count(r"\+"), overall=overall, order=table["setting"].map(_natural))
@@ -128,27 +134,29 @@ def render(records: Sequence[Record], form: str = "text", metric: str = "test_ac
 
     Raises UserError, with the nearest name, for a metric that no record has.
     """
-    if any(record["status"] == "done" for record in records):
+    having = [record for record in records if record["status"] == "diverged" or metric in percents(record["metrics"])]
+    if len(having) < len(records):
         check_metric(metric, {name for record in records for name in percents(record["metrics"])})
-    records = [record for record in records if record["status"] == "diverged" or metric in percents(record["metrics"])]
-    cells = summary(records, metric)
+    cells = summary(having, metric)
     if form == "csv":
         return cells.to_csv(index=False)
-    wide = _wide(cells)
-    lines = tabulate(wide.values.tolist(), headers=list(wide.columns), tablefmt=STYLES[form], disable_numparse=True)
-    return f"{lines}\n\n{'% ' if form == 'latex' else ''}{_caption(cells, records, metric)}\n"
+    headers, rows = _wide(cells)
+    lines = tabulate(rows, headers=headers, tablefmt=STYLES[form], disable_numparse=True)
+    return f"{lines}\n\n{'% ' if form == 'latex' else ''}{_caption(cells, having, metric)}\n"
 
 
-def _wide(cells: pd.DataFrame) -> pd.DataFrame:
-    cells = cells.assign(text=[_text(row) for row in cells.itertuples()])
-    settings = sorted(cells["setting"].unique(), key=_natural)
-    rows = []
-    for (seen, method), group in cells.groupby(["sees", "method"], sort=False):
-        texts = group.groupby("setting")["text"].agg(" / ".join)
-        rows.append([seen, method, *(texts.get(setting, "") for setting in settings)])
-    wide = pd.DataFrame(rows, columns=["sees", "method", *settings])
-    wide["sees"] = wide["sees"].where(~wide["sees"].duplicated(), "")  # once a group
-    return wide
+def _wide(cells: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Headers and rows, one a method; what methods see stands once a group."""
+    texts: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for cell in cells.itertuples():
+        texts.setdefault((str(cell.sees), str(cell.method)), {}).setdefault(str(cell.setting), []).append(_text(cell))
+    settings = sorted({setting for row in texts.values() for setting in row}, key=_natural)
+    groups = ["", *(seen for seen, _ in texts)]
+    rows = [
+        ["" if seen == before else seen, method, *(" / ".join(row.get(setting, [])) for setting in settings)]
+        for before, ((seen, method), row) in zip(groups, texts.items(), strict=False)
+    ]
+    return ["sees", "method", *settings], rows
 
 
 def _natural(setting: str) -> tuple[tuple[float, str], ...]:

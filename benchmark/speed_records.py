@@ -1,0 +1,70 @@
+"""`python -m benchmark.speed_records`: what the table of many records costs, in a process of its own: time, memory, and how they grow."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from tempfile import TemporaryDirectory
+
+from tabulate import tabulate
+
+from benchmark import ROOT
+from benchmark.store import Record, Store, digest, read_all, text_of
+
+HEADERS = ["records", "seconds", "of a CPU", "CPU microseconds a record", "peak MiB"]
+TRIALS = 5
+REPORT = """
+import re, runpy, sys, time
+try:
+    runpy.run_module("benchmark.report", run_name="__main__")
+finally:
+    peak = re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())
+    print(time.process_time(), int(peak[1]) / 1024, file=sys.stderr)
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmark.speed_records", description=__doc__)
+    parser.add_argument("--count", type=int, nargs="+", default=[10_000, 50_000, 100_000], help="records, once for each number")
+    given = parser.parse_args(arguments)
+    print(tabulate([row for count in given.count for row in rows(count)], headers=HEADERS, disable_numparse=True))
+    return 0
+
+
+def rows(count: int) -> Iterator[list[str]]:
+    """By HEADERS, one row: `python -m benchmark.report` on `count` records in 5 trials a cell, just written and so in the disk cache."""
+    with TemporaryDirectory() as directory:
+        for record in records(count):
+            path = Store(directory).path(record["config"], record["key"], record["seed"])
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text_of(record), encoding="utf-8")  # not Store.write, which waits for the disk each time
+        began = time.perf_counter()
+        command = [sys.executable, "-c", REPORT, directory]
+        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=True)
+        seconds = time.perf_counter() - began
+    cpu, peak = map(float, done.stderr.split())
+    yield [f"{count}", f"{seconds:.2f}", f"{cpu:.2f}", f"{1e6 * cpu / count:.0f}", f"{peak:.0f}"]
+
+
+def records(count: int) -> Iterator[Record]:
+    """Real records of every method on digits, told as those of other noise rates and clean sets, with random accuracies."""
+    shipped, _ = read_all(ROOT / "results" / "reference" / "digits" / "digits" / "bgflip")
+    methods = list({record["method"]: record for record in shipped}.values())
+    generator = random.Random(0)
+    for number in range(count):
+        setting, template = divmod(number // TRIALS, len(methods))
+        record = methods[template]
+        config = record["config"]
+        noise, split = config["noise"] | {"rate": setting % 10 / 10}, config["split"] | {"clean_per_class": 1 + setting // 10}
+        config = config | {"noise": noise, "split": split}
+        metrics = record["metrics"] | {"test_accuracy": generator.random()}
+        yield record | {"key": digest(config, 12), "seed": number % TRIALS, "config": config, "metrics": metrics}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
