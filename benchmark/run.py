@@ -16,7 +16,6 @@ from omegaconf import OmegaConf
 from tqdm import tqdm
 
 from benchmark import ROOT, trial
-from benchmark.analysis.tables import render
 from benchmark.config import GROUPS, Cell, cells
 from benchmark.store import Record, Store, read
 from benchmark.training.trainer import Interrupted
@@ -52,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(grid: Sequence[Cell]) -> int:
     trials = [(cell, seed) for cell in grid for seed in cell.seeds]
-    recorded = {(cell.key, seed): read(_path(cell, seed)) for cell, seed in trials if _path(cell, seed).exists()}
+    recorded = {(cell.key, seed): read(_path(cell, seed), whole=False) for cell, seed in trials if _path(cell, seed).exists()}
     missing = [(cell, seed) for cell, seed in trials if (cell.key, seed) not in recorded]
     missing.sort(key=lambda each: each[1])  # trial by trial, so that an interrupted grid still compares methods
     if missing:
@@ -61,6 +60,8 @@ def _run(grid: Sequence[Cell]) -> int:
         trial.prepare(cell, cell.seeds[0])  # what cannot work is told before anything trains
     failed, interrupted = _train(missing, recorded)
     if recorded:
+        from benchmark.analysis.tables import render  # pandas, which training does not need
+
         print(f"\n{render(list(recorded.values()))}")
     print(f"{len(recorded)} of {len(trials)} trials are in {grid[0].config.results_dir}" + (f"; {failed} failed" if failed else ""))
     if interrupted:

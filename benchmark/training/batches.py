@@ -92,7 +92,6 @@ class CleanBatches:
         for _, stream in self._streams.values():
             stream.advance()
 
-    @torch.compiler.disable
     def draw(self, size: int) -> Batch:
         """A minibatch of at most `size` images, another one at each call."""
         name = f"clean {size}" + (f", draw {self._draws[size]}" if self._draws[size] else "")

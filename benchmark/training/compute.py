@@ -57,3 +57,7 @@ class Compute:
     def compiled(self, loss: Loss) -> Loss:
         """`loss`, by way of torch.compile where that is asked for."""
         return torch.compile(loss) if self.compile else loss
+
+    def uncompiled(self, draw: Callable[[int], Batch]) -> Callable[[int], Batch]:
+        """`draw`, which losses that are compiled call as it is."""
+        return torch.compiler.disable(draw) if self.compile else draw

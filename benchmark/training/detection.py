@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 
 from datasets.streams import numpy_stream
 from datasets.task import Examples, Task
@@ -43,6 +42,8 @@ class WeightLog:
 
 def auroc(weights: np.ndarray, wrong: np.ndarray) -> float:
     """The chance that a wrong example has a lower weight than a right one, ties counting half (the Mann-Whitney statistic)."""
+    from scipy.stats import rankdata  # half a second to import, and no method weighs before its first step
+
     right = ~wrong
     ranks = rankdata(weights)
     return float((ranks[right].sum() - right.sum() * (right.sum() + 1) / 2) / (right.sum() * wrong.sum()))

@@ -18,7 +18,7 @@ from benchmark.training.compute import Compute
 from benchmark.training.detection import WeightLog, weight_histograms
 from benchmark.training.evaluation import evaluate
 from benchmark.training.graphs import Captured
-from benchmark.training.optimiser import sgd
+from benchmark.training.sgd import SGD
 from datasets.errors import UserError
 from datasets.streams import stream_seed
 from datasets.task import Examples, Task
@@ -115,8 +115,10 @@ class Trainer:
         method.setup(self._model_maker(make_model), self._view)
         self.compute.place(method, device).train()
         self.phases = method.phases(settings.schedules)
-        self._optimiser = sgd(method, settings.momentum, settings.weight_decay)
-        self._lr = torch.zeros((), device=device)
+        self._optimiser = SGD.of(method, settings.momentum, settings.weight_decay)
+        self._lr: float | torch.Tensor = (
+            torch.zeros((), device=device) if self.compute.cuda_graphs else 0.0
+        )  # a graph reads it in its place
         self._clean = CleanBatches(self.task.clean, self.task.preprocessing, seed)
         self._loss_sum = torch.zeros((), device=device)
         self._weights = WeightLog(self.task.train)
@@ -185,7 +187,7 @@ class Trainer:
                 objective = loss(batches.batch(self._clean_source))
             self._optimiser.zero_grad()
             objective.backward()
-            self._optimiser.step()
+            self._optimiser.step(self._lr)
             self._loss_sum += objective.detach()
             if self.method.example_weights is not None and not phase.on_clean:
                 self._weights.note(batches.index, self.method.example_weights)
@@ -197,8 +199,7 @@ class Trainer:
 
         def step() -> None:
             lr = phase.schedule.lr_at(self.progress.step)
-            for group in self._optimiser.param_groups:
-                group["lr"] = self._lr.fill_(lr) if self._lr.is_cuda else lr  # a graph reads it where it lies
+            self._lr = self._lr.fill_(lr) if isinstance(self._lr, torch.Tensor) else lr
             batches.advance()
             self._clean.advance()
             work()
@@ -248,7 +249,7 @@ class Trainer:
 
     @property
     def _clean_source(self) -> Callable[[int], Batch] | None:
-        return self._clean.draw if Knowledge.CLEAN_SET in self.method.needs else None
+        return self.compute.uncompiled(self._clean.draw) if Knowledge.CLEAN_SET in self.method.needs else None
 
     def batches(self, phase: Phase) -> Batches:
         """The stream of the current phase."""

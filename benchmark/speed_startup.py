@@ -1,0 +1,69 @@
+"""`python -m benchmark.speed_startup`: what a run costs before its first training step, as a ratio to what it cannot do without."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from tabulate import tabulate
+
+from benchmark import ROOT
+
+HEADERS = ["start", "ratio to bare", "quartiles", "seconds", "ratio of CPU", "CPU seconds"]
+END = "\nimport os, time\nprint('', time.process_time(), file=sys.stderr)\nos._exit(0)"
+BARE = "import sys, torch\nfrom sklearn.datasets import load_digits\nload_digits()" + END
+WHOLE = "import sys\nfrom benchmark import run\nrun.main(sys.argv[1:])" + END
+FIRST_STEP = f"""
+import sys
+from benchmark import run
+from benchmark.training.trainer import Trainer
+stepper = Trainer.stepper
+def first_step(*arguments):
+    stepper(*arguments)()
+    {END.replace(chr(10), "; ").removeprefix("; ")}
+Trainer.stepper = first_step
+run.main(sys.argv[1:])
+"""
+STARTS = {
+    "bare: import torch, load the digits": BARE,
+    "benchmark.run, to its first training step": FIRST_STEP,
+    "benchmark.run of one step, to the end": WHOLE,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmark.speed_startup", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15, help="interleaved rounds; ratios are taken within a round")
+    given = parser.parse_args(arguments)
+    print(tabulate(rows(given.rounds), headers=HEADERS, disable_numparse=True))
+    return 0
+
+
+def rows(rounds: int) -> Iterator[list[str]]:
+    """By HEADERS, one row a start; medians over `rounds` rounds in which the starts take turns."""
+    measured = np.array([[_seconds(code) for code in STARTS.values()] for _ in range(rounds + 1)])[1:]  # the first fills the disk cache
+    ratios = measured / measured[:, :1]  # (rounds, starts, 2)
+    for column, start in enumerate(STARTS):
+        low, median, high = np.percentile(ratios[:, column, 0], (25, 50, 75))
+        (seconds, cpu), cpu_ratio = np.median(measured[:, column], axis=0), np.median(ratios[:, column, 1])
+        yield [start, f"{median:.2f}", f"{low:.2f} to {high:.2f}", f"{seconds:.2f}", f"{cpu_ratio:.2f}", f"{cpu:.2f}"]
+
+
+def _seconds(code: str) -> tuple[float, float]:
+    """Of a new process with nothing trained yet: by the clock, and of a CPU."""
+    with TemporaryDirectory() as directory:
+        options = ["trials=1", "trainer.steps=1", f"results_dir={directory}/results", f"checkpoint_dir={directory}/checkpoints"]
+        command = [sys.executable, "-c", code, *options]
+        began = time.perf_counter()
+        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=True)
+        return time.perf_counter() - began, float(done.stderr.split()[-1])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
