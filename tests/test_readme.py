@@ -17,7 +17,7 @@ from PIL import Image
 
 import benchmark.report
 import benchmark.run
-import benchmark.speed
+import benchmark.speed.__main__
 from benchmark import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -25,7 +25,7 @@ TINY = ["trials=1", "trainer.steps=3"]
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "benchmark.run": benchmark.run.main,
     "benchmark.report": benchmark.report.main,
-    "benchmark.speed": benchmark.speed.main,
+    "benchmark.speed": benchmark.speed.__main__.main,
 }
 
 

@@ -1,18 +1,17 @@
-"""`python -m benchmark.speed_startup`: what a run costs before its first training step, as a ratio to what it cannot do without."""
+"""What a run costs before its first training step."""
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from tabulate import tabulate
 
 from benchmark import ROOT
+from benchmark.speed.measure import Effort
 
 HEADERS = ["start", "ratio to bare", "quartiles", "seconds", "ratio of CPU", "CPU seconds"]
 END = "\nimport os, time\nprint('', time.process_time(), file=sys.stderr)\nos._exit(0)"
@@ -36,18 +35,11 @@ STARTS = {
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m benchmark.speed_startup", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15, help="interleaved rounds; ratios are taken within a round")
-    given = parser.parse_args(arguments)
-    print(tabulate(rows(given.rounds), headers=HEADERS, disable_numparse=True))
-    return 0
-
-
-def rows(rounds: int) -> Iterator[list[str]]:
-    """By HEADERS, one row a start; medians over `rounds` rounds in which the starts take turns."""
-    measured = np.array([[_seconds(code) for code in STARTS.values()] for _ in range(rounds + 1)])[1:]  # the first fills the disk cache
+def startup(effort: Effort) -> Iterator[list[str]]:
+    """The start of a run, to its first training step and to its end, against what it cannot do without."""
+    measured = np.array([[_seconds(code) for code in STARTS.values()] for _ in range(effort.rounds + 1)])[
+        1:
+    ]  # the first fills the disk cache
     ratios = measured / measured[:, :1]  # (rounds, starts, 2)
     for column, start in enumerate(STARTS):
         low, median, high = np.percentile(ratios[:, column, 0], (25, 50, 75))
@@ -63,7 +55,3 @@ def _seconds(code: str) -> tuple[float, float]:
         began = time.perf_counter()
         done = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=True)
         return time.perf_counter() - began, float(done.stderr.split()[-1])
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,21 +1,20 @@
-"""`python -m benchmark.speed_records`: what the table of many records costs, in a process of its own: time, memory, and how they grow."""
+"""What the table of many records costs."""
 
 from __future__ import annotations
 
-import argparse
 import random
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from tempfile import TemporaryDirectory
 
-from tabulate import tabulate
-
 from benchmark import ROOT
+from benchmark.speed.measure import Effort
 from benchmark.store import Record, Store, digest, read_all, text_of
 
 HEADERS = ["records", "seconds", "of a CPU", "CPU microseconds a record", "peak MiB"]
+COUNTS = (10_000, 50_000, 100_000)
 TRIALS = 5
 REPORT = """
 import re, runpy, sys, time
@@ -27,13 +26,10 @@ finally:
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m benchmark.speed_records", description=__doc__)
-    parser.add_argument("--count", type=int, nargs="+", default=[10_000, 50_000, 100_000], help="records, once for each number")
-    given = parser.parse_args(arguments)
-    print(tabulate([row for count in given.count for row in rows(count)], headers=HEADERS, disable_numparse=True))
-    return 0
+def analysis(_: Effort) -> Iterator[list[str]]:
+    """The table of many records, by `python -m benchmark.report` in a process of its own: time, memory, and how they grow."""
+    for count in COUNTS:
+        yield from rows(count)
 
 
 def rows(count: int) -> Iterator[list[str]]:
@@ -64,7 +60,3 @@ def records(count: int) -> Iterator[Record]:
         config = config | {"noise": noise, "split": split}
         metrics = record["metrics"] | {"test_accuracy": generator.random()}
         yield record | {"key": digest(config, 12), "seed": number % TRIALS, "config": config, "metrics": metrics}
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,66 @@
+"""`python -m benchmark.speed steps data`: the command."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+
+from tabulate import tabulate
+
+from benchmark.speed import peers, pipeline, records, startup, steps
+from benchmark.speed.measure import HEADERS, Effort
+from benchmark.trial import device_of, environment
+from datasets.errors import UserError, at_least, choice
+
+TOPICS: dict[str, tuple[list[str], Callable[[Effort], Iterator[list[str]]]]] = {
+    "steps": (HEADERS, steps.steps),
+    "options": (HEADERS, steps.options),
+    "side_by_side": (HEADERS, steps.side_by_side),
+    "memory": (steps.MEMORY_HEADERS, steps.memory),
+    "peers": (HEADERS, peers.peers),
+    "data": (HEADERS, pipeline.data),
+    "evaluation": (HEADERS, pipeline.evaluation),
+    "job": (HEADERS, pipeline.job),
+    "startup": (startup.HEADERS, startup.startup),
+    "records": (records.HEADERS, records.analysis),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status: 0, or 2 for the user's mistake."""
+    lines = "\n".join(f"  {name:13} {str(rows.__doc__).splitlines()[0]}" for name, (_, rows) in TOPICS.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmark.speed",
+        description=f"What things cost, as ratios measured in one run. Topics:\n{lines}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("topics", nargs="*", default=["steps"], metavar="topic", help="one or more of those above; steps unless given")
+    parser.add_argument("--models", nargs="+", default=["lenet", "resnet32"], choices=tuple(steps.MODELS))
+    parser.add_argument("--rounds", type=int, default=15, help="interleaved rounds; ratios are taken within a round")
+    parser.add_argument("--repeats", type=int, default=5, help="of each contender a round")
+    parser.add_argument("--device", default="auto")
+    given = parser.parse_args(arguments)
+    try:
+        for name, least in (("rounds", 1), ("repeats", 1)):
+            at_least(f"--{name}", getattr(given, name), least)
+        for topic in given.topics:
+            choice("topic", topic, tuple(TOPICS))
+        _tell(given.topics, Effort(tuple(given.models), device_of(given.device), given.rounds, given.repeats))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _tell(topics: Sequence[str], effort: Effort) -> None:
+    where = environment(effort.device)
+    for topic in topics:
+        headers, rows = TOPICS[topic]
+        print(f"{topic}: {str(rows.__doc__).splitlines()[0]}\n")
+        print(f"{tabulate(list(rows(effort)), headers=headers, tablefmt='github', disable_numparse=True)}\n", flush=True)
+    print(f"Medians over {effort.rounds} rounds on {where['device']}, {where['threads']} threads, torch {where['versions']['torch']}.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

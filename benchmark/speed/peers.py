@@ -1,0 +1,81 @@
+"""L2RW's step as others take it, backward through one step of gradient descent: written out, by `higher` and by `torchopt`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.func import functional_call
+
+from benchmark.speed.measure import Effort, Work, compare
+from benchmark.speed.steps import MODELS, bare_step, random_batch, update
+from benchmark.training.compute import Compute
+from methods.base import Method, normalised
+from methods.baseline import Baseline
+from methods.l2rw import L2RW
+
+Weigh = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def peers(effort: Effort) -> Iterator[list[str]]:
+    """Exact L2RW steps, n = m = 100, against the plain step; those of packages that are not installed are left out."""
+    ways = {"unrolled": unrolled} | {name: way for name, way in (("higher", by_higher), ("torchopt", by_torchopt)) if find_spec(name)}
+    for model in effort.models:
+        contenders = {"plain": bare_step(Baseline(), model, effort.device), "L2RW, forward mode": bare_step(L2RW(), model, effort.device)}
+        contenders |= {f"L2RW, {name}": _step(way, model, effort.device) for name, way in ways.items()}
+        yield from compare(model, contenders, effort)
+
+
+def _step(weigh: Weigh, name: str, device: torch.device) -> Work:
+    make, shape, _ = MODELS[name]
+    holder = Method()
+    holder.model = make(10, torch.Size(shape))
+    model = Compute().on(device).place(holder, device).train().model
+    images, labels = random_batch(name, device)
+    optimiser = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, fused=True)
+
+    def loss() -> torch.Tensor:
+        weights = weigh(model, images, labels)
+        return (weights * F.cross_entropy(model(images), labels, reduction="none")).sum()
+
+    return partial(update, optimiser, loss)
+
+
+def _weights(clean_loss: torch.Tensor, epsilon: torch.Tensor) -> torch.Tensor:
+    return normalised((-torch.autograd.grad(clean_loss, epsilon)[0]).clamp(min=0))
+
+
+def unrolled(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Weights, (n,), by the paper's Eq. 5 to 9 as they stand; the batch serves as the clean one too."""
+    parameters = dict(model.named_parameters())
+    epsilon = images.new_zeros(len(labels), requires_grad=True)
+    losses = F.cross_entropy(model(images), labels, reduction="none")
+    gradients = torch.autograd.grad((epsilon * losses).sum(), list(parameters.values()), create_graph=True)
+    ahead = {name: value - gradient for (name, value), gradient in zip(parameters.items(), gradients, strict=True)}
+    return _weights(F.cross_entropy(functional_call(model, ahead, (images,)), labels), epsilon)
+
+
+def by_higher(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The same, by `higher`."""
+    higher = import_module("higher")
+    with higher.innerloop_ctx(model, torch.optim.SGD(model.parameters(), lr=1.0)) as (ahead, optimiser):
+        epsilon = images.new_zeros(len(labels), requires_grad=True)
+        optimiser.step((epsilon * F.cross_entropy(ahead(images), labels, reduction="none")).sum())
+        return _weights(F.cross_entropy(ahead(images), labels), epsilon)
+
+
+def by_torchopt(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The same, by `torchopt`."""
+    torchopt = import_module("torchopt")
+    optimiser = torchopt.MetaSGD(model, lr=1.0)
+    here = torchopt.extract_state_dict(model, by="reference")
+    epsilon = images.new_zeros(len(labels), requires_grad=True)
+    optimiser.step((epsilon * F.cross_entropy(model(images), labels, reduction="none")).sum())
+    weights = _weights(F.cross_entropy(model(images), labels), epsilon)
+    torchopt.recover_state_dict(model, here)
+    return weights

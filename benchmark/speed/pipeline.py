@@ -1,0 +1,97 @@
+"""What a run does beside steps: data, evaluation, and a whole job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from itertools import chain, repeat
+from tempfile import TemporaryDirectory
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+from benchmark import trial
+from benchmark.config import Cell, cells
+from benchmark.speed.measure import Effort, Work, compare
+from benchmark.speed.steps import BATCH, bare_step, random_task
+from benchmark.training.batches import Batches
+from benchmark.training.evaluation import evaluate
+from datasets.task import Task
+from methods.base import Method
+from methods.baseline import Baseline
+from methods.l2rw import L2RW
+
+
+def data(effort: Effort) -> Iterator[list[str]]:
+    """A minibatch of 100 of 50,000 images, 3x32x32, cropped, mirrored and normalised, against a DataLoader's."""
+    task = random_task("resnet32", 50_000)
+    stream = Batches(task.train, lambda g: Method().batches(task.train.labels, BATCH, g), task.preprocessing, 0, "data")
+    pictures = [v2.functional.to_pil_image(image) for image in task.train.images]
+    contenders: dict[str, Work] = {"ours": stream.draw}
+    for kind, images in (("tensors", task.train.images), ("PIL images", pictures)):
+        for workers in (0, 2):
+            contenders[f"DataLoader of {kind}, {workers} workers"] = _loader(Transformed(images, task), workers)
+    yield from compare("data", contenders, effort)
+
+
+class Transformed(Dataset):
+    """Images, as tensors or PIL images, by torchvision's transforms one at a time; and labels."""
+
+    def __init__(self, images: torch.Tensor | list, task: Task) -> None:
+        self._images, self._labels = images, task.train.labels
+        mean, std = [task.preprocessing.mean], [task.preprocessing.std]
+        scale = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(mean, std)]
+        self._transform = v2.Compose([v2.RandomCrop(32, padding=task.preprocessing.pad), v2.RandomHorizontalFlip(), *scale])
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._transform(self._images[index]), self._labels[index]
+
+
+def _loader(dataset: Dataset, workers: int) -> Callable[[], object]:
+    loader = DataLoader(dataset, BATCH, shuffle=True, num_workers=workers, persistent_workers=workers > 0, drop_last=True)
+    batches = chain.from_iterable(repeat(loader))
+    return lambda: next(batches)
+
+
+def evaluation(effort: Effort) -> Iterator[list[str]]:
+    """An evaluation as the paper's schedule has it every 1,000 steps, on 10,000 test, 5,000 hyper-validation and 1,000 training images."""
+    for name in effort.models:
+        task = random_task(name, 10_000).to(effort.device)
+        task = replace(task, test=task.train, hyper_validation=task.train.take(slice(5000)))
+        method = Baseline()
+        step = bare_step(method, name, effort.device)
+
+        contenders: dict[str, Work] = {"1,000 plain steps": _times(1000, step), "an evaluation": partial(evaluate, method, task)}
+        yield from compare(name, contenders, replace(effort, repeats=1))
+
+
+def _times(count: int, step: Work) -> Work:
+    def several() -> None:
+        for _ in range(count):
+            step()
+
+    return several
+
+
+def job(effort: Effort) -> Iterator[list[str]]:
+    """A trial of the main job, from its configuration to its record, against its bare steps."""
+    for name, make in (("reed", Baseline), ("l2rw", L2RW)):
+        bare = bare_step(make(), "convnet", effort.device)
+        (cell,) = cells([f"method={name}", f"device={effort.device}"])
+        steps = trial.steps(cell)
+        contenders = {f"{steps} bare steps": _times(steps, bare), "a trial": _trial(cell)}
+        yield from compare(f"{name} on digits", contenders, replace(effort, repeats=1), per=steps)
+
+
+def _trial(cell: Cell) -> Work:
+    def whole() -> None:
+        with TemporaryDirectory() as directory:
+            config = replace(cell.config, results_dir=f"{directory}/results", checkpoint_dir=f"{directory}/checkpoints")
+            trial.run(replace(cell, config=config), 0)
+
+    return whole
