@@ -37,9 +37,8 @@ STARTS = {
 
 def startup(effort: Effort) -> Iterator[list[str]]:
     """The start of a run, to its first training step and to its end, against what it cannot do without."""
-    measured = np.array([[_seconds(code) for code in STARTS.values()] for _ in range(effort.rounds + 1)])[
-        1:
-    ]  # the first fills the disk cache
+    every_round = [[_seconds(code) for code in STARTS.values()] for _ in range(effort.rounds + 1)]
+    measured = np.array(every_round[1:])  # the first fills the disk cache
     ratios = measured / measured[:, :1]  # (rounds, starts, 2)
     for column, start in enumerate(STARTS):
         low, median, high = np.percentile(ratios[:, column, 0], (25, 50, 75))
