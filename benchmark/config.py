@@ -103,6 +103,7 @@ class RunConfig:
     results_dir: str = "results/runs"
     checkpoint_dir: str = ".checkpoints"
     checkpoint_seconds: float = 30.0
+    claim_seconds: float = 120.0
     data_dir: str = "data"
     precision: str = "float32"
     compile: bool = False
@@ -260,6 +261,7 @@ def _one_spelling(node: Any, name: str, typed: bool) -> Any:
 
 def _check(config: RunConfig) -> None:
     at_least("trials", config.trials, 1)
+    at_least("claim_seconds", config.claim_seconds, 0.1)
     in_range("scale", config.scale, 1e-6, 1)
     choice("precision", config.precision, PRECISIONS)
     at_least("side_by_side", 1 if config.side_by_side is None else config.side_by_side, 1)

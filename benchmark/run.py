@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 
 from benchmark import ROOT, trial
 from benchmark.config import GROUPS, Cell, cells
-from benchmark.store import Store, read
-from benchmark.worker import train
+from benchmark.store import Record, read
+from benchmark.worker import Trial, train
 from datasets.errors import UserError
 from methods import registry
 
@@ -44,27 +44,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(grid: Sequence[Cell]) -> int:
     trials = [(cell, seed) for cell in grid for seed in cell.seeds]
-    recorded = {(cell.key, seed): read(_path(cell, seed), whole=False) for cell, seed in trials if _path(cell, seed).exists()}
+    recorded = _recorded(trials)
     missing = [(cell, seed) for cell, seed in trials if (cell.key, seed) not in recorded]
     missing.sort(key=lambda each: each[1])  # trial by trial, so that an interrupted grid still compares methods
     if missing:
         _check_writable(grid[0])
     for cell in {cell.key: cell for cell, _ in missing}.values():
         trial.prepare(cell, cell.seeds[0])  # what cannot work is told before anything trains
-    failed, interrupted = train(missing, recorded)
+    for each in missing:
+        trial.path(*each).with_suffix(".failure").unlink(missing_ok=True)  # it is tried again
+    failed, stopped_by = train(missing)
+    recorded |= _recorded(missing)
     if recorded:
         from benchmark.analysis.tables import render  # pandas, which training does not need
 
         print(f"\n{render(list(recorded.values()))}")
     print(f"{len(recorded)} of {len(trials)} trials are in {grid[0].config.results_dir}" + (f"; {failed} failed" if failed else ""))
-    if interrupted:
+    if stopped_by:
         print("interrupted: the same command goes on from here", file=sys.stderr)
         return 130
     return 1 if failed else 0
 
 
-def _path(cell: Cell, seed: int) -> Path:
-    return Store(cell.config.results_dir).path(cell.identity, cell.key, seed)
+def _recorded(trials: Sequence[Trial]) -> dict[tuple[str, int], Record]:
+    """The records that there are, by key and seed."""
+    return {(cell.key, seed): read(path, whole=False) for cell, seed in trials if (path := trial.path(cell, seed)).exists()}
 
 
 def _check_writable(cell: Cell) -> None:

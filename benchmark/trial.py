@@ -49,6 +49,11 @@ def steps(cell: Cell) -> int:
     return sum(phase.schedule.steps for phase in phases)
 
 
+def path(cell: Cell, seed: int) -> Path:
+    """Where the record of one trial lies; beside it, with the endings .claim and .failure, who trains it and why it has none."""
+    return Store(cell.config.results_dir).path(cell.identity, cell.key, seed)
+
+
 def checkpoints(cell: Cell, seed: int) -> Checkpoints:
     """The checkpoints of one trial."""
     return Checkpoints(Path(cell.config.checkpoint_dir) / cell.key / f"seed-{seed}.pt", cell.canonical)

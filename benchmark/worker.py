@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 from tqdm import tqdm
 
 from benchmark import trial
+from benchmark.cluster import failures
+from benchmark.cluster.claims import Claim, Holder, Observer, read
 from benchmark.config import Cell
 from benchmark.store import Record
 from benchmark.training.trainer import Interrupted
@@ -20,29 +24,64 @@ from datasets.errors import UserError
 Trial = tuple[Cell, int]
 
 
-def train(missing: Sequence[Trial], recorded: dict[tuple[str, int], Record]) -> tuple[int, bool]:
-    """Run the missing trials, adding to `recorded`; returns how many failed and whether the user stopped it."""
+def train(missing: Sequence[Trial], log: str = "", patient: bool = True) -> tuple[int, int]:
+    """Run the missing trials, each under a claim; returns how many failed, and the signal that stopped it or 0.
+
+    log: where the output of this process goes, for the notes of failures
+    patient: wait for trials that others train, to take them over should they be let go
+    Raises UserError where a file cannot be written.
+    """
     if not missing:
-        return 0, False
+        return 0, 0
     failed = 0
     with _Bar(missing) as bar, _stopping_on_signals(bar):
-        for cell, seed in missing:
+        for cell, seed, claim in _claims(missing, bar, patient):
             bar.begin(cell, seed)
             try:
-                record = trial.run(cell, seed, bar)
+                with claim:
+                    if settled(trial.path(cell, seed)):  # just before it was let go
+                        bar.stepped(trial.steps(cell))
+                    else:
+                        bar.finished(trial.run(cell, seed, claim))
             except Interrupted:
-                return failed, True
-            except UserError:
-                raise
+                if claim.lost:
+                    bar.write(f"{cell.label}, seed {seed}: another process took it over, as this one was silent for too long")
             except OSError as error:
                 raise UserError(f"{error}; finished trials are kept and the same command goes on") from error
-            except Exception:  # a fault in one method is no reason to lose the others
+            except Exception as error:  # a fault in one method is no reason to lose the others
                 failed += 1
-                bar.write(f"{cell.label}, seed {seed}, failed:\n{traceback.format_exc()}")
-            else:
-                recorded[cell.key, seed] = record
-                bar.finished(record)
-    return failed, False
+                failures.note(trial.path(cell, seed).with_suffix(".failure"), error, log)
+                told = f"error: {error}" if isinstance(error, UserError) else traceback.format_exc()
+                bar.write(f"{cell.label}, seed {seed}, failed:\n{told}")
+    return failed, bar.stopped_by
+
+
+def _claims(missing: Sequence[Trial], bar: _Bar, patient: bool) -> Iterator[tuple[Cell, int, Claim]]:
+    """The missing trials that nobody else trains, as they come free; ends when all are settled, or when the bar is asked to stop."""
+    waiting, observer = list(missing), Observer()
+    while waiting:
+        left: list[Trial] = []
+        for cell, seed in waiting:
+            path = trial.path(cell, seed)
+            claim = Claim(path.with_suffix(".claim"), trial.steps(cell), cell.config.claim_seconds, bar)
+            if bar.stopping():
+                return
+            if settled(path):
+                bar.stepped(trial.steps(cell))
+            elif observer.take(claim):
+                yield cell, seed, claim
+                left += [(cell, seed)] if claim.lost else []
+            elif patient or not observer.moved(claim):
+                left.append((cell, seed))
+        if len(left) == len(waiting):
+            bar.waiting_for(left[0], read(trial.path(*left[0]).with_suffix(".claim")), len(left))
+            time.sleep(min(1.0, left[0][0].config.claim_seconds / 8))
+        waiting = left
+
+
+def settled(path: Path) -> bool:
+    """Whether the trial with its record at `path` is finished, or failed since the command began, here or elsewhere."""
+    return path.exists() or path.with_suffix(".failure").exists()
 
 
 class _Bar:
@@ -52,7 +91,8 @@ class _Bar:
         steps = {cell.key: trial.steps(cell) for cell, _ in missing}
         interval = 0.2 if sys.stderr.isatty() else 10
         self._bar = tqdm(total=sum(steps[cell.key] for cell, _ in missing), unit="step", mininterval=interval, dynamic_ncols=True)
-        self._asked = False
+        self.stopped_by = 0  # the signal
+        self._told = ""
 
     def __enter__(self) -> _Bar:
         return self
@@ -75,21 +115,26 @@ class _Bar:
         self._bar.update(steps)
 
     def stopping(self) -> bool:
-        return self._asked
+        return self.stopped_by != 0
 
-    def ask_to_stop(self) -> None:
-        self._asked = True
+    def waiting_for(self, first: Trial, holder: Holder | None, count: int) -> None:
+        """Say, once, who keeps us waiting."""
+        others = f"; {count - 1} more are with others" if count > 1 else ""
+        told = f"{first[0].label}, seed {first[1]}: waiting for {holder or 'another process'}{others}"
+        if told != self._told:
+            self._told = told
+            self.write(told)
 
 
 @contextmanager
 def _stopping_on_signals(bar: _Bar) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM stops after the step, with a checkpoint; a second one stops at once."""
+    """The first Ctrl-C, SIGTERM or SIGUSR2 stops after the step, with a checkpoint; a second one stops at once."""
 
     def handle(number: int, _: FrameType | None) -> None:
-        bar.ask_to_stop()
+        bar.stopped_by = number
         signal.signal(number, signal.SIG_DFL)
 
-    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)}
     try:
         yield
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import socket
 import sys
 import zipfile
 from pathlib import Path
@@ -30,7 +31,7 @@ class Checkpoints:
         self._latest.parent.mkdir(parents=True, exist_ok=True)
         content = io.BytesIO()  # so that a full disk is an OSError here and not torch's
         torch.save({"configuration": self._configuration, "state": state}, content)
-        part = self._latest.with_suffix(f".{os.getpid()}.part")
+        part = self._latest.with_suffix(f".{socket.gethostname()}-{os.getpid()}.part")
         try:
             with part.open("wb") as file:
                 file.write(content.getbuffer())

@@ -1,0 +1,44 @@
+"""Failures: a note beside a trial's record that says why it has none. Whoever runs the command again tries that trial again."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import traceback
+import uuid
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Failure:
+    """error: the last line of the traceback; log: the output of the process that failed, '' where that was a terminal."""
+
+    error: str
+    log: str = ""
+    host: str = ""
+    traceback: tuple[str, ...] = ()
+
+
+def note(path: Path, error: BaseException, log: str = "") -> None:
+    """Write down that `error` ended the trial. Where even that cannot be written, the log alone has it."""
+    lines = "".join(traceback.format_exception(error)).splitlines()
+    failure = Failure(lines[-1], log, socket.gethostname(), tuple(lines))
+    part = path.with_suffix(f".{uuid.uuid4().hex}.part")
+    with contextlib.suppress(OSError):
+        part.write_text(json.dumps(asdict(failure), indent=1) + "\n", encoding="utf-8")
+        os.replace(part, path)
+
+
+def read(path: Path) -> Failure | None:
+    """The note, None where there is none."""
+    try:
+        said: Any = json.loads(path.read_text(encoding="utf-8", errors="replace"))
+        return Failure(str(said["error"]), str(said["log"]), str(said["host"]), tuple(map(str, said["traceback"])))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError):
+        return Failure("the note of this failure cannot be read")
