@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from benchmark import ROOT
+from benchmark.cluster.launchers import LocalLauncher, SlurmLauncher
 from benchmark.store import canonical, digest
 from benchmark.training.compute import PRECISIONS
 from datasets.augment import Preprocessing
@@ -28,7 +29,7 @@ from datasets.task import Split
 from methods import registry
 from methods.base import Schedule, Schedules
 
-GROUPS = ("method", "dataset", "noise", "model", "trainer", "experiment")
+GROUPS = ("method", "dataset", "noise", "model", "trainer", "experiment", "launcher")
 PARTS = ("method", "dataset", "noise", "model", "trainer")
 UNTYPED = ("dataset", "noise", "model")  # made by whatever their `_target_` names
 PLACES = ("root", "cache")  # options of a source that say where files lie, not what is in them
@@ -112,6 +113,7 @@ class RunConfig:
     side_by_side: int | None = None
     scale: float = 1.0
     experiment: Experiment = field(default_factory=Experiment)
+    launcher: Any = None  # a Launcher, or None for this process
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,7 @@ class Cell:
     """One configuration with its trials.
 
     identity: what determines the numbers, plain data; key: its digest; choice: of `method`, as the command line has it
+    overrides: that compose this cell alone
     """
 
     config: RunConfig
@@ -126,6 +129,7 @@ class Cell:
     key: str
     label: str
     choice: str
+    overrides: tuple[str, ...]
 
     @property
     def canonical(self) -> str:
@@ -158,7 +162,8 @@ def _hydra() -> Iterator[None]:
     store = ConfigStore.instance()
     for name in registry.names():
         store.store(group="method", name=name, node=registry.schema(name))
-    store.store(group="schema", name="trainer", node=TrainerConfig)
+    for name, schema in (("trainer", TrainerConfig), ("local", LocalLauncher), ("slurm", SlurmLauncher)):
+        store.store(group="schema", name=name, node=schema)
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         yield
@@ -232,7 +237,9 @@ def _cell(overrides: Sequence[str]) -> Cell:
     if config.precision != "float32":
         identity["precision"] = config.precision
     methods = [override.partition("=")[2] for override in overrides if _key(override) == "method"]
-    return Cell(config, identity, digest(identity, 12), registry.label(identity["method"]), methods[-1] if methods else "")
+    return Cell(
+        config, identity, digest(identity, 12), registry.label(identity["method"]), methods[-1] if methods else "", tuple(overrides)
+    )
 
 
 def _rescale(config: RunConfig) -> None:
@@ -270,6 +277,8 @@ def _check(config: RunConfig) -> None:
     at_least("trainer.evaluate_every", config.trainer.evaluate_every, 1)
     for name in ("lr", "momentum", "weight_decay", "decay_factor"):
         at_least(f"trainer.{name}", getattr(config.trainer, name), 0)
+    for name in ("processes", "minutes", "cpus", "parallelism", "trials_per_task"):
+        at_least(f"launcher.{name}", getattr(config.launcher, name, 1), 1)
 
 
 def _compose(overrides: Sequence[str]) -> DictConfig:

@@ -11,9 +11,10 @@ from tempfile import TemporaryFile
 from omegaconf import OmegaConf
 
 from benchmark import ROOT, trial
+from benchmark.cluster.launchers import SlurmLauncher
 from benchmark.config import GROUPS, Cell, cells
 from benchmark.store import Record, read
-from benchmark.worker import Trial, train
+from benchmark.worker import Trial, forget_failures, train
 from datasets.errors import UserError
 from methods import registry
 
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.cfg:
             print("---\n".join(OmegaConf.to_yaml(OmegaConf.structured(cell.config)) for cell in grid), end="")
             return 0
-        return _run(grid)
+        return _run(grid, given.overrides)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -42,28 +43,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _run(grid: Sequence[Cell]) -> int:
+def _run(grid: Sequence[Cell], overrides: Sequence[str]) -> int:
     trials = [(cell, seed) for cell in grid for seed in cell.seeds]
     recorded = _recorded(trials)
     missing = [(cell, seed) for cell, seed in trials if (cell.key, seed) not in recorded]
     missing.sort(key=lambda each: each[1])  # trial by trial, so that an interrupted grid still compares methods
     if missing:
         _check_writable(grid[0])
-    for cell in {cell.key: cell for cell, _ in missing}.values():
-        trial.prepare(cell, cell.seeds[0])  # what cannot work is told before anything trains
-    for each in missing:
-        trial.path(*each).with_suffix(".failure").unlink(missing_ok=True)  # it is tried again
-    failed, stopped_by = train(missing)
+    failed, stopped_by = _train(grid, missing, overrides)
     recorded |= _recorded(missing)
     if recorded:
         from benchmark.analysis.tables import render  # pandas, which training does not need
 
         print(f"\n{render(list(recorded.values()))}")
-    print(f"{len(recorded)} of {len(trials)} trials are in {grid[0].config.results_dir}" + (f"; {failed} failed" if failed else ""))
+    for line in failed:
+        print(f"failed: {line}", file=sys.stderr)
+    print(f"{len(recorded)} of {len(trials)} trials are in {grid[0].config.results_dir}" + (f"; {len(failed)} failed" if failed else ""))
     if stopped_by:
         print("interrupted: the same command goes on from here", file=sys.stderr)
         return 130
     return 1 if failed else 0
+
+
+def _train(grid: Sequence[Cell], missing: Sequence[Trial], overrides: Sequence[str]) -> tuple[list[str], int]:
+    """Here, or wherever the launcher says; returns what failed, a line each, and the signal that stopped it or 0."""
+    launcher = grid[0].config.launcher
+    if not isinstance(launcher, SlurmLauncher):  # a cluster's data and devices may be out of sight here
+        for cell in {cell.key: cell for cell, _ in missing}.values():
+            trial.prepare(cell, cell.seeds[0])  # what cannot work is told before anything trains
+    if launcher is None:
+        forget_failures(missing)
+        return train(missing)
+    from benchmark.cluster.launch import launch  # submitit, which training here does not need
+
+    return launch(grid, missing, overrides) if missing else ([], 0)
 
 
 def _recorded(trials: Sequence[Trial]) -> dict[tuple[str, int], Record]:

@@ -24,17 +24,17 @@ from datasets.errors import UserError
 Trial = tuple[Cell, int]
 
 
-def train(missing: Sequence[Trial], log: str = "", patient: bool = True) -> tuple[int, int]:
-    """Run the missing trials, each under a claim; returns how many failed, and the signal that stopped it or 0.
+def train(missing: Sequence[Trial], log: str = "", patient: bool = True) -> tuple[list[str], int]:
+    """Run the missing trials, each under a claim; returns what failed, a line each, and the signal that stopped it or 0.
 
     log: where the output of this process goes, for the notes of failures
     patient: wait for trials that others train, to take them over should they be let go
     Raises UserError where a file cannot be written.
     """
     if not missing:
-        return 0, 0
-    failed = 0
-    with _Bar(missing) as bar, _stopping_on_signals(bar):
+        return [], 0
+    failed = []
+    with Bar(sum(trial.steps(cell) for cell, _ in missing)) as bar, stopping_on_signals(bar):
         for cell, seed, claim in _claims(missing, bar, patient):
             bar.begin(cell, seed)
             try:
@@ -49,14 +49,14 @@ def train(missing: Sequence[Trial], log: str = "", patient: bool = True) -> tupl
             except OSError as error:
                 raise UserError(f"{error}; finished trials are kept and the same command goes on") from error
             except Exception as error:  # a fault in one method is no reason to lose the others
-                failed += 1
-                failures.note(trial.path(cell, seed).with_suffix(".failure"), error, log)
-                told = f"error: {error}" if isinstance(error, UserError) else traceback.format_exc()
-                bar.write(f"{cell.label}, seed {seed}, failed:\n{told}")
+                note = trial.path(cell, seed).with_suffix(".failure")
+                failures.note(note, error, log)
+                failed.append(f"{cell.label}, seed {seed}: {failures.last_line(error)} (see {note})")
+                bar.write(f"{cell.label}, seed {seed}, failed:\n{traceback.format_exc()}")
     return failed, bar.stopped_by
 
 
-def _claims(missing: Sequence[Trial], bar: _Bar, patient: bool) -> Iterator[tuple[Cell, int, Claim]]:
+def _claims(missing: Sequence[Trial], bar: Bar, patient: bool) -> Iterator[tuple[Cell, int, Claim]]:
     """The missing trials that nobody else trains, as they come free; ends when all are settled, or when the bar is asked to stop."""
     waiting, observer = list(missing), Observer()
     while waiting:
@@ -79,22 +79,27 @@ def _claims(missing: Sequence[Trial], bar: _Bar, patient: bool) -> Iterator[tupl
         waiting = left
 
 
+def forget_failures(missing: Sequence[Trial]) -> None:
+    """Take away the notes of failures, as these trials are tried again."""
+    for cell, seed in missing:
+        trial.path(cell, seed).with_suffix(".failure").unlink(missing_ok=True)
+
+
 def settled(path: Path) -> bool:
     """Whether the trial with its record at `path` is finished, or failed since the command began, here or elsewhere."""
     return path.exists() or path.with_suffix(".failure").exists()
 
 
-class _Bar:
-    """A progress bar over the steps of all missing trials, and the Watch of each."""
+class Bar:
+    """A progress bar over `total` steps of all missing trials, and the Watch of each."""
 
-    def __init__(self, missing: Sequence[Trial]) -> None:
-        steps = {cell.key: trial.steps(cell) for cell, _ in missing}
+    def __init__(self, total: int) -> None:
         interval = 0.2 if sys.stderr.isatty() else 10
-        self._bar = tqdm(total=sum(steps[cell.key] for cell, _ in missing), unit="step", mininterval=interval, dynamic_ncols=True)
+        self._bar = tqdm(total=total, unit="step", mininterval=interval, dynamic_ncols=True)
         self.stopped_by = 0  # the signal
         self._told = ""
 
-    def __enter__(self) -> _Bar:
+    def __enter__(self) -> Bar:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -114,6 +119,10 @@ class _Bar:
     def stepped(self, steps: int = 1) -> None:
         self._bar.update(steps)
 
+    def reach(self, step: int) -> None:
+        """Stand at this step, of all."""
+        self._bar.update(step - self._bar.n)
+
     def stopping(self) -> bool:
         return self.stopped_by != 0
 
@@ -127,7 +136,7 @@ class _Bar:
 
 
 @contextmanager
-def _stopping_on_signals(bar: _Bar) -> Iterator[None]:
+def stopping_on_signals(bar: Bar) -> Iterator[None]:
     """The first Ctrl-C, SIGTERM or SIGUSR2 stops after the step, with a checkpoint; a second one stops at once."""
 
     def handle(number: int, _: FrameType | None) -> None:

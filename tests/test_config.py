@@ -342,6 +342,9 @@ def test_an_image_folder_without_a_path_is_told() -> None:
         "results_dir=/elsewhere",
         "checkpoint_dir=/elsewhere",
         "checkpoint_seconds=1",
+        "claim_seconds=1",
+        "launcher=local",
+        "launcher=slurm",
     ],
 )
 def test_what_does_not_change_a_trials_numbers_does_not_change_the_key(override: str) -> None:

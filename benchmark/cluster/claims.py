@@ -21,6 +21,8 @@ from typing import Protocol
 
 WIDTH = 1024  # bytes of a claim: written over in place, it always has the same length
 
+BEAT = 10.0  # seconds at most between two signs of life, which also tell how far training is
+
 
 @dataclass
 class Holder:
@@ -119,7 +121,7 @@ class Claim:
         return self._is_ours(read(self.path))
 
     def _live(self) -> None:
-        while not self._over.wait(self.seconds / 4) and not self.lost:
+        while not self._over.wait(min(self.seconds / 4, BEAT)) and not self.lost:
             with contextlib.suppress(OSError):  # the directory may be away for a while
                 self._touch()
 

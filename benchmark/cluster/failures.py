@@ -26,11 +26,16 @@ class Failure:
 def note(path: Path, error: BaseException, log: str = "") -> None:
     """Write down that `error` ended the trial. Where even that cannot be written, the log alone has it."""
     lines = "".join(traceback.format_exception(error)).splitlines()
-    failure = Failure(lines[-1], log, socket.gethostname(), tuple(lines))
+    failure = Failure(last_line(error), log, socket.gethostname(), tuple(lines))
     part = path.with_suffix(f".{uuid.uuid4().hex}.part")
     with contextlib.suppress(OSError):
         part.write_text(json.dumps(asdict(failure), indent=1) + "\n", encoding="utf-8")
         os.replace(part, path)
+
+
+def last_line(error: BaseException) -> str:
+    """The error as the last line of its traceback has it."""
+    return traceback.format_exception_only(error)[-1].strip()
 
 
 def read(path: Path) -> Failure | None:

@@ -1,0 +1,135 @@
+"""Grids that were sent elsewhere: which trials, and which jobs have them; JSON files under <checkpoint_dir>/jobs/<grid>/. No torch here."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmark.store import digest
+from datasets.errors import UserError, unknown
+
+Trial = tuple[str, int]  # a cell's key and a seed
+
+
+@dataclass(frozen=True)
+class GridCell:
+    """One cell: the folder of its records under the results directory, its trials, and the steps of each."""
+
+    key: str
+    label: str
+    folder: str
+    seeds: list[int]
+    steps: int
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one process was given. id: SLURM's, or the process's number; log: its output."""
+
+    id: str
+    log: str
+    trials: list[Trial]
+
+
+@dataclass(frozen=True)
+class Submission:
+    """Tasks sent at once, by the launcher of this name, from this host."""
+
+    launcher: str
+    host: str
+    tasks: list[Task]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A grid with all that is known of where it runs."""
+
+    directory: Path
+    results_dir: Path
+    checkpoint_dir: Path
+    claim_seconds: float
+    cells: list[GridCell]
+    submissions: list[Submission] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """The grid's name: a digest of its trials."""
+        return self.directory.name
+
+    def record(self, cell: GridCell, seed: int) -> Path:
+        """Where the record of a trial lies."""
+        return self.results_dir / cell.folder / f"seed-{seed}.json"
+
+    def tasks(self) -> Iterator[Task]:
+        """All tasks of all submissions, the oldest first."""
+        for submission in self.submissions:
+            yield from submission.tasks
+
+    def write(self) -> None:
+        """Keep the grid, without its submissions. Raises OSError."""
+        content = {
+            "results_dir": str(self.results_dir),
+            "checkpoint_dir": str(self.checkpoint_dir),
+            "claim_seconds": self.claim_seconds,
+            "cells": [asdict(cell) for cell in self.cells],
+        }
+        _write(self.directory / "grid.json", content)
+
+    def add(self, submission: Submission) -> None:
+        """Keep a submission, from now on one of this grid's. Raises OSError."""
+        _write(self.directory / f"submission-{uuid.uuid4().hex}.json", asdict(submission))
+        self.submissions.append(submission)
+
+
+def grid_of(cells: Sequence[GridCell], results_dir: str, checkpoint_dir: str, claim_seconds: float) -> Grid:
+    """The grid of these cells, with what was submitted of it before."""
+    name = digest(sorted([cell.key, list(cell.seeds)] for cell in cells), 8)
+    directory = Path(checkpoint_dir).absolute() / "jobs" / name
+    grid = Grid(directory, Path(results_dir).absolute(), Path(checkpoint_dir).absolute(), claim_seconds, list(cells))
+    return Grid(**{**vars(grid), "submissions": _submissions(directory)})
+
+
+def read(directory: Path) -> Grid:
+    """The grid kept in `directory`. Raises UserError where it cannot be read."""
+    try:
+        said = json.loads((directory / "grid.json").read_text(encoding="utf-8"))
+        cells = [GridCell(**cell) for cell in said["cells"]]
+        places = Path(said["results_dir"]), Path(said["checkpoint_dir"])
+        return Grid(directory, *places, float(said["claim_seconds"]), cells, _submissions(directory))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"grid {directory} cannot be read ({error})") from error
+
+
+def find(checkpoint_dir: str | Path, name: str | None = None) -> list[Grid]:
+    """The grid of that name, or all, the oldest first. Raises UserError with the nearest name where there is none."""
+    known = {path.parent.name: path.parent for path in Path(checkpoint_dir).glob("jobs/*/grid.json")}
+    if name is not None and name not in known:
+        raise unknown("grid", name, known)
+    chosen = known.values() if name is None else [known[name]]
+    return [read(directory) for directory in sorted(chosen, key=lambda each: (each / "grid.json").stat().st_mtime)]
+
+
+def _submissions(directory: Path) -> list[Submission]:
+    paths = sorted(directory.glob("submission-*.json"), key=lambda path: path.stat().st_mtime_ns)
+    return [_submission(json.loads(path.read_text(encoding="utf-8"))) for path in paths]
+
+
+def _submission(said: dict[str, Any]) -> Submission:
+    tasks = [Task(str(task["id"]), str(task["log"]), [(str(key), int(seed)) for key, seed in task["trials"]]) for task in said["tasks"]]
+    return Submission(str(said["launcher"]), str(said["host"]), tasks)
+
+
+def _write(path: Path, content: Any) -> None:
+    """Whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(f".{uuid.uuid4().hex}.part")
+    try:
+        part.write_text(json.dumps(content), encoding="utf-8")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,93 @@
+"""A grid sent elsewhere, and watched until its table is complete."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+
+from benchmark import store, trial
+from benchmark.cluster import grids, jobs, submit
+from benchmark.cluster.claims import Observer
+from benchmark.cluster.grids import Grid, GridCell
+from benchmark.cluster.launchers import Launcher, LocalLauncher, SlurmLauncher
+from benchmark.cluster.look import State, look
+from benchmark.config import Cell
+from benchmark.worker import Bar, Trial, forget_failures, stopping_on_signals
+
+ASK_SECONDS = 15.0  # between questions to SLURM; records and claims are looked at more often
+END_SECONDS = 60.0  # for a process to write its checkpoint
+
+States = dict[grids.Trial, State]
+
+
+def launch(cells: Sequence[Cell], missing: Sequence[Trial], overrides: Sequence[str]) -> tuple[list[str], int]:
+    """Send the missing trials that no task has yet, and wait for all of them unless the launcher is to be left alone.
+
+    Returns what failed, a line each, and the signal that ended the waiting or 0. Raises UserError where the launcher cannot start.
+    """
+    launcher: Launcher = cells[0].config.launcher
+    grid = grid_of(cells)
+    grid.write()
+    known = jobs.states(grid.submissions)
+    failed = {each for each, state in look(grid, known).items() if state.kind == "failed"}
+    taken = {each for task in grid.tasks() if known.get(task.id) in jobs.RUNNING | jobs.QUEUED for each in task.trials}
+    wanted = [(cell.key, seed) for cell, seed in missing]
+    new = [each for each in wanted if each in failed or each not in taken]
+    forget_failures(missing)
+    if new and isinstance(launcher, LocalLauncher):
+        submit.to_processes(grid, launcher, cells[0].config.device, overrides, new)
+    elif new and isinstance(launcher, SlurmLauncher):
+        submit.to_slurm(grid, launcher, cells, new)
+    under_way = f", {len(wanted) - len(new)} under way already" if len(new) < len(wanted) else ""
+    sent = f"grid {grid.name}: {len(new)} trials sent{under_way}"
+    print(f"{sent}; to see or end it: python -m benchmark.status {grid.name} [--cancel]", file=sys.stderr)
+    return ([], 0) if launcher.detach else _follow(grid, missing, launcher)
+
+
+def grid_of(cells: Sequence[Cell]) -> Grid:
+    """The grid of these cells, with what was submitted of it before."""
+    config = cells[0].config
+    folders = [store.Store("").path(cell.identity, cell.key, 0).parent for cell in cells]
+    described = [
+        GridCell(cell.key, cell.label, str(folder), list(cell.seeds), trial.steps(cell))
+        for cell, folder in zip(cells, folders, strict=True)
+    ]
+    return grids.grid_of(described, config.results_dir, config.checkpoint_dir, config.claim_seconds)
+
+
+def _follow(grid: Grid, missing: Sequence[Trial], launcher: Launcher) -> tuple[list[str], int]:
+    """Show progress until every trial is settled. Ctrl-C ends processes of this machine, with checkpoints; SLURM's jobs go on."""
+    names = {(cell.key, seed): f"{cell.label}, seed {seed}" for cell, seed in missing}
+    mine: States = {}
+    with Bar(sum(trial.steps(cell) for cell, _ in missing)) as bar, stopping_on_signals(bar):
+        for states in _looks(grid, 0.0 if isinstance(launcher, LocalLauncher) else ASK_SECONDS):
+            before, mine = mine, {each: states[each] for each in names}
+            for each, state in mine.items():
+                if state.kind in ("done", "failed") and before.get(each, State("")).kind != state.kind:
+                    bar.write(f"{names[each]}: {state.kind} {state.text}")
+            bar.reach(sum(state.step for state in mine.values()))
+            if bar.stopping() or not any(state.live for state in mine.values()):
+                break
+    if bar.stopping() and isinstance(launcher, LocalLauncher):
+        _end(grid)
+    return [f"{names[each]}: {state.text} (see {state.log})" for each, state in mine.items() if state.kind == "failed"], bar.stopped_by
+
+
+def _looks(grid: Grid, ask_seconds: float) -> Iterator[States]:
+    """The states again and again, in the tenth part of the time, with a question to SLURM now and then."""
+    observer, known, asked = Observer(), dict[str, str](), -ask_seconds
+    while True:
+        began = time.monotonic()
+        if began - asked >= ask_seconds:
+            known, asked = jobs.states(grid.submissions), began
+        yield look(grid, known, observer)
+        time.sleep(max(1.0, 9 * (time.monotonic() - began)))
+
+
+def _end(grid: Grid) -> None:
+    """Stop the processes, and wait for their checkpoints."""
+    jobs.cancel(grid.submissions)
+    began = time.monotonic()
+    while "RUNNING" in jobs.states(grid.submissions).values() and time.monotonic() - began < END_SECONDS:
+        time.sleep(0.2)

@@ -1,0 +1,106 @@
+"""Trials sent to processes of this machine or to SLURM, by submitit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+from submitit import Job, LocalExecutor, SlurmExecutor
+from submitit.core.utils import FailedJobError, environment_variables
+
+from benchmark.cluster import jobs
+from benchmark.cluster.grids import Grid, Submission, Task, Trial
+from benchmark.cluster.launchers import LocalLauncher, SlurmLauncher
+from benchmark.cluster.task import Work
+from benchmark.config import Cell
+from datasets.errors import UserError
+
+YEAR = 366 * 24 * 60  # minutes; submitit wants a limit for processes of this machine too
+RESTARTS = 1000  # of one task at its time limit
+Item = TypeVar("Item")
+
+
+def to_processes(grid: Grid, launcher: LocalLauncher, device: str, overrides: Sequence[str], missing: Sequence[Trial]) -> None:
+    """Start the processes; each goes through all the trials and takes those that nobody has."""
+    executor = LocalExecutor(grid.directory / "local")
+    executor.update_parameters(timeout_min=YEAR, stderr_to_stdout=True)
+    gpus = _gpus(device)
+    threads = os.environ.get("OMP_NUM_THREADS") or max(1, len(os.sched_getaffinity(0)) // launcher.processes)
+    with environment_variables(OMP_NUM_THREADS=threads), _out_of_reach_of_the_terminal():
+        works = [Work((tuple(overrides),), tuple(missing), gpus[n % len(gpus)]) for n in range(launcher.processes)]
+        started = [executor.submit(work) for work in works]
+    grid.add(_submission("local", started, [list(missing)] * len(started)))
+
+
+def to_slurm(grid: Grid, launcher: SlurmLauncher, cells: Sequence[Cell], missing: Sequence[Trial]) -> None:
+    """Send job arrays, as few as the cluster's limit allows; a task has `trials_per_task` trials.
+
+    Raises UserError where SLURM refuses.
+    """
+    by_key = {cell.key: cell for cell in cells}
+    tasks = _pieces(missing, launcher.trials_per_task)
+    arrays = _pieces(tasks, jobs.array_limit())
+    executor = _slurm_executor(grid, launcher, len(arrays))
+    for array in arrays:
+        works = [Work(tuple({by_key[key].overrides: None for key, _ in task}), tuple(task), patient=False) for task in array]
+        try:
+            grid.add(_submission("slurm", executor.submit_array(works), array))
+        except FailedJobError as error:
+            raise UserError(f"SLURM refuses the grid: {str(error).strip().splitlines()[-1]}") from error
+
+
+def _slurm_executor(grid: Grid, launcher: SlurmLauncher, arrays: int) -> SlurmExecutor:
+    if "%" in str(grid.directory):
+        raise UserError(f"checkpoint_dir {grid.checkpoint_dir} has a '%', which SLURM would replace in the names of logs")
+    try:
+        executor = SlurmExecutor(grid.directory / "slurm", max_num_timeout=RESTARTS)
+    except RuntimeError as error:
+        raise UserError("launcher=slurm needs SLURM's commands (sbatch, srun), which are not on this machine") from error
+    asked = {"partition": launcher.partition, "account": launcher.account, "gpus_per_node": launcher.gpus or None}
+    executor.update_parameters(
+        job_name=launcher.job_name or f"benchmark-{grid.name}",
+        time=launcher.minutes,
+        mem=f"{round(1024 * launcher.mem_gb)}MB",
+        cpus_per_task=launcher.cpus,
+        signal_delay_s=launcher.signal_seconds,
+        array_parallelism=max(1, launcher.parallelism // arrays),
+        setup=list(launcher.setup),
+        stderr_to_stdout=True,
+        additional_parameters={"requeue": True, **launcher.extra},
+        **{name: value for name, value in asked.items() if value is not None},
+    )
+    return executor
+
+
+def _pieces(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
+    return [items[begin : begin + size] for begin in range(0, len(items), size)]
+
+
+def _submission(launcher: str, started: Sequence[Job], trials: Sequence[Sequence[Trial]]) -> Submission:
+    tasks = [Task(job.job_id, str(job.paths.stdout), list(part)) for job, part in zip(started, trials, strict=True)]
+    return Submission(launcher, socket.gethostname(), tasks)
+
+
+def _gpus(device: str) -> list[str]:
+    """CUDA_VISIBLE_DEVICES of each process in turn: a GPU each unless `device` names one, and none on a CPU."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    visible = named.split(",") if named else [str(number) for number in range(torch.cuda.device_count())]
+    if device == "cpu" or not visible:
+        return [""]
+    return visible if device in ("auto", "cuda") else [",".join(visible)]
+
+
+@contextmanager
+def _out_of_reach_of_the_terminal() -> Iterator[None]:
+    """What is started here hears neither Ctrl-C nor the terminal's end: the command that waits tells it, with time for a checkpoint."""
+    previous = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
