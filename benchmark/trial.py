@@ -8,11 +8,12 @@ import os
 import platform
 import re
 import subprocess
+from collections.abc import Generator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from hydra.errors import InstantiationException
@@ -41,6 +42,15 @@ def device_of(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f"device {name} was asked for and CUDA is not available here")
     return device
+
+
+def side_by_side(cell: Cell) -> int:
+    """How many trials run at once in a process, on one device."""
+    device = device_of(cell.config.device)
+    if cell.config.side_by_side is not None or device.type == "cpu":
+        return cell.config.side_by_side or 1
+    memory: int = torch.cuda.get_device_properties(device).total_memory
+    return min(4, max(1, memory // (16 * 2**30)))
 
 
 def steps(cell: Cell) -> int:
@@ -75,8 +85,19 @@ def prepare(cell: Cell, seed: int, watch: Watch | None = None) -> Trainer:
 
 def run(cell: Cell, seed: int, watch: Watch | None = None) -> Record:
     """Train one trial and keep its record; the checkpoint goes when the record is there."""
+    turns = in_turns(cell, seed, watch)
+    while True:
+        try:
+            next(turns)
+        except StopIteration as end:
+            return cast(Record, end.value)
+
+
+def in_turns(cell: Cell, seed: int, watch: Watch | None = None) -> Generator[None, None, Record]:
+    """As `run`, giving others on the same device a turn after each step."""
     trainer = prepare(cell, seed, watch)
-    record = _record(cell, seed, trainer, trainer.run())
+    yield from trainer.turns()
+    record = _record(cell, seed, trainer)
     Store(cell.config.results_dir).write(record)
     checkpoints(cell, seed).remove()
     return record
@@ -105,7 +126,8 @@ def _instantiate(config: dict[str, Any]) -> Any:
         raise UserError(f"{config['_target_']}: {str(reason).splitlines()[0]}") from error
 
 
-def _record(cell: Cell, seed: int, trainer: Trainer, progress: Progress) -> Record:
+def _record(cell: Cell, seed: int, trainer: Trainer) -> Record:
+    progress = trainer.progress
     return {
         "schema": SCHEMA,
         "key": cell.key,
@@ -122,7 +144,7 @@ def _record(cell: Cell, seed: int, trainer: Trainer, progress: Progress) -> Reco
             "evaluation_seconds": round(progress.evaluation_seconds, 3),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         },
-        "environment": environment(trainer.device) | {"compute": asdict(trainer.compute)},
+        "environment": environment(trainer.device) | {"compute": asdict(trainer.compute) | {"side_by_side": side_by_side(cell)}},
     }
 
 

@@ -1,4 +1,4 @@
-"""Train trials one after another in this process, with a progress bar."""
+"""Train trials in this process, one after another or side by side, with a progress bar."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from benchmark.cluster import failures
 from benchmark.cluster.claims import Claim, Holder, Observer, read
 from benchmark.config import Cell
 from benchmark.store import Record
+from benchmark.training.lanes import take_turns
 from benchmark.training.trainer import Interrupted
 from datasets.errors import UserError
 
@@ -33,31 +34,48 @@ def train(missing: Sequence[Trial], log: str = "", patient: bool = True) -> tupl
     """
     if not missing:
         return [], 0
-    failed = []
+    failed: list[str] = []
+    first = missing[0][0]
     with Bar(sum(trial.steps(cell) for cell, _ in missing)) as bar, stopping_on_signals(bar):
-        for cell, seed, claim in _claims(missing, bar, patient):
-            bar.begin(cell, seed)
-            try:
-                with claim:
-                    if settled(trial.path(cell, seed)):  # just before it was let go
-                        bar.stepped(trial.steps(cell))
-                    else:
-                        bar.finished(trial.run(cell, seed, claim))
-            except Interrupted:
-                if claim.lost:
-                    bar.write(f"{cell.label}, seed {seed}: another process took it over, as this one was silent for too long")
-            except OSError as error:
-                raise UserError(f"{error}; finished trials are kept and the same command goes on") from error
-            except Exception as error:  # a fault in one method is no reason to lose the others
-                note = trial.path(cell, seed).with_suffix(".failure")
-                failures.note(note, error, log)
-                failed.append(f"{cell.label}, seed {seed}: {failures.last_line(error)} (see {note})")
-                bar.write(f"{cell.label}, seed {seed}, failed:\n{traceback.format_exc()}")
+        turns = (_pause() if each is None else _turns(*each, bar, log, failed) for each in _claims(missing, bar, patient))
+        take_turns(turns, trial.side_by_side(first), trial.device_of(first.config.device))
     return failed, bar.stopped_by
 
 
-def _claims(missing: Sequence[Trial], bar: Bar, patient: bool) -> Iterator[tuple[Cell, int, Claim]]:
-    """The missing trials that nobody else trains, as they come free; ends when all are settled, or when the bar is asked to stop."""
+def _turns(cell: Cell, seed: int, claim: Claim, bar: Bar, log: str, failed: list[str]) -> Iterator[None]:
+    """One trial, a step a turn; its failure is noted and told, and added to `failed`."""
+    bar.begin(cell, seed)
+    try:
+        with claim:
+            if settled(trial.path(cell, seed)):  # just before it was let go
+                bar.stepped(trial.steps(cell))
+            else:
+                bar.finished((yield from trial.in_turns(cell, seed, claim)))
+    except Interrupted:
+        if claim.lost:
+            bar.write(f"{cell.label}, seed {seed}: another process took it over, as this one was silent for too long")
+    except OSError as error:
+        raise UserError(f"{error}; finished trials are kept and the same command goes on") from error
+    except Exception as error:  # a fault in one method is no reason to lose the others
+        note = trial.path(cell, seed).with_suffix(".failure")
+        failures.note(note, error, log)
+        failed.append(f"{cell.label}, seed {seed}: {failures.last_line(error)} (see {note})")
+        bar.write(f"{cell.label}, seed {seed}, failed:\n{traceback.format_exc()}")
+
+
+def _pause() -> Iterator[None]:
+    """A second of waiting, which holds up none of those that have turns."""
+    began = time.monotonic()
+    while time.monotonic() - began < 1:
+        time.sleep(0.001)
+        yield
+
+
+def _claims(missing: Sequence[Trial], bar: Bar, patient: bool) -> Iterator[tuple[Cell, int, Claim] | None]:
+    """The missing trials that nobody else trains, as they come free, and None while there is none.
+
+    Ends when all are settled, or when the bar is asked to stop.
+    """
     waiting, observer = list(missing), Observer()
     while waiting:
         left: list[Trial] = []
@@ -75,7 +93,7 @@ def _claims(missing: Sequence[Trial], bar: Bar, patient: bool) -> Iterator[tuple
                 left.append((cell, seed))
         if len(left) == len(waiting):
             bar.waiting_for(left[0], read(trial.path(*left[0]).with_suffix(".claim")), len(left))
-            time.sleep(min(1.0, left[0][0].config.claim_seconds / 8))
+            yield None
         waiting = left
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,10 +13,11 @@ from torch import nn
 from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from benchmark import trial
+from benchmark import run, trial
 from benchmark.config import cells
 from benchmark.models.convnet import ConvNet
 from benchmark.models.resnet import ResNet
+from benchmark.store import read_all
 from benchmark.training.compute import Compute
 from benchmark.training.graphs import fingerprint
 from benchmark.training.lanes import take_turns
@@ -110,6 +112,35 @@ def test_taking_turns_leaves_the_callers_random_numbers_alone() -> None:
     torch.manual_seed(3)
     take_turns(iter([turns(), turns()]), 2, CPU)
     assert torch.equal(torch.rand(4), expected)
+
+
+def test_a_grid_run_side_by_side_leaves_the_same_records(tmp_path: Path) -> None:
+    found = []
+    for width in (1, 3):
+        places = [f"results_dir={tmp_path}/results{width}", f"checkpoint_dir={tmp_path}/checkpoints"]
+        options = ["method=l2rw,baseline,random", "trials=2", "trainer.steps=12", "trainer.evaluate_every=5", "model.width=2", "device=cpu"]
+        assert run.main([*places, *options, f"side_by_side={width}"]) == 0
+        records, errors = read_all(tmp_path / f"results{width}")
+        assert errors == []
+        assert {record["environment"]["compute"]["side_by_side"] for record in records} == {width}
+        found.append([(record["key"], record["seed"], record["config"], record["metrics"], record["data"]) for record in records])
+    assert len(found[0]) == 6
+    assert found[0] == found[1]
+
+
+def test_a_failing_trial_among_those_side_by_side_leaves_the_others_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loss = Random.loss
+
+    def failing(self: Random, batch: Batch) -> torch.Tensor:
+        if torch.rand(()) < 0.3:
+            raise ValueError("no luck")
+        return loss(self, batch)
+
+    monkeypatch.setattr(Random, "loss", failing)
+    places = [f"results_dir={tmp_path}/results", f"checkpoint_dir={tmp_path}/checkpoints"]
+    assert run.main([*places, "method=random,baseline", "trials=2", "trainer.steps=30", "device=cpu", "side_by_side=4"]) == 1
+    records, _ = read_all(tmp_path / "results")
+    assert [record["method"] for record in records] == ["baseline", "baseline"]
 
 
 # --- nothing in a step waits for the device, so a graph can hold it
@@ -267,7 +298,7 @@ def test_how_steps_are_launched_does_not_make_another_configuration() -> None:
     assert len({cells([option])[0].key for option in ("compile=true", "channels_last=false", "cuda_graphs=false", "side_by_side=3")}) == 1
 
 
-def test_bf16_trains_as_well_as_float32(tmp_path: object) -> None:
+def test_bf16_trains_as_well_as_float32(tmp_path: Path) -> None:
     accuracies = []
     for precision in ("float32", "bf16"):
         options = ["method=l2rw", f"precision={precision}", "trainer.steps=150", "trials=1", "device=cpu"]
@@ -277,7 +308,7 @@ def test_bf16_trains_as_well_as_float32(tmp_path: object) -> None:
     assert abs(accuracies[0] - accuracies[1]) < 0.05
 
 
-def test_a_record_says_how_it_was_computed(tmp_path: object) -> None:
+def test_a_record_says_how_it_was_computed(tmp_path: Path) -> None:
     (cell,) = cells(["method=baseline", "trainer.steps=2", f"checkpoint_dir={tmp_path}", f"results_dir={tmp_path}/r", "precision=bf16"])
     told = trial.run(cell, 0)["environment"]["compute"]
     assert told["precision"] == "bf16"
