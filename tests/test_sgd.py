@@ -49,6 +49,19 @@ def test_every_step_is_that_of_torch_to_the_bit(momentum: float, weight_decay: f
         assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
 
 
+def test_a_learning_rate_on_the_device_gives_the_same_step() -> None:
+    ends = []
+    for lr in (0.1, torch.tensor(0.1)):
+        model = network()
+        optimiser = SGD.of(model, 0.9, 0.01)
+        for number in range(3):
+            optimiser.zero_grad()
+            step(model, number)
+            optimiser.step(lr)
+        ends.append(model.state_dict())
+    torch.testing.assert_close(ends[0], ends[1])
+
+
 def test_a_parameter_that_first_gets_a_gradient_later_starts_from_rest() -> None:
     model = network()
     optimiser = SGD([(list(model.parameters()), 0.0)], 0.9)
