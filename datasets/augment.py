@@ -36,18 +36,14 @@ class Preprocessing:
         """A random crop and mirror image of each of `images`, uint8 (n, channels, height, width), in one gather."""
         if not self.pad and not self.flip:
             return images
-        n, channels, height, width = images.shape
+        n, _, height, width = images.shape
         device = images.device
-        top, left = torch.randint(0, 2 * self.pad + 1, (2, n, 1), device=device, generator=generator)
-        rows = top + torch.arange(height, device=device)  # (n, height)
-        columns = left + torch.arange(width, device=device)  # (n, width)
+        top, left = torch.randint(0, 2 * self.pad + 1, (2, n), device=device, generator=generator)
+        sides = F.pad(images, (self.pad,) * 4)[None]  # (1 or 2: mirrored, n, channels, height + 2 pad, width + 2 pad)
+        mirrored = torch.zeros_like(top)
         if self.flip:
-            mirrored = torch.rand(n, 1, device=device, generator=generator) < 0.5
-            columns = torch.where(mirrored, columns.flip(1), columns)
-        padded = F.pad(images, (self.pad,) * 4)
-        return padded[
-            torch.arange(n, device=device).view(n, 1, 1, 1),
-            torch.arange(channels, device=device).view(1, channels, 1, 1),
-            rows.view(n, 1, height, 1),
-            columns.view(n, 1, 1, width),
-        ]
+            mirrored = (torch.rand(n, device=device, generator=generator) < 0.5).long()
+            sides = torch.cat([sides, sides.flip(-1)])
+            left = torch.where(mirrored == 1, 2 * self.pad - left, left)
+        windows = sides.unfold(3, height, 1).unfold(4, width, 1)  # (sides, n, channels, tops, lefts, height, width)
+        return windows[mirrored, torch.arange(n, device=device), :, top, left]

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 Work = Callable[[], object]
+SETTLE = 0.1  # seconds between contenders, for the last one's workers to end their prefetching
 HEADERS = ["subject", "contender", "ratio", "quartiles", "ms"]
 
 
@@ -37,6 +38,7 @@ def _measure(contenders: list[Work], effort: Effort) -> np.ndarray:
     seconds = np.empty((effort.rounds + 1, len(contenders)))
     for turn in range(effort.rounds + 1):
         for column, work in enumerate(contenders):
+            time.sleep(SETTLE)
             _wait(effort.device)
             began = time.perf_counter()
             for _ in range(effort.repeats):
