@@ -59,7 +59,10 @@ def _loader(dataset: Dataset, workers: int) -> Callable[[], object]:
 
 
 def evaluation(effort: Effort) -> Iterator[list[str]]:
-    """An evaluation as the paper's schedule has it every 1,000 steps, on 10,000 test, 5,000 hyper-validation and 1,000 training images."""
+    """An evaluation (10,000 test, 5,000 hyper-validation, 1,000 training images), one every 1,000 steps in the paper's schedule.
+
+    So its share of a run is the hundredth part of its ratio to 10 steps.
+    """
     for name in effort.models:
         task = random_task(name, 10_000).to(effort.device)
         task = replace(task, test=task.train, hyper_validation=task.train.take(slice(5000)))
