@@ -8,13 +8,14 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -22,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from benchmark import ROOT
 from benchmark.cluster.launchers import LocalLauncher, SlurmLauncher
 from benchmark.store import canonical, digest
+from benchmark.template import Template, Unfit
 from benchmark.training.compute import PRECISIONS
 from datasets.augment import Preprocessing
 from datasets.errors import UserError, at_least, choice, in_range, unknown
@@ -149,9 +151,14 @@ def cells(overrides: Sequence[str]) -> list[Cell]:
     """
     with _hydra():
         found: dict[str, Cell] = {}
-        for combination in _combinations(overrides):
-            for swept in _sweeps_of_experiment(combination):
-                cell = _cell([*swept, *combination])
+        templates: dict[tuple[str, ...], Template] = {}
+        experiments: dict[tuple[str, ...], Experiment] = {}
+        parsed = _parse(overrides)
+        swept = _swept_values(parsed)
+        for combination in _combinations(parsed):
+            fixed = tuple(override for override in combination if _key(override) not in swept)
+            for more in _sweeps_of_experiment(combination, fixed, experiments):
+                cell = _cell([*more, *combination], swept, templates)
                 found.setdefault(cell.key, cell)
     return list(found.values())
 
@@ -169,12 +176,28 @@ def _hydra() -> Iterator[None]:
         yield
 
 
-def _combinations(overrides: Sequence[str]) -> list[list[str]]:
-    """The Cartesian product of the comma-separated choices."""
+def _parse(overrides: Sequence[str]) -> list[Override]:
     try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        return OverridesParser.create().parse_overrides(list(overrides))
     except OverrideParseException as error:
         raise UserError(f"'{error.override}' is not of the form name=value") from error
+
+
+def _swept_values(parsed: Sequence[Override]) -> set[str]:
+    """The swept options that are no group and no base, and that no other override has to do with."""
+    names = [override.get_key_element() for override in parsed]
+    swept = {name for name, override in zip(names, parsed, strict=True) if override.is_sweep_override()}
+    values = {name for name in swept if re.fullmatch(r"(?!method\.base|experiment|launcher)\w+(\.\w+)+", name)}
+    return {name for name in values if sum(_overlap(name, other) for other in names) == 1}
+
+
+def _overlap(name: str, other: str) -> bool:
+    """Whether one of two options lies in the other; the choice of a group does not count."""
+    return f"{other}.".startswith(f"{name}.") or (name.startswith(f"{other}.") and other not in GROUPS)
+
+
+def _combinations(parsed: Sequence[Override]) -> list[list[str]]:
+    """The Cartesian product of the comma-separated choices."""
     choices = [
         [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
         if override.is_sweep_override()
@@ -184,12 +207,19 @@ def _combinations(overrides: Sequence[str]) -> list[list[str]]:
     return [list(combination) for combination in itertools.product(*choices)]
 
 
-def _sweeps_of_experiment(overrides: Sequence[str]) -> list[list[str]]:
-    """The combinations of the experiment's own sweeps as overrides, without the sweeps of options that the user gives."""
+def _sweeps_of_experiment(
+    overrides: Sequence[str], fixed: tuple[str, ...], experiments: dict[tuple[str, ...], Experiment]
+) -> list[list[str]]:
+    """The combinations of the experiment's own sweeps as overrides, without the sweeps of options that the user gives.
+
+    experiments: those composed so far, by the `fixed` overrides that choose them
+    """
     given = {_key(override) for override in overrides}
     if "experiment" not in given:
         return [[]]
-    experiment = _compose([override for override in overrides if not _is_of_base(override)]).experiment
+    if fixed not in experiments:
+        experiments[fixed] = _compose([override for override in overrides if not _is_of_base(override)]).experiment
+    experiment = experiments[fixed]
     sweep: dict[str, Any] = {key: OmegaConf.to_container(choices) for key, choices in experiment.sweep.items()}
     sweep |= {"method": list(experiment.rows)} if experiment.rows else {}
     axes = [[_together(key, choice) for choice in choices] for key, choices in sweep.items() if given.isdisjoint(key.split(","))]
@@ -210,7 +240,42 @@ def _is_of_base(override: str) -> bool:
     return _key(override).startswith("method.base.")
 
 
-def _cell(overrides: Sequence[str]) -> Cell:
+def _cell(overrides: Sequence[str], swept: set[str], templates: dict[tuple[str, ...], Template]) -> Cell:
+    """The cell of these overrides; the values that are `swept` are set in a template of the others."""
+    values = [override for override in overrides if _key(override) in swept]
+    fixed = tuple(override for override in overrides if _key(override) not in swept)
+    try:
+        if not values:
+            raise Unfit
+        if fixed not in templates:
+            templates[fixed] = _template(fixed)
+        config: RunConfig = templates[fixed].make(values)
+    except Unfit:
+        config = _object(_typed(overrides))
+    _check(config)
+    _rescale(config)
+    whole = asdict(config)
+    identity = {part: _one_spelling(whole[part], part, typed=part not in UNTYPED) for part in (*PARTS, "split")}
+    source = identity["dataset"]["source"]
+    identity["dataset"]["source"] = {key: value for key, value in source.items() if key not in PLACES}
+    if config.scale != 1:
+        identity["scale"] = config.scale  # told wherever its numbers are
+    if config.precision != "float32":
+        identity["precision"] = config.precision
+    choices = ["", *(override.partition("=")[2] for override in overrides if _key(override) == "method")]
+    return Cell(config, identity, digest(identity, 12), registry.label(identity["method"]), choices[-1], tuple(overrides))
+
+
+def _template(fixed: Sequence[str]) -> Template:
+    """Raises Unfit where the configuration is none without the swept values."""
+    try:
+        return Template(_typed(fixed))
+    except (UserError, OmegaConfBaseException) as error:
+        raise Unfit from error
+
+
+def _typed(overrides: Sequence[str]) -> DictConfig:
+    """The composed configuration as one of RunConfig."""
     composed = _compose([override for override in overrides if not _is_of_base(override)])
     for part in PARTS:
         if not OmegaConf.is_dict(composed.get(part)):
@@ -222,24 +287,16 @@ def _cell(overrides: Sequence[str]) -> Cell:
     for option in set(composed) - {option.name for option in fields(RunConfig)}:  # by Hydra's `+name=value`
         raise _unknown_option(str(option), [])
     try:
-        typed = OmegaConf.merge(OmegaConf.structured(RunConfig), composed)
-        config = cast(RunConfig, OmegaConf.to_object(typed))
+        return cast(DictConfig, OmegaConf.merge(OmegaConf.structured(RunConfig), composed))
     except OmegaConfBaseException as error:
         raise _user_error(error) from error
-    _check(config)
-    _rescale(config)
-    plain = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.structured(config), resolve=True))
-    identity = {part: _one_spelling(plain[part], part, typed=part not in UNTYPED) for part in (*PARTS, "split")}
-    source = identity["dataset"]["source"]
-    identity["dataset"]["source"] = {key: value for key, value in source.items() if key not in PLACES}
-    if config.scale != 1:
-        identity["scale"] = config.scale  # told wherever its numbers are
-    if config.precision != "float32":
-        identity["precision"] = config.precision
-    methods = [override.partition("=")[2] for override in overrides if _key(override) == "method"]
-    return Cell(
-        config, identity, digest(identity, 12), registry.label(identity["method"]), methods[-1] if methods else "", tuple(overrides)
-    )
+
+
+def _object(typed: DictConfig) -> RunConfig:
+    try:
+        return cast(RunConfig, OmegaConf.to_object(typed))
+    except OmegaConfBaseException as error:
+        raise _user_error(error) from error
 
 
 def _rescale(config: RunConfig) -> None:

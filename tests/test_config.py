@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,55 @@ def test_equal_cells_come_once() -> None:
 
 def test_a_sweep_of_trials_is_one_cell() -> None:
     assert len({cell.key for cell in cells(["trials=2,3"])}) == 1
+
+
+SWEEPS = {
+    "groups and values": ["method=l2rw,reed", "noise=bgflip,uniflip", "noise.rate=0.2,1,0", "split.clean_per_class=5,10"],
+    "typed and untyped": [
+        "trainer.lr=1,0.5",
+        "trainer.main.decay_at=[],[0.5]",
+        "noise.background=[0,1],2,null",
+        "method=reed",
+        "method.soft=true,0",
+    ],
+    "before its group": ["noise.rate=0.1,0.2", "noise=uniflip"],
+    "what others refer to": ["dataset=image_folder", "dataset.path=/a,/b", "dataset.size=8,16"],
+    "scale and base": ["scale=0.5,1", "trainer.steps=10,20", "method=finetune", "method.base=reed", "method.base.beta=0.1,0.9"],
+    "an experiment": ["experiment=fig2", "method=reed", "noise.ratio=0.9,0.99", "split.clean_per_class=1,2"],
+    "within a given mapping": ["split={clean_per_class: 3}", "split.hyper_validation=1,2"],
+}
+
+
+@pytest.mark.parametrize("sweep", SWEEPS)
+def test_the_cells_of_a_sweep_are_those_of_its_overrides_one_by_one(sweep: str) -> None:
+    for cell in cells(SWEEPS[sweep]):
+        (alone,) = cells(cell.overrides)
+        assert (alone.key, alone.identity, alone.label) == (cell.key, cell.identity, cell.label)
+        assert asdict(alone.config) == asdict(cell.config)
+
+
+@pytest.mark.parametrize("experiment", ["table1", "fig5", "fig6"])
+def test_the_overrides_of_an_experiments_cell_compose_it_alone(experiment: str) -> None:
+    found = cells([f"experiment={experiment}"])
+    for cell in (found[0], found[-1]):
+        assert [alone.key for alone in cells(cell.overrides)] == [cell.key]
+
+
+def test_thousands_of_cells_are_composed_without_composing_each() -> None:
+    values = ",".join(str(number / 1000) for number in range(1, 51))
+    found = cells([f"noise.rate={values}", f"trainer.lr={values}"])
+    assert len({cell.key for cell in found}) == 2500
+    assert {(cell.identity["noise"]["rate"], cell.config.trainer.lr) for cell in found} == {
+        (a / 1000, b / 1000) for a in range(1, 51) for b in range(1, 51)
+    }
+
+
+@pytest.mark.parametrize(
+    ("override", "told"), [("noise.rte=0.1,0.2", "noise.rate"), ("trainer.steps=10,many", "many"), ("method.beta=0.1,high", "high")]
+)
+def test_a_mistake_in_a_sweep_is_told_as_one_alone(override: str, told: str) -> None:
+    with pytest.raises(UserError, match=re.escape(told)):
+        cells(["method=reed", override])
 
 
 # --- experiments
