@@ -49,7 +49,7 @@ def _grids(given: Sequence[str], checkpoint_dir: str) -> list[Grid]:
 
 
 def _status(found: Sequence[Grid]) -> int:
-    known = jobs.states([each for grid in found for each in grid.submissions])
+    known = _known(found)
     counts: Counter[str] = Counter()
     for grid in found:
         states = look(grid, known)
@@ -60,6 +60,14 @@ def _status(found: Sequence[Grid]) -> int:
                 _show(cell, states)
         counts += count
     return 1 if counts["failed"] else 0
+
+
+def _known(found: Sequence[Grid]) -> dict[str, str]:
+    try:
+        return jobs.states([each for grid in found for each in grid.submissions])
+    except UserError as error:
+        print(f"what follows is from files alone, as SLURM does not answer: {error}", file=sys.stderr)
+        return {}
 
 
 def _show(cell: GridCell, states: dict[Trial, State]) -> None:

@@ -38,10 +38,11 @@ class Task:
 
 @dataclass(frozen=True)
 class Submission:
-    """Tasks sent at once, by the launcher of this name, from this host."""
+    """Tasks sent at once, by the launcher of this name, from this host, at this time in seconds since 1970."""
 
     launcher: str
     host: str
+    time: float
     tasks: list[Task]
 
 
@@ -121,7 +122,7 @@ def _submissions(directory: Path) -> list[Submission]:
 
 def _submission(said: dict[str, Any]) -> Submission:
     tasks = [Task(str(task["id"]), str(task["log"]), [(str(key), int(seed)) for key, seed in task["trials"]]) for task in said["tasks"]]
-    return Submission(str(said["launcher"]), str(said["host"]), tasks)
+    return Submission(str(said["launcher"]), str(said["host"]), float(said["time"]), tasks)
 
 
 def _write(path: Path, content: Any) -> None:

@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -17,15 +18,21 @@ from datasets.errors import UserError
 
 RUNNING = {"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT"}
 QUEUED = {"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "CONFIGURING", "PREEMPTED", "RESIZING", "SPECIAL_EXIT"}
+NEW = 300  # seconds in which the accounting may not have heard of a job yet
 
 
 def states(submissions: Iterable[Submission]) -> dict[str, str]:
-    """The state of every task by its id, in SLURM's words; one of which nothing is known is left out."""
+    """The state of every task by its id, in SLURM's words; one of which nothing is known is left out.
+
+    Raises UserError where SLURM does not answer.
+    """
     slurm: list[str] = []
     found: dict[str, str] = {}
     for submission in submissions:
         if submission.launcher == "slurm":
             slurm += [task.id for task in submission.tasks]
+            if time.time() - submission.time < NEW:
+                found |= {task.id: "PENDING" for task in submission.tasks}
         elif submission.host == socket.gethostname():
             found |= {task.id: "RUNNING" if _lives(task.id, task.log) else "COMPLETED" for task in submission.tasks}
     return found | (_ask_slurm(slurm) if slurm else {})
@@ -56,10 +63,7 @@ def array_limit() -> int:
 
 def _ask_slurm(ids: Sequence[str]) -> dict[str, str]:
     arrays = ",".join(sorted({_array(each) for each in ids}))
-    try:
-        told = _call("sacct", "--allocations", "--parsable2", "--format=JobID,State", "--jobs", arrays)
-    except UserError:
-        return {}
+    told = _call("sacct", "--allocations", "--parsable2", "--format=JobID,State", "--jobs", arrays)
     info = SlurmInfoWatcher().read_info(told)
     return {each: info[each]["State"].partition(" ")[0] for each in ids if each in info}  # 'CANCELLED by 1000'
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from benchmark.cluster.launchers import Launcher, LocalLauncher, SlurmLauncher
 from benchmark.cluster.look import State, look
 from benchmark.config import Cell
 from benchmark.worker import Bar, Trial, forget_failures, stopping_on_signals
+from datasets.errors import UserError
 
 ASK_SECONDS = 15.0  # between questions to SLURM; records and claims are looked at more often
 END_SECONDS = 60.0  # for a process to write its checkpoint
@@ -76,11 +78,14 @@ def _follow(grid: Grid, missing: Sequence[Trial], launcher: Launcher) -> tuple[l
 
 def _looks(grid: Grid, ask_seconds: float) -> Iterator[States]:
     """The states again and again, in the tenth part of the time, with a question to SLURM now and then."""
-    observer, known, asked = Observer(), dict[str, str](), -ask_seconds
+    observer, asked = Observer(), -ask_seconds
+    known = {task.id: "PENDING" for task in grid.tasks()}  # until SLURM tells otherwise
     while True:
         began = time.monotonic()
         if began - asked >= ask_seconds:
-            known, asked = jobs.states(grid.submissions), began
+            asked = began
+            with contextlib.suppress(UserError):  # it may not answer for a while
+                known = jobs.states(grid.submissions)
         yield look(grid, known, observer)
         time.sleep(max(1.0, 9 * (time.monotonic() - began)))
 

@@ -83,9 +83,8 @@ def _of_tasks(tasks: list[Task], known: Mapping[str, str], stopped: bool) -> Sta
         if told in RUNNING:
             return State("preempted" if stopped else "pending", f"job {task.id} is running", live=True)
     for told, task in states:
-        if told in QUEUED or not told:
-            waits = f"job {task.id} is queued" if told else f"job {task.id} was submitted"
-            return State("preempted" if stopped else "pending", waits, live=True)
+        if told in QUEUED:
+            return State("preempted" if stopped else "pending", f"job {task.id} is queued", live=True)
     if states and states[-1][0] in BROKEN:
         told, task = states[-1]
         return State("failed", f"SLURM ended job {task.id}: {told}", task.log)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
@@ -29,10 +30,10 @@ def to_processes(grid: Grid, launcher: LocalLauncher, device: str, overrides: Se
     """Start the processes; each goes through all the trials and takes those that nobody has."""
     executor = LocalExecutor(grid.directory / "local")
     executor.update_parameters(timeout_min=YEAR, stderr_to_stdout=True)
-    gpus = _gpus(device)
+    shares = gpus(device)
     threads = os.environ.get("OMP_NUM_THREADS") or max(1, len(os.sched_getaffinity(0)) // launcher.processes)
     with environment_variables(OMP_NUM_THREADS=threads), _out_of_reach_of_the_terminal():
-        works = [Work((tuple(overrides),), tuple(missing), gpus[n % len(gpus)]) for n in range(launcher.processes)]
+        works = [Work((tuple(overrides),), tuple(missing), shares[n % len(shares)]) for n in range(launcher.processes)]
         started = [executor.submit(work) for work in works]
     grid.add(_submission("local", started, [list(missing)] * len(started)))
 
@@ -57,6 +58,9 @@ def to_slurm(grid: Grid, launcher: SlurmLauncher, cells: Sequence[Cell], missing
 def _slurm_executor(grid: Grid, launcher: SlurmLauncher, arrays: int) -> SlurmExecutor:
     if "%" in str(grid.directory):
         raise UserError(f"checkpoint_dir {grid.checkpoint_dir} has a '%', which SLURM would replace in the names of logs")
+    for value in (grid.directory, launcher.job_name, launcher.partition, launcher.account, *launcher.extra, *launcher.extra.values()):
+        if not str(value).isprintable():
+            raise UserError(f"{value!r} has a line break or the like, which cannot stand in the options of a job")
     try:
         executor = SlurmExecutor(grid.directory / "slurm", max_num_timeout=RESTARTS)
     except RuntimeError as error:
@@ -83,10 +87,10 @@ def _pieces(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
 
 def _submission(launcher: str, started: Sequence[Job], trials: Sequence[Sequence[Trial]]) -> Submission:
     tasks = [Task(job.job_id, str(job.paths.stdout), list(part)) for job, part in zip(started, trials, strict=True)]
-    return Submission(launcher, socket.gethostname(), tasks)
+    return Submission(launcher, socket.gethostname(), time.time(), tasks)
 
 
-def _gpus(device: str) -> list[str]:
+def gpus(device: str) -> list[str]:
     """CUDA_VISIBLE_DEVICES of each process in turn: a GPU each unless `device` names one, and none on a CPU."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     visible = named.split(",") if named else [str(number) for number in range(torch.cuda.device_count())]

@@ -44,6 +44,7 @@ class Work:
         missing = [(grid[key], seed) for key, seed in self.trials]
         failed, stopped_by = worker.train(missing, str(JobEnvironment().paths.stdout), self.patient)
         if stopped_by == signal.SIGUSR2:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # which comes when SLURM ends what it queues again
             signal.raise_signal(signal.SIGUSR2)
         if stopped_by or failed:
             sys.exit(128 + stopped_by if stopped_by else 1)
