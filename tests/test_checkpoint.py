@@ -65,6 +65,14 @@ def test_a_truncated_checkpoint_falls_back_to_the_previous_one_and_says_so(
     assert "damaged" in told
 
 
+def test_a_checkpoint_truncated_at_any_byte_falls_back_to_the_previous_one(tmp_path: Path) -> None:
+    checkpoints(tmp_path).save(state(1))
+    checkpoints(tmp_path).save(state(2))
+    for size in reversed(range(latest(tmp_path).stat().st_size)):
+        os.truncate(latest(tmp_path), size)
+        assert loaded_step(tmp_path) == 1, size
+
+
 STRANGERS = {"empty": b"", "zip": b"PK\x03\x04", "text": b"not a checkpoint", "list": pickle.dumps([1], 2), "dict": pickle.dumps({}, 2)}
 
 
