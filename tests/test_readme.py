@@ -18,6 +18,7 @@ from PIL import Image
 import benchmark.report
 import benchmark.run
 import benchmark.speed.__main__
+import benchmark.status
 from benchmark import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -26,6 +27,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "benchmark.run": benchmark.run.main,
     "benchmark.report": benchmark.report.main,
     "benchmark.speed": benchmark.speed.__main__.main,
+    "benchmark.status": benchmark.status.main,
 }
 
 
