@@ -36,31 +36,35 @@ def train(missing: Sequence[Trial], log: str = "", patient: bool = True) -> tupl
         return [], 0
     failed: list[str] = []
     first = missing[0][0]
-    with Bar(sum(trial.steps(cell) for cell, _ in missing)) as bar, stopping_on_signals(bar):
-        turns = (_pause() if each is None else _turns(*each, bar, log, failed) for each in _claims(missing, bar, patient))
-        take_turns(turns, trial.side_by_side(first), trial.device_of(first.config.device))
+    try:
+        with Bar(sum(trial.steps(cell) for cell, _ in missing)) as bar, stopping_on_signals(bar):
+            turns = (_pause() if each is None else _turns(*each, bar, log, failed) for each in _claims(missing, bar, patient))
+            take_turns(turns, trial.side_by_side(first), trial.device_of(first.config.device))
+    except OSError as error:
+        raise UserError(f"{error}; finished trials are kept and the same command goes on") from error
     return failed, bar.stopped_by
 
 
 def _turns(cell: Cell, seed: int, claim: Claim, bar: Bar, log: str, failed: list[str]) -> Iterator[None]:
-    """One trial, a step a turn; its failure is noted and told, and added to `failed`."""
+    """One trial under its claim, a step a turn; where it fails, a line goes to `failed`, and the others go on. Raises OSError."""
+    path = trial.path(cell, seed)
     bar.begin(cell, seed)
-    try:
-        with claim:
-            if settled(trial.path(cell, seed)):  # just before it was let go
+    with claim:
+        try:
+            if settled(path):  # just before it was let go
                 bar.stepped(trial.steps(cell))
             else:
                 bar.finished((yield from trial.in_turns(cell, seed, claim)))
-    except Interrupted:
-        if claim.lost:
-            bar.write(f"{cell.label}, seed {seed}: another process took it over, as this one was silent for too long")
-    except OSError as error:
-        raise UserError(f"{error}; finished trials are kept and the same command goes on") from error
-    except Exception as error:  # a fault in one method is no reason to lose the others
-        note = trial.path(cell, seed).with_suffix(".failure")
-        failures.note(note, error, log)
-        failed.append(f"{cell.label}, seed {seed}: {failures.last_line(error)} (see {note})")
-        bar.write(f"{cell.label}, seed {seed}, failed:\n{traceback.format_exc()}")
+        except Interrupted:
+            if claim.lost:
+                bar.write(f"{cell.label}, seed {seed}: another process took it over, as this one was silent for too long")
+        except OSError:
+            raise
+        except Exception as error:
+            note = path.with_suffix(".failure")
+            failures.note(note, error, log)
+            bar.write(f"{cell.label}, seed {seed}, failed:\n{traceback.format_exc()}")
+            failed.append(f"{cell.label}, seed {seed}: {failures.last_line(error)} (see {note})")
 
 
 def _pause() -> Iterator[None]:

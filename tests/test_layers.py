@@ -55,9 +55,19 @@ def test_a_lower_package_never_imports_a_higher_one(package: str, forbidden: str
     assert offenders == []
 
 
-@pytest.mark.parametrize("module", ["benchmark.store", *(name for name in MODULES if within(name, "benchmark.analysis"))])
+FILES_OF_TRIALS = [f"benchmark.cluster.{name}" for name in ("claims", "failures", "grids", "jobs", "look", "launchers")]
+
+
+@pytest.mark.parametrize("module", ["benchmark.store", *FILES_OF_TRIALS, *(name for name in MODULES if within(name, "benchmark.analysis"))])
 def test_what_reads_records_never_imports_torch_even_by_way_of_others(module: str) -> None:
     assert [name for name in reached(module) if within(name, "torch") or within(name, "torchvision")] == []
+
+
+def test_status_meets_torch_only_by_way_of_the_grid_that_overrides_compose() -> None:
+    composing = ("benchmark.config", "benchmark.cluster.launch")
+    others = {name for name in imports(MODULES["benchmark.status"]) if not any(within(name, module) for module in composing)}
+    assert "benchmark.cluster.look" in others
+    assert [name for name in others if "torch" in reached(name)] == []
 
 
 def test_report_meets_torch_only_by_way_of_the_configuration_that_an_experiment_needs() -> None:

@@ -87,11 +87,13 @@ class Claim:
         self._holder = Holder(uuid.uuid4().hex, _user(), socket.gethostname(), _machine(), os.getpid(), _job(), _restart(), steps=steps)
 
     def __enter__(self) -> Claim:
-        threading.Thread(target=self._live, daemon=True).start()
+        self._heart = threading.Thread(target=self._live, daemon=True)
+        self._heart.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
+        self._heart.join(BEAT)  # unless it hangs on a directory that is away
         with contextlib.suppress(OSError):  # where the directory is away, the claim expires by itself
             remove(self.path, self._holder.token)
 
