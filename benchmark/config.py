@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
@@ -22,100 +22,16 @@ from omegaconf.errors import OmegaConfBaseException
 
 from benchmark import ROOT
 from benchmark.cluster.launchers import LocalLauncher, SlurmLauncher
+from benchmark.options import Experiment, RunConfig, TrainerConfig, check, rescale
 from benchmark.store import canonical, digest
 from benchmark.template import Template, Unfit
-from benchmark.training.compute import PRECISIONS
-from datasets.augment import Preprocessing
-from datasets.errors import UserError, at_least, choice, in_range, unknown
-from datasets.task import Split
+from datasets.errors import UserError, unknown
 from methods import registry
-from methods.base import Schedule, Schedules
 
 GROUPS = ("method", "dataset", "noise", "model", "trainer", "experiment", "launcher")
 PARTS = ("method", "dataset", "noise", "model", "trainer")
 UNTYPED = ("dataset", "noise", "model")  # made by whatever their `_target_` names
 PLACES = ("root", "cache")  # options of a source that say where files lie, not what is in them
-
-
-@dataclass
-class Stage:
-    """A schedule relative to the trainer's: steps and decays as shares of the trainer's steps; lr None is the trainer's."""
-
-    share: float = 1.0
-    lr: float | None = None
-    decay_at: list[float] = field(default_factory=list)
-
-
-@dataclass
-class TrainerConfig:
-    """Group `trainer`. One number, `steps`, scales every schedule."""
-
-    name: str = "digits"
-    steps: int = 1000
-    batch_size: int = 100
-    lr: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 0.0
-    decay_factor: float = 0.1
-    evaluate_every: int = 100
-    main: Stage = field(default_factory=Stage)
-    early_stopping: Stage = field(default_factory=Stage)
-    finetune: Stage = field(default_factory=Stage)
-    clean_only: Stage = field(default_factory=Stage)
-
-    def schedules(self) -> Schedules:
-        """The schedules in steps."""
-        return Schedules(**{name: self._schedule(getattr(self, name)) for name in ("main", "early_stopping", "finetune", "clean_only")})
-
-    def _schedule(self, stage: Stage) -> Schedule:
-        steps = max(1, round(stage.share * self.steps))
-        decay_at = tuple(round(share * self.steps) for share in stage.decay_at)
-        return Schedule(steps, self.lr if stage.lr is None else stage.lr, decay_at, self.decay_factor)
-
-
-@dataclass
-class Experiment:
-    """Group `experiment`: a named grid, and what the report makes of it.
-
-    sweep: override -> choices; 'a,b' -> pairs of choices that go together
-    rows: choice of method -> {name: its name in the table, <dataset>: the paper's [mean, half-width]}; swept too
-    figure: {kind, ...}, the arguments of `benchmark.analysis.figures.draw`
-    notes: footnotes of the table
-    """
-
-    name: str = ""
-    sweep: dict[str, Any] = field(default_factory=dict)
-    rows: dict[str, Any] = field(default_factory=dict)
-    figure: dict[str, Any] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-
-
-@dataclass
-class RunConfig:
-    """The whole configuration. What does not change the numbers of a trial stands outside a cell's identity."""
-
-    method: Any = None
-    dataset: Any = None
-    noise: Any = None
-    model: Any = None
-    trainer: TrainerConfig = field(default_factory=TrainerConfig)
-    split: Split = field(default_factory=Split)
-    trials: int = 5
-    seed: int = 0
-    device: str = "auto"
-    results_dir: str = "results/runs"
-    checkpoint_dir: str = ".checkpoints"
-    checkpoint_seconds: float = 30.0
-    claim_seconds: float = 120.0
-    data_dir: str = "data"
-    precision: str = "float32"
-    compile: bool = False
-    channels_last: bool | None = None
-    cuda_graphs: bool | None = None
-    side_by_side: int | None = None
-    scale: float = 1.0
-    experiment: Experiment = field(default_factory=Experiment)
-    launcher: Any = None  # a Launcher, or None for this process
 
 
 @dataclass(frozen=True)
@@ -252,8 +168,8 @@ def _cell(overrides: Sequence[str], swept: set[str], templates: dict[tuple[str, 
         config: RunConfig = templates[fixed].make(values)
     except Unfit:
         config = _object(_typed(overrides))
-    _check(config)
-    _rescale(config)
+    check(config)
+    rescale(config)
     whole = asdict(config)
     identity = {part: _one_spelling(whole[part], part, typed=part not in UNTYPED) for part in (*PARTS, "split")}
     source = identity["dataset"]["source"]
@@ -299,14 +215,6 @@ def _object(typed: DictConfig) -> RunConfig:
         raise _user_error(error) from error
 
 
-def _rescale(config: RunConfig) -> None:
-    """Every schedule at `scale` of its steps, evaluated as often in all."""
-    if config.scale != 1:
-        trainer = config.trainer
-        trainer.steps = max(1, round(config.scale * trainer.steps))
-        trainer.evaluate_every = max(1, round(config.scale * trainer.evaluate_every))
-
-
 def _one_spelling(node: Any, name: str, typed: bool) -> Any:
     """`node` with whole floats as integers unless its options are typed, so that 0 and 0.0 are one configuration.
 
@@ -321,21 +229,6 @@ def _one_spelling(node: Any, name: str, typed: bool) -> Any:
     if not math.isfinite(node):
         raise UserError(f"{name} must be a finite number, not {node}")
     return int(node) if node.is_integer() and not typed else node
-
-
-def _check(config: RunConfig) -> None:
-    at_least("trials", config.trials, 1)
-    at_least("claim_seconds", config.claim_seconds, 0.1)
-    in_range("scale", config.scale, 1e-6, 1)
-    choice("precision", config.precision, PRECISIONS)
-    at_least("side_by_side", 1 if config.side_by_side is None else config.side_by_side, 1)
-    at_least("trainer.steps", config.trainer.steps, 1)
-    at_least("trainer.batch_size", config.trainer.batch_size, 1)
-    at_least("trainer.evaluate_every", config.trainer.evaluate_every, 1)
-    for name in ("lr", "momentum", "weight_decay", "decay_factor"):
-        at_least(f"trainer.{name}", getattr(config.trainer, name), 0)
-    for name in ("processes", "minutes", "cpus", "parallelism", "trials_per_task"):
-        at_least(f"launcher.{name}", getattr(config.launcher, name, 1), 1)
 
 
 def _compose(overrides: Sequence[str]) -> DictConfig:
@@ -408,8 +301,3 @@ def _set(composed: DictConfig, override: str) -> None:
     except OmegaConfBaseException as error:
         known = list(_leaves({"method": OmegaConf.to_container(composed.method)}))
         raise (unknown("option", key, known) if key not in known else _user_error(error)) from error
-
-
-def preprocessing(config: RunConfig) -> Preprocessing:
-    """The dataset's preprocessing."""
-    return Preprocessing(**config.dataset["preprocessing"])

@@ -20,7 +20,8 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from benchmark import ROOT
-from benchmark.config import Cell, preprocessing
+from benchmark.config import Cell
+from benchmark.options import preprocessing
 from benchmark.store import SCHEMA, Record, Store, canonical
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.compute import Compute

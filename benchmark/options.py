@@ -1,0 +1,122 @@
+"""The options of a run, typed: what Hydra's tree in conf/ is checked against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmark.training.compute import PRECISIONS
+from datasets.augment import Preprocessing
+from datasets.errors import at_least, choice, in_range
+from datasets.task import Split
+from methods.base import Schedule, Schedules
+
+
+@dataclass
+class Stage:
+    """A schedule relative to the trainer's: steps and decays as shares of the trainer's steps; lr None is the trainer's."""
+
+    share: float = 1.0
+    lr: float | None = None
+    decay_at: list[float] = field(default_factory=list)
+
+
+@dataclass
+class TrainerConfig:
+    """Group `trainer`. One number, `steps`, scales every schedule."""
+
+    name: str = "digits"
+    steps: int = 1000
+    batch_size: int = 100
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    decay_factor: float = 0.1
+    evaluate_every: int = 100
+    main: Stage = field(default_factory=Stage)
+    early_stopping: Stage = field(default_factory=Stage)
+    finetune: Stage = field(default_factory=Stage)
+    clean_only: Stage = field(default_factory=Stage)
+
+    def schedules(self) -> Schedules:
+        """The schedules in steps."""
+        return Schedules(**{name: self._schedule(getattr(self, name)) for name in ("main", "early_stopping", "finetune", "clean_only")})
+
+    def _schedule(self, stage: Stage) -> Schedule:
+        steps = max(1, round(stage.share * self.steps))
+        decay_at = tuple(round(share * self.steps) for share in stage.decay_at)
+        return Schedule(steps, self.lr if stage.lr is None else stage.lr, decay_at, self.decay_factor)
+
+
+@dataclass
+class Experiment:
+    """Group `experiment`: a named grid, and what the report makes of it.
+
+    sweep: override -> choices; 'a,b' -> pairs of choices that go together
+    rows: choice of method -> {name: its name in the table, <dataset>: the paper's [mean, half-width]}; swept too
+    figure: {kind, ...}, the arguments of `benchmark.analysis.figures.draw`
+    notes: footnotes of the table
+    """
+
+    name: str = ""
+    sweep: dict[str, Any] = field(default_factory=dict)
+    rows: dict[str, Any] = field(default_factory=dict)
+    figure: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class RunConfig:
+    """The whole configuration. What does not change the numbers of a trial stands outside a cell's identity."""
+
+    method: Any = None
+    dataset: Any = None
+    noise: Any = None
+    model: Any = None
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    split: Split = field(default_factory=Split)
+    trials: int = 5
+    seed: int = 0
+    device: str = "auto"
+    results_dir: str = "results/runs"
+    checkpoint_dir: str = ".checkpoints"
+    checkpoint_seconds: float = 30.0
+    claim_seconds: float = 120.0
+    data_dir: str = "data"
+    precision: str = "float32"
+    compile: bool = False
+    channels_last: bool | None = None
+    cuda_graphs: bool | None = None
+    side_by_side: int | None = None
+    scale: float = 1.0
+    experiment: Experiment = field(default_factory=Experiment)
+    launcher: Any = None  # a Launcher, or None for this process
+
+
+def check(config: RunConfig) -> None:
+    """Raises UserError for a number out of its range."""
+    at_least("trials", config.trials, 1)
+    at_least("claim_seconds", config.claim_seconds, 0.1)
+    in_range("scale", config.scale, 1e-6, 1)
+    choice("precision", config.precision, PRECISIONS)
+    at_least("side_by_side", 1 if config.side_by_side is None else config.side_by_side, 1)
+    at_least("trainer.steps", config.trainer.steps, 1)
+    at_least("trainer.batch_size", config.trainer.batch_size, 1)
+    at_least("trainer.evaluate_every", config.trainer.evaluate_every, 1)
+    for name in ("lr", "momentum", "weight_decay", "decay_factor"):
+        at_least(f"trainer.{name}", getattr(config.trainer, name), 0)
+    for name in ("processes", "minutes", "cpus", "parallelism", "trials_per_task"):
+        at_least(f"launcher.{name}", getattr(config.launcher, name, 1), 1)
+
+
+def rescale(config: RunConfig) -> None:
+    """Every schedule at `scale` of its steps, evaluated as often in all."""
+    if config.scale != 1:
+        trainer = config.trainer
+        trainer.steps = max(1, round(config.scale * trainer.steps))
+        trainer.evaluate_every = max(1, round(config.scale * trainer.evaluate_every))
+
+
+def preprocessing(config: RunConfig) -> Preprocessing:
+    """The dataset's preprocessing."""
+    return Preprocessing(**config.dataset["preprocessing"])
