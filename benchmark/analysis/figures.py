@@ -148,9 +148,10 @@ def _best_last_value_first(data: pd.DataFrame) -> list[str]:
 
 
 def _interval(values: pd.Series) -> tuple[float, float]:
+    """The 95 % interval of percentages, as far as they go."""
     value = estimate(values.tolist())
     half_width = 0.0 if math.isnan(value.half_width) else value.half_width
-    return value.mean - half_width, value.mean + half_width
+    return max(0.0, value.mean - half_width), min(100.0, value.mean + half_width)
 
 
 def confusion(records: Sequence[Record]) -> np.ndarray:
