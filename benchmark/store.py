@@ -8,6 +8,7 @@ import json
 import os
 import re
 import socket
+import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,16 @@ def canonical(value: Any) -> str:
 def digest(value: Any, length: int = 16) -> str:
     """Hexadecimal SHA-256 of the canonical JSON of `value`, shortened."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:length]
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Put `text` in the place of whatever `path` holds, whole or not at all. Raises OSError."""
+    part = path.with_suffix(f".{uuid.uuid4().hex}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 class Store:

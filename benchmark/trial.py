@@ -13,7 +13,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from hydra.errors import InstantiationException
@@ -86,18 +86,19 @@ def prepare(cell: Cell, seed: int, watch: Watch | None = None) -> Trainer:
 
 def run(cell: Cell, seed: int, watch: Watch | None = None) -> Record:
     """Train one trial and keep its record; the checkpoint goes when the record is there."""
-    turns = in_turns(cell, seed, watch)
-    while True:
-        try:
-            next(turns)
-        except StopIteration as end:
-            return cast(Record, end.value)
+    trainer = prepare(cell, seed, watch)
+    trainer.run()
+    return _keep(cell, seed, trainer)
 
 
 def in_turns(cell: Cell, seed: int, watch: Watch | None = None) -> Generator[None, None, Record]:
     """As `run`, giving others on the same device a turn after each step."""
     trainer = prepare(cell, seed, watch)
     yield from trainer.turns()
+    return _keep(cell, seed, trainer)
+
+
+def _keep(cell: Cell, seed: int, trainer: Trainer) -> Record:
     record = _record(cell, seed, trainer)
     Store(cell.config.results_dir).write(record)
     checkpoints(cell, seed).remove()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 from torch import nn
 
 from benchmark.models.convnet import ConvNet
+from benchmark.store import Record, read_all
 from benchmark.training.trainer import Watch
 from datasets.augment import Preprocessing
 from datasets.noise import Corruption, UniformFlip
@@ -50,6 +53,27 @@ def toy_task(corruption: Corruption | None = None, seed: int = 0, **split: objec
 
 def small_convnet(classes: int, shape: torch.Size) -> nn.Module:
     return ConvNet(classes, shape, width=4)
+
+
+def records(directory: Path) -> list[Record]:
+    """Those of a run into `directory`/results, all of which are to be readable."""
+    found, errors = read_all(directory / "results")
+    assert errors == []
+    return found
+
+
+def untimed(directory: Path) -> dict[tuple[str, int], Record]:
+    """The records by key and seed, without what differs from run to run: the timing, and the revision of the checkout."""
+    parts = {"timing", "environment"}
+    return {(each["key"], each["seed"]): {part: each[part] for part in each.keys() - parts} for each in records(directory)}
+
+
+def wait(until: Callable[[], object], seconds: float = 60) -> None:
+    """Until `until` is true."""
+    end = time.monotonic() + seconds
+    while not until():
+        assert time.monotonic() < end, "what was waited for did not come"
+        time.sleep(0.05)
 
 
 class StopAt(Watch):

@@ -8,15 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import nn
-from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmark import run, trial
 from benchmark.config import cells
 from benchmark.models.convnet import ConvNet
 from benchmark.models.resnet import ResNet
+from benchmark.speed.peers import unrolled
 from benchmark.store import read_all
 from benchmark.training.compute import Compute
 from benchmark.training.graphs import fingerprint
@@ -26,7 +25,7 @@ from datasets.augment import Preprocessing
 from datasets.errors import UserError
 from datasets.task import Task
 from methods import registry
-from methods.base import Batch, Method, Schedule, Schedules, normalised
+from methods.base import Batch, Method, Schedule, Schedules
 from methods.baseline import Baseline
 from methods.finetune import FineTune
 from methods.l2rw import L2RW
@@ -256,17 +255,6 @@ def test_a_compiled_l2rw_trial_equals_an_eager_one_to_rounding() -> None:
     torch.testing.assert_close(state(compiled), state(eager), rtol=1e-3, atol=1e-4)
 
 
-def unrolled_weights(model: nn.Module, batch: Batch, clean: Batch) -> torch.Tensor:
-    """Eq. 5 to 9 of the paper as they stand: backward through one step of gradient descent."""
-    parameters = dict(model.named_parameters())
-    epsilon = torch.zeros(len(batch.labels), requires_grad=True)
-    losses = F.cross_entropy(model(batch.images), batch.labels, reduction="none")
-    gradients = torch.autograd.grad((epsilon * losses).sum(), list(parameters.values()), create_graph=True)
-    ahead = {name: value - gradient for (name, value), gradient in zip(parameters.items(), gradients, strict=True)}
-    clean_loss = F.cross_entropy(functional_call(model, ahead, (clean.images,)), clean.labels)
-    return normalised((-torch.autograd.grad(clean_loss, epsilon)[0]).clamp(min=0))
-
-
 @pytest.mark.parametrize("make", [ConvNet, lambda classes, shape: ResNet(classes, shape, units=1)], ids=["convnet", "resnet"])
 def test_l2rw_in_bf16_is_as_near_the_exact_weights_as_the_unrolled_form_in_bf16(make: Callable[..., nn.Module]) -> None:
     torch.manual_seed(0)
@@ -275,9 +263,9 @@ def test_l2rw_in_bf16_is_as_near_the_exact_weights_as_the_unrolled_form_in_bf16(
     method.model = make(10, shape).train()
     images, labels = torch.randn(80, *shape), torch.randint(10, (80,))
     batch, clean = (Batch(images[part], labels[part], labels[part]) for part in (slice(40), slice(40, None)))
-    exact = unrolled_weights(method.model, batch, clean)
+    exact = unrolled(method.model, batch, clean)
     with torch.autocast("cpu", torch.bfloat16):
-        by_backward = unrolled_weights(method.model, batch, clean)
+        by_backward = unrolled(method.model, batch, clean)
         losses, weights = method.losses_and_weights(batch, clean)
     assert losses.dtype == torch.float32
     error, reference = (weights - exact).norm(), (by_backward - exact).norm()

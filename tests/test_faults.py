@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,9 +18,10 @@ import pytest
 from benchmark import run
 from benchmark.cluster.claims import Claim
 from benchmark.config import cells
-from benchmark.store import Record, read_all
+from benchmark.store import Record
 from benchmark.training.trainer import Unwatched
 from benchmark.trial import path
+from tests.conftest import untimed, wait
 
 FORK = multiprocessing.get_context("fork")
 GRID = ["trainer.steps=40", "trainer.evaluate_every=15", "checkpoint_seconds=0", "method=s_model,l2rw", "trials=3"]
@@ -29,13 +30,6 @@ GRID = ["trainer.steps=40", "trainer.evaluate_every=15", "checkpoint_seconds=0",
 def tiny(directory: Path, *overrides: str) -> list[str]:
     places = [f"results_dir={directory / 'results'}", f"checkpoint_dir={directory / 'checkpoints'}", "device=cpu", "claim_seconds=2"]
     return [*places, "model.width=2", *GRID, *overrides]
-
-
-def untimed(directory: Path) -> dict[tuple[str, int], Record]:
-    """Records by key and seed, without what differs from run to run."""
-    found, errors = read_all(directory / "results")
-    assert errors == []
-    return {(each["key"], each["seed"]): {part: each[part] for part in each if part not in ("timing", "environment")} for each in found}
 
 
 @pytest.fixture(scope="module")
@@ -55,13 +49,6 @@ def started(overrides: list[str], log: Path = Path(os.devnull)) -> multiprocessi
     process = FORK.Process(target=logged_run, args=(overrides, log))
     process.start()
     return process
-
-
-def wait(until: Callable[[], object], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not until():
-        assert time.monotonic() < end, "what was waited for did not come"
-        time.sleep(0.02)
 
 
 def checkpoints(directory: Path) -> list[Path]:

@@ -8,8 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +15,7 @@ import pytest
 from benchmark import ROOT, run, status
 from benchmark.cluster import submit
 from benchmark.cluster.claims import Holder, read
-from benchmark.store import Record, read_all
+from tests.conftest import untimed, wait
 
 
 def tiny(directory: Path, *overrides: str) -> list[str]:
@@ -29,23 +27,10 @@ LOCAL = ["launcher=local", "launcher.processes=2"]
 LONG = ["method=l2rw", "model.width=16", "trainer.steps=500", "checkpoint_seconds=0.2", "trainer.evaluate_every=200"]
 
 
-def untimed(directory: Path) -> dict[tuple[str, int], Record]:
-    found, errors = read_all(directory / "results")
-    assert errors == []
-    return {(each["key"], each["seed"]): {part: each[part] for part in each if part not in ("timing", "environment")} for each in found}
-
-
 @pytest.fixture(autouse=True)
 def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.chdir(ROOT)
-
-
-def wait(until: Callable[[], object], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not until():
-        assert time.monotonic() < end, "what was waited for did not come"
-        time.sleep(0.05)
 
 
 def claims(directory: Path) -> list[Holder]:

@@ -18,7 +18,8 @@ import torch
 import yaml
 
 from benchmark import ROOT, run
-from benchmark.store import Record, read_all
+from benchmark.store import Record
+from tests.conftest import records, untimed
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
@@ -26,20 +27,6 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 def tiny(directory: Path, *overrides: str) -> list[str]:
     places = [f"results_dir={directory / 'results'}", f"checkpoint_dir={directory / 'checkpoints'}", "device=cpu"]
     return [*places, "trainer.steps=30", "trials=2", "model.width=2", "method=baseline", *overrides]
-
-
-def records(directory: Path) -> list[Record]:
-    found, errors = read_all(directory / "results")
-    assert errors == []
-    return found
-
-
-def untimed(found: list[Record]) -> dict[tuple[str, int], Record]:
-    """Records by key and seed, without what differs from run to run: the timing, and the revision of the checkout."""
-    return {
-        (record["key"], record["seed"]): {part: record[part] for part in record if part not in ("timing", "environment")}
-        for record in found
-    }
 
 
 def command(*overrides: str) -> list[str]:
@@ -84,9 +71,9 @@ def test_a_run_prints_its_table_and_a_second_one_trains_nothing_and_prints_the_s
 
 def test_more_trials_train_only_those_that_are_missing(tmp_path: Path) -> None:
     assert run.main(tiny(tmp_path, "trials=1")) == 0
-    before = untimed(records(tmp_path))
+    before = untimed(tmp_path)
     assert run.main(tiny(tmp_path, "trials=3")) == 0
-    after = untimed(records(tmp_path))
+    after = untimed(tmp_path)
     assert sorted(seed for _, seed in after) == [0, 1, 2]
     assert before.items() <= after.items()
 
@@ -136,7 +123,7 @@ LONG = ["trainer.steps=80", "trainer.evaluate_every=30", "checkpoint_seconds=0",
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], Record]:
     directory = tmp_path_factory.mktemp("undisturbed")
     assert run.main(tiny(directory, *LONG)) == 0
-    return untimed(records(directory))
+    return untimed(directory)
 
 
 def stopped_in_mid_trial(directory: Path, number: signal.Signals) -> tuple[int, str]:
@@ -166,7 +153,7 @@ def test_after_a_kill_or_ctrl_c_the_same_command_ends_with_the_records_of_an_und
         assert told.splitlines()[-1] == "interrupted: the same command goes on from here"
         assert "Traceback" not in told
     assert run.main(tiny(tmp_path, *LONG)) == 0
-    assert untimed(records(tmp_path)) == undisturbed
+    assert untimed(tmp_path) == undisturbed
     assert not list((tmp_path / "checkpoints").rglob("*.pt"))
 
 
@@ -356,7 +343,7 @@ def test_a_directory_that_cannot_be_written_is_told_before_anything_trains(
 
 def test_a_truncated_record_is_told_and_deleting_it_trains_that_trial_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run.main(tiny(tmp_path)) == 0
-    before = untimed(records(tmp_path))
+    before = untimed(tmp_path)
     first, second = sorted((tmp_path / "results").rglob("*.json"))
     kept = second.stat().st_mtime_ns
     first.write_bytes(first.read_bytes()[:300])
@@ -367,7 +354,7 @@ def test_a_truncated_record_is_told_and_deleting_it_trains_that_trial_alone(tmp_
     assert str(first) in told
     first.unlink()
     assert run.main(tiny(tmp_path)) == 0
-    assert untimed(records(tmp_path)) == before
+    assert untimed(tmp_path) == before
     assert second.stat().st_mtime_ns == kept
 
 

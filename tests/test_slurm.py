@@ -10,8 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,8 @@ import pytest
 from benchmark import ROOT, run, status
 from benchmark.cluster.claims import Holder
 from benchmark.cluster.claims import read as read_claim
-from benchmark.store import Record, read_all
+from benchmark.store import Record
+from tests.conftest import untimed, wait
 
 PROGRAMS = ("slurmctld", "slurmd", "slurmdbd", "sbatch", "munged", "mariadbd", "mariadb-install-db")
 METHOD = '''
@@ -98,19 +98,8 @@ def command(*overrides: str, **variables: str) -> subprocess.Popen:
     return subprocess.Popen(process, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def untimed(directory: Path) -> dict[tuple[str, int], Record]:
-    if not (directory / "results").is_dir():
-        return {}
-    found, errors = read_all(directory / "results")
-    assert errors == []
-    return {(each["key"], each["seed"]): {part: each[part] for part in each if part not in ("timing", "environment")} for each in found}
-
-
-def wait(until: Callable[[], object], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not until():
-        assert time.monotonic() < end, "what was waited for did not come"
-        time.sleep(0.1)
+def so_far(directory: Path) -> dict[tuple[str, int], Record]:
+    return untimed(directory) if (directory / "results").is_dir() else {}
 
 
 def told(capsys: pytest.CaptureFixture[str], directory: Path, *arguments: str) -> str:
@@ -142,7 +131,7 @@ def test_a_grid_sent_to_slurm_has_the_numbers_of_one_trained_here(
     assert run.main(sent(odd, *overrides, name, "launcher.setup=['export HELLO=1']", "+launcher.extra.comment='$(id) \"x\"'")) == 0
     assert "4 of 4 trials" in capsys.readouterr().out
     assert run.main(options(tmp_path, "method=baseline,l2rw", "trials=2")) == 0
-    assert untimed(odd) == untimed(tmp_path)
+    assert so_far(odd) == so_far(tmp_path)
     assert len(task_ids(odd)) == 2
     assert "4 done" in told(capsys, odd)
     assert not (ROOT / "marker").exists()
@@ -212,9 +201,9 @@ def test_whatever_slurm_does_to_a_task_its_record_is_that_of_an_undisturbed_one(
             shown += told(capsys, tmp_path)
     assert "preempted: job" in shown
     calm = command(*options(tmp_path / "calm", *SLOW))
-    wait(lambda: untimed(tmp_path))
+    wait(lambda: so_far(tmp_path))
     assert calm.wait() == 0
-    assert untimed(tmp_path) == untimed(tmp_path / "calm")
+    assert so_far(tmp_path) == so_far(tmp_path / "calm")
 
 
 def test_a_killed_worker_and_a_cancelled_task_are_told_and_the_same_command_completes_the_grid(
@@ -230,11 +219,11 @@ def test_a_killed_worker_and_a_cancelled_task_are_told_and_the_same_command_comp
     assert Path(log).exists()
     assert "1 tasks cancelled" in told(capsys, tmp_path, grid_name(tmp_path), "--cancel")
     wait(lambda: "running" not in told(capsys, tmp_path))
-    assert untimed(tmp_path) == {}
+    assert so_far(tmp_path) == {}
     output, _ = command(*grid).communicate(timeout=120)
     assert "2 of 2 trials" in output
     assert command(*options(tmp_path / "calm", *SLOW, "trials=2")).wait() == 0
-    assert untimed(tmp_path) == untimed(tmp_path / "calm")
+    assert so_far(tmp_path) == so_far(tmp_path / "calm")
 
 
 def test_a_task_that_fails_is_told_the_others_finish_and_only_it_is_tried_again(
@@ -266,15 +255,15 @@ def test_two_people_who_send_one_grid_at_once_train_each_trial_once(cluster: Pat
     outputs = [each.communicate(timeout=120)[0] for each in commands]
     assert [each.returncode for each in commands] == [0, 0], outputs
     assert all("2 of 2 trials" in output for output in outputs)
-    assert len(untimed(tmp_path)) == 2
+    assert len(so_far(tmp_path)) == 2
     assert sum(logs(person).count("test accuracy") for person in people) == 2
 
 
 def trains(directory: Path) -> str | None:
     """Waits until training has gone on by a checkpoint, or is over; returns the token of whoever trains."""
-    wait(lambda: claimed(directory) or untimed(directory))
+    wait(lambda: claimed(directory) or so_far(directory))
     saved = newest_checkpoint(directory)
-    wait(lambda: newest_checkpoint(directory) > saved or untimed(directory))
+    wait(lambda: newest_checkpoint(directory) > saved or so_far(directory))
     return claimed(directory)
 
 

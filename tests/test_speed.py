@@ -25,7 +25,7 @@ def test_the_unrolled_peer_gives_our_weights() -> None:
     batch = Batch(images, labels, labels)
     _, weights = method.losses_and_weights(batch, batch)
     assert (weights > 0).any()
-    torch.testing.assert_close(unrolled(method.model, images, labels), weights, rtol=0, atol=1e-12)
+    torch.testing.assert_close(unrolled(method.model, batch, batch), weights, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["convnet", "lenet", "resnet32"])

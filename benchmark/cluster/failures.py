@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import socket
 import traceback
-import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from benchmark.store import write_whole
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,8 @@ def note(path: Path, error: BaseException, log: str = "") -> None:
     """Write down that `error` ended the trial. Where even that cannot be written, the log alone has it."""
     lines = "".join(traceback.format_exception(error)).splitlines()
     failure = Failure(last_line(error), log, socket.gethostname(), tuple(lines))
-    part = path.with_suffix(f".{uuid.uuid4().hex}.part")
     with contextlib.suppress(OSError):
-        part.write_text(json.dumps(asdict(failure), indent=1) + "\n", encoding="utf-8")
-        os.replace(part, path)
+        write_whole(path, json.dumps(asdict(failure), indent=1) + "\n")
 
 
 def last_line(error: BaseException) -> str:

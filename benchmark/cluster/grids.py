@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmark.store import digest
+from benchmark.store import digest, write_whole
 from datasets.errors import UserError, unknown
 
 Trial = tuple[str, int]  # a cell's key and a seed
@@ -79,11 +78,12 @@ class Grid:
             "claim_seconds": self.claim_seconds,
             "cells": [asdict(cell) for cell in self.cells],
         }
-        _write(self.directory / "grid.json", content)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        write_whole(self.directory / "grid.json", json.dumps(content))
 
     def add(self, submission: Submission) -> None:
         """Keep a submission, from now on one of this grid's. Raises OSError."""
-        _write(self.directory / f"submission-{uuid.uuid4().hex}.json", asdict(submission))
+        write_whole(self.directory / f"submission-{uuid.uuid4().hex}.json", json.dumps(asdict(submission)))
         self.submissions.append(submission)
 
 
@@ -123,14 +123,3 @@ def _submissions(directory: Path) -> list[Submission]:
 def _submission(said: dict[str, Any]) -> Submission:
     tasks = [Task(str(task["id"]), str(task["log"]), [(str(key), int(seed)) for key, seed in task["trials"]]) for task in said["tasks"]]
     return Submission(str(said["launcher"]), str(said["host"]), float(said["time"]), tasks)
-
-
-def _write(path: Path, content: Any) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{uuid.uuid4().hex}.part")
-    try:
-        part.write_text(json.dumps(content), encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -15,11 +15,11 @@ from torch.func import functional_call
 from benchmark.speed.measure import Effort, Work, compare
 from benchmark.speed.steps import MODELS, bare_step, random_batch, update
 from benchmark.training.compute import Compute
-from methods.base import Method, normalised
+from methods.base import Batch, normalised
 from methods.baseline import Baseline
 from methods.l2rw import L2RW
 
-Weigh = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
+Weigh = Callable[[nn.Module, Batch, Batch], torch.Tensor]  # of a batch, by a clean one
 
 
 def peers(effort: Effort) -> Iterator[list[str]]:
@@ -33,14 +33,13 @@ def peers(effort: Effort) -> Iterator[list[str]]:
 
 def _step(weigh: Weigh, name: str, device: torch.device) -> Work:
     make, shape, _ = MODELS[name]
-    holder = Method()
-    holder.model = make(10, torch.Size(shape))
-    model = Compute().on(device).place(holder, device).train().model
+    model = Compute().on(device).place(make(10, torch.Size(shape)), device).train()
     images, labels = random_batch(name, device)
+    batch = Batch(images, labels, labels)
     optimiser = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, fused=True)
 
     def loss() -> torch.Tensor:
-        weights = weigh(model, images, labels)
+        weights = weigh(model, batch, batch)
         return (weights * F.cross_entropy(model(images), labels, reduction="none")).sum()
 
     return partial(update, optimiser, loss)
@@ -50,32 +49,32 @@ def _weights(clean_loss: torch.Tensor, epsilon: torch.Tensor) -> torch.Tensor:
     return normalised((-torch.autograd.grad(clean_loss, epsilon)[0]).clamp(min=0))
 
 
-def unrolled(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Weights, (n,), by the paper's Eq. 5 to 9 as they stand; the batch serves as the clean one too."""
+def unrolled(model: nn.Module, batch: Batch, clean: Batch) -> torch.Tensor:
+    """Weights, (n,), by the paper's Eq. 5 to 9 as they stand."""
     parameters = dict(model.named_parameters())
-    epsilon = images.new_zeros(len(labels), requires_grad=True)
-    losses = F.cross_entropy(model(images), labels, reduction="none")
+    epsilon = batch.images.new_zeros(len(batch.labels), requires_grad=True)
+    losses = F.cross_entropy(model(batch.images), batch.labels, reduction="none")
     gradients = torch.autograd.grad((epsilon * losses).sum(), list(parameters.values()), create_graph=True)
     ahead = {name: value - gradient for (name, value), gradient in zip(parameters.items(), gradients, strict=True)}
-    return _weights(F.cross_entropy(functional_call(model, ahead, (images,)), labels), epsilon)
+    return _weights(F.cross_entropy(functional_call(model, ahead, (clean.images,)), clean.labels), epsilon)
 
 
-def by_higher(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def by_higher(model: nn.Module, batch: Batch, clean: Batch) -> torch.Tensor:
     """The same, by `higher`."""
     higher = import_module("higher")
     with higher.innerloop_ctx(model, torch.optim.SGD(model.parameters(), lr=1.0)) as (ahead, optimiser):
-        epsilon = images.new_zeros(len(labels), requires_grad=True)
-        optimiser.step((epsilon * F.cross_entropy(ahead(images), labels, reduction="none")).sum())
-        return _weights(F.cross_entropy(ahead(images), labels), epsilon)
+        epsilon = batch.images.new_zeros(len(batch.labels), requires_grad=True)
+        optimiser.step((epsilon * F.cross_entropy(ahead(batch.images), batch.labels, reduction="none")).sum())
+        return _weights(F.cross_entropy(ahead(clean.images), clean.labels), epsilon)
 
 
-def by_torchopt(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def by_torchopt(model: nn.Module, batch: Batch, clean: Batch) -> torch.Tensor:
     """The same, by `torchopt`."""
     torchopt = import_module("torchopt")
     optimiser = torchopt.MetaSGD(model, lr=1.0)
     here = torchopt.extract_state_dict(model, by="reference")
-    epsilon = images.new_zeros(len(labels), requires_grad=True)
-    optimiser.step((epsilon * F.cross_entropy(model(images), labels, reduction="none")).sum())
-    weights = _weights(F.cross_entropy(model(images), labels), epsilon)
+    epsilon = batch.images.new_zeros(len(batch.labels), requires_grad=True)
+    optimiser.step((epsilon * F.cross_entropy(model(batch.images), batch.labels, reduction="none")).sum())
+    weights = _weights(F.cross_entropy(model(clean.images), clean.labels), epsilon)
     torchopt.recover_state_dict(model, here)
     return weights

@@ -19,6 +19,7 @@ Epoch = Callable[[torch.Generator], torch.Tensor]
 class Batches:
     """An endless stream of minibatches, whose order depends on the seed and the stream's name alone.
 
+    index: of the minibatch; generator: what its augmentation draws from
     epoch: positions of one epoch's batches, int64 (batches, size), from a generator; each epoch has a generator of its own
     """
 
@@ -28,21 +29,16 @@ class Batches:
         self._preprocessing = preprocessing
         self._seed, self._name = seed, name
         self._device = examples.labels.device
-        self._augment = torch_stream(self._device, seed, name, "augmentation")
+        self.generator = torch_stream(self._device, seed, name, "augmentation")
         self._drawn = 0
         self._number = -1
         self._start(0)
-        self.index = torch.zeros_like(self._positions[0])  # of the minibatch; stays where it is, for graphs that read it
+        self.index = torch.zeros_like(self._positions[0])  # stays where it is, for graphs that read it
 
     def _start(self, number: int) -> None:
         if number != self._number:
             self._number = number
             self._positions = self._epoch(torch_stream(self._device, self._seed, self._name, "order", number))
-
-    @property
-    def generator(self) -> torch.Generator:
-        """What augmentation draws from."""
-        return self._augment
 
     def advance(self) -> None:
         """Go to the next minibatch: all that the host does for it."""
@@ -54,7 +50,7 @@ class Batches:
     def batch(self, draw_clean: Callable[[int], Batch] | None = None) -> Batch:
         """The minibatch reached by `advance`: work for the device alone."""
         index = self.index.clone()  # a batch may outlive its turn
-        images = self._preprocessing.augment(self.examples.images[index], self._augment)
+        images = self._preprocessing.augment(self.examples.images[index], self.generator)
         return Batch(self._preprocessing.normalise(images), self.examples.labels[index], index, draw_clean)
 
     def draw(self, draw_clean: Callable[[int], Batch] | None = None) -> Batch:
@@ -64,12 +60,12 @@ class Batches:
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs to go on from here."""
-        return {"drawn": self._drawn, "augment": self._augment.get_state()}
+        return {"drawn": self._drawn, "augment": self.generator.get_state()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on as the stream that gave `state` would have."""
         self._drawn = state["drawn"]
-        self._augment.set_state(state["augment"])
+        self.generator.set_state(state["augment"])
         self._start(self._drawn // len(self._positions))
 
 
@@ -78,7 +74,7 @@ class CleanBatches:
 
     def __init__(self, clean: Examples, preprocessing: Preprocessing, seed: int) -> None:
         self._clean, self._preprocessing, self._seed = clean, preprocessing, seed
-        self._streams: dict[str, tuple[int, Batches]] = {}  # with the size, by name
+        self._streams: dict[str, Batches] = {}
         self._draws: Counter[int] = Counter()  # of this step, by size
 
     def stream(self, name: str, size: int) -> Batches:
@@ -89,7 +85,7 @@ class CleanBatches:
     def advance(self) -> None:
         """Go to the next minibatches, for the next step."""
         self._draws.clear()
-        for _, stream in self._streams.values():
+        for stream in self._streams.values():
             stream.advance()
 
     def draw(self, size: int) -> Batch:
@@ -97,24 +93,24 @@ class CleanBatches:
         name = f"clean {size}" + (f", draw {self._draws[size]}" if self._draws[size] else "")
         self._draws[size] += 1
         if name not in self._streams:
-            self._streams[name] = size, self.stream(name, size)
-            self._streams[name][1].advance()
-        return self._streams[name][1].batch()
+            self._streams[name] = self.stream(name, size)
+            self._streams[name].advance()
+        return self._streams[name].batch()
 
     @property
     def generators(self) -> list[torch.Generator]:
         """What augmentation draws from."""
-        return [stream.generator for _, stream in self._streams.values()]
+        return [stream.generator for stream in self._streams.values()]
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs to go on from here."""
-        return {name: {"size": size, "stream": stream.state()} for name, (size, stream) in self._streams.items()}
+        return {name: {"size": len(stream.index), "stream": stream.state()} for name, stream in self._streams.items()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on as the streams that gave `state` would have."""
         for name, saved in state.items():
-            self._streams[name] = saved["size"], self.stream(name, saved["size"])
-            self._streams[name][1].restore(saved["stream"])
+            self._streams[name] = self.stream(name, saved["size"])
+            self._streams[name].restore(saved["stream"])
 
 
 def in_order(examples: Examples, preprocessing: Preprocessing) -> Iterator[Batch]:

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
+from torch import nn
 
 from datasets.errors import UserError, choice
-from methods.base import Batch, Method
+from methods.base import Batch
 
 PRECISIONS = ("float32", "bf16")
 Loss = Callable[[Batch], torch.Tensor]
@@ -45,10 +46,10 @@ class Compute:
             cuda_graphs=on_cuda if self.cuda_graphs is None else self.cuda_graphs,
         )
 
-    def place(self, method: Method, device: torch.device) -> Method:
-        """The method on the device, in the memory format."""
-        method.to(device)
-        return method.to(memory_format=torch.channels_last) if self.channels_last else method
+    def place(self, module: nn.Module, device: torch.device) -> nn.Module:
+        """The module on the device, in the memory format."""
+        module.to(device)
+        return module.to(memory_format=torch.channels_last) if self.channels_last else module
 
     def autocast(self, device: torch.device) -> torch.autocast:
         """The context of forward passes."""

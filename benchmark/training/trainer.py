@@ -120,6 +120,7 @@ class Trainer:
             torch.zeros((), device=device) if self.compute.cuda_graphs else 0.0
         )  # a graph reads it in its place
         self._clean = CleanBatches(self.task.clean, self.task.preprocessing, seed)
+        self._clean_source = self.compute.uncompiled(self._clean.draw) if Knowledge.CLEAN_SET in method.needs else None
         self._loss_sum = torch.zeros((), device=device)
         self._weights = WeightLog(self.task.train)
 
@@ -246,10 +247,6 @@ class Trainer:
                 return make_model(len(self.task.classes), self.task.train.images.shape[1:])
 
         return make
-
-    @property
-    def _clean_source(self) -> Callable[[int], Batch] | None:
-        return self.compute.uncompiled(self._clean.draw) if Knowledge.CLEAN_SET in self.method.needs else None
 
     def batches(self, phase: Phase) -> Batches:
         """The stream of the current phase."""
