@@ -21,12 +21,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from benchmark import ROOT
-from benchmark.cluster.launchers import LocalLauncher, SlurmLauncher
-from benchmark.options import Experiment, RunConfig, TrainerConfig, check, rescale
-from benchmark.store import canonical, digest
+from benchmark.options import Experiment, LocalLauncher, RunConfig, SlurmLauncher, TrainerConfig, check, rescale
+from benchmark.records.store import canonical, digest
 from benchmark.template import Template, Unfit
-from datasets.errors import UserError, unknown
 from methods import registry
+from robust_benchmark.errors import UserError, unknown
 
 GROUPS = ("method", "dataset", "noise", "model", "trainer", "experiment", "launcher")
 PARTS = ("method", "dataset", "noise", "model", "trainer")

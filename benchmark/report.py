@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmark.store import Record, read_all
-from datasets.errors import UserError, unknown
+from benchmark.records.store import Record, read_all
+from robust_benchmark.errors import UserError, unknown
 
 MANY = 8  # missing cells told by name
 

@@ -11,12 +11,12 @@ from tempfile import TemporaryFile
 from omegaconf import OmegaConf
 
 from benchmark import ROOT, trial
-from benchmark.cluster.launchers import SlurmLauncher
 from benchmark.config import GROUPS, Cell, cells
-from benchmark.store import Record, read
+from benchmark.options import SlurmLauncher
+from benchmark.records.store import Record, read_record
 from benchmark.worker import Trial, forget_failures, train
-from datasets.errors import UserError
 from methods import registry
+from robust_benchmark.errors import UserError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -74,14 +74,14 @@ def _train(grid: Sequence[Cell], missing: Sequence[Trial], overrides: Sequence[s
     if launcher is None:
         forget_failures(missing)
         return train(missing)
-    from benchmark.cluster.launch import launch  # submitit, which training here does not need
+    from benchmark.launching.launch import launch  # submitit, which training here does not need
 
     return launch(grid, missing, overrides) if missing else ([], 0)
 
 
 def _recorded(trials: Sequence[Trial]) -> dict[tuple[str, int], Record]:
     """The records that there are, by key and seed."""
-    return {(cell.key, seed): read(path, whole=False) for cell, seed in trials if (path := trial.path(cell, seed)).exists()}
+    return {(cell.key, seed): read_record(path, whole=False) for cell, seed in trials if (path := trial.path(cell, seed)).exists()}
 
 
 def _check_writable(cell: Cell) -> None:

@@ -10,10 +10,11 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 
-from benchmark.cluster import grids, jobs
-from benchmark.cluster.grids import Grid, GridCell, Trial
-from benchmark.cluster.look import KINDS, State, look
-from datasets.errors import UserError
+from benchmark.launching import jobs
+from benchmark.launching.look import KINDS, State, look
+from benchmark.records import grids
+from benchmark.records.grids import Grid, GridCell, TrialId
+from robust_benchmark.errors import UserError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,8 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _grids(given: Sequence[str], checkpoint_dir: str) -> list[Grid]:
     if any("=" in each for each in given):
-        from benchmark.cluster.launch import grid_of
         from benchmark.config import cells
+        from benchmark.launching.launch import grid_of
 
         return [grid_of(cells(given))]
     names: Sequence[str | None] = list(given) or [None]
@@ -70,7 +71,7 @@ def _known(found: Sequence[Grid]) -> dict[str, str]:
         return {}
 
 
-def _show(cell: GridCell, states: dict[Trial, State]) -> None:
+def _show(cell: GridCell, states: dict[TrialId, State]) -> None:
     """A line for the cell, and one for each of its trials that runs or did not go well."""
     mine = {seed: states[cell.key, seed] for seed in cell.seeds}
     print(f"  {cell.label}  {cell.folder}: {_counted(Counter(state.kind for state in mine.values()))}")

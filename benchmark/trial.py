@@ -22,15 +22,15 @@ from hydra.utils import instantiate
 from benchmark import ROOT
 from benchmark.config import Cell
 from benchmark.options import preprocessing
-from benchmark.store import SCHEMA, Record, Store, canonical
+from benchmark.records.store import SCHEMA, Record, Store, canonical
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.compute import Compute
 from benchmark.training.trainer import Progress, Settings, Trainer, Watch
-from datasets.errors import UserError, unknown
 from datasets.source import Source
 from datasets.task import Task, make_task
 from methods import registry
 from methods.base import Knowledge
+from robust_benchmark.errors import UserError, unknown
 
 
 def device_of(name: str) -> torch.device:

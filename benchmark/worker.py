@@ -14,13 +14,13 @@ from types import FrameType
 from tqdm import tqdm
 
 from benchmark import trial
-from benchmark.cluster import failures
-from benchmark.cluster.claims import Claim, Holder, Observer, read
 from benchmark.config import Cell
-from benchmark.store import Record
+from benchmark.records import failures
+from benchmark.records.claims import Claim, Holder, Observer, read_claim
+from benchmark.records.store import Record
 from benchmark.training.lanes import take_turns
 from benchmark.training.trainer import Interrupted
-from datasets.errors import UserError
+from robust_benchmark.errors import UserError
 
 Trial = tuple[Cell, int]
 
@@ -96,7 +96,7 @@ def _claims(missing: Sequence[Trial], bar: Bar, patient: bool) -> Iterator[tuple
             elif patient or not observer.moved(claim):
                 left.append((cell, seed))
         if len(left) == len(waiting):
-            bar.waiting_for(left[0], read(trial.path(*left[0]).with_suffix(".claim")), len(left))
+            bar.waiting_for(left[0], read_claim(trial.path(*left[0]).with_suffix(".claim")), len(left))
             yield None
         waiting = left
 

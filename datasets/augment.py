@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from datasets.errors import at_least
+from robust_benchmark.errors import at_least
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from datasets.errors import in_range
 from datasets.source import Source
 from datasets.streams import numpy_stream
+from robust_benchmark.errors import in_range
 
 
 def load(test_size: int = 500) -> Source:

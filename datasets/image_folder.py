@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from datasets.errors import UserError, at_least
 from datasets.source import Source
+from robust_benchmark.errors import UserError, at_least
+from robust_benchmark.files import whole
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp"}
 
@@ -97,6 +98,5 @@ def _picture(file: Path, size: int | None) -> np.ndarray:
 
 def _save(images: torch.Tensor, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.part")  # renamed when whole, so that a kill leaves no half cache
-    torch.save(images, part)
-    part.replace(path)
+    with whole(path) as part:  # so that a kill leaves no half cache
+        torch.save(images, part)

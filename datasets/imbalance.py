@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from datasets.errors import UserError, in_range
 from datasets.noise import Corruption
+from robust_benchmark.errors import UserError, in_range
 
 
 class ClassImbalance(Corruption):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from datasets.errors import UserError, choice, in_range
+from robust_benchmark.errors import UserError, choice, in_range
 
 
 class Corruption:

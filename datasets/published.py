@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from datasets.errors import UserError, at_least
 from datasets.source import Source
+from robust_benchmark.errors import UserError, at_least
 
 WHERE = {
     "MNIST": "the four IDX files (train-images-idx3-ubyte, ...) in {root}/MNIST/raw",

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from datasets.augment import Preprocessing
-from datasets.errors import UserError, at_least
 from datasets.noise import Corruption
 from datasets.source import Source
 from datasets.streams import numpy_stream
+from robust_benchmark.errors import UserError, at_least
 
 
 @dataclass

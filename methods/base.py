@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from datasets.errors import UserError
 from datasets.task import Examples, Task
+from robust_benchmark.errors import UserError
 
 
 class Knowledge(enum.Flag):

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from datasets.errors import at_least, choice
 from methods.base import Batch, Method, View, normalised
 from methods.registry import register
+from robust_benchmark.errors import at_least, choice
 
 
 @register

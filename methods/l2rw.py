@@ -2,10 +2,10 @@
 
 import torch
 
-from datasets.errors import at_least
 from methods.base import Batch, Knowledge, Method, normalised
 from methods.forward_mode import clean_gradient, directional_derivative
 from methods.registry import register
+from robust_benchmark.errors import at_least
 
 
 @register

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from datasets.errors import at_least, choice, in_range
 from methods.base import Batch, Knowledge, Method, Phase, Schedules, View
 from methods.registry import register
+from robust_benchmark.errors import at_least, choice, in_range
 
 PERCENTS = 100  # training time is told in percent
 EARLY = 17  # percent in which `early_dropout` holds

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from datasets.errors import choice
 from methods.base import Batch, Method, View, weighted_cross_entropy
 from methods.registry import register
+from robust_benchmark.errors import choice
 
 
 @register

@@ -3,9 +3,9 @@
 import torch
 import torch.nn.functional as F
 
-from datasets.errors import in_range
 from methods.base import Batch, Method
 from methods.registry import register
+from robust_benchmark.errors import in_range
 
 
 @register

@@ -17,8 +17,8 @@ from importlib.metadata import entry_points
 from typing import Any, TypeVar, get_type_hints
 
 import methods
-from datasets.errors import UserError, unknown
 from methods.base import Method
+from robust_benchmark.errors import UserError, unknown
 
 ENTRY_POINTS = "robust_training.methods"
 VARIABLE = "ROBUST_TRAINING_METHODS"

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from benchmark.models.convnet import ConvNet
-from benchmark.store import Record, read_all
+from benchmark.records.store import Record, read_all
 from benchmark.training.trainer import Watch
 from datasets.augment import Preprocessing
 from datasets.noise import Corruption, UniformFlip

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmark.training.checkpoint import Checkpoints
-from datasets.errors import UserError
+from robust_benchmark.errors import UserError
 
 
 def state(number: int) -> dict:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.cluster.claims import Claim, Observer, read, remove
+from benchmark.records.claims import Claim, Observer, read_claim, remove
 from benchmark.training.trainer import Unwatched
 
 FORK = multiprocessing.get_context("fork")
@@ -91,7 +91,7 @@ def gone() -> int:
 def test_the_claim_of_a_killed_process_of_this_machine_is_free_at_once(path: Path) -> None:
     process = FORK.Process(target=hold, args=(path, 60.0))
     process.start()
-    while read(path) is None:
+    while read_claim(path) is None:
         time.sleep(0.01)
     assert not taken_within(path, 0.1)
     assert process.pid is not None
@@ -138,7 +138,7 @@ def test_a_clock_that_jumps_breaks_no_claim_and_keeps_none_alive(jump: int, path
 def test_a_holder_that_was_suspended_learns_that_it_lost_its_claim_and_leaves_the_new_one_alone(path: Path) -> None:
     late, next_one = claim_of(path), claim_of(path)
     assert late.acquire()
-    holder = read(path)
+    holder = read_claim(path)
     assert holder is not None
     remove(path, holder.token)
     assert next_one.acquire()
@@ -189,7 +189,7 @@ def test_a_claim_tells_who_trains_and_how_far(path: Path) -> None:
     with claim:
         claim.stepped(40)
         claim.stepped()
-        while (holder := read(path)) is None or holder.step == 0:
+        while (holder := read_claim(path)) is None or holder.step == 0:
             time.sleep(0.02)
     assert (holder.step, holder.first, holder.steps, holder.pid) == (41, 40, 100, os.getpid())
 

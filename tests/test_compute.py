@@ -15,14 +15,13 @@ from benchmark import run, trial
 from benchmark.config import cells
 from benchmark.models.convnet import ConvNet
 from benchmark.models.resnet import ResNet
+from benchmark.records.store import read_all
 from benchmark.speed.peers import unrolled
-from benchmark.store import read_all
 from benchmark.training.compute import Compute
 from benchmark.training.graphs import fingerprint
 from benchmark.training.lanes import take_turns
 from benchmark.training.trainer import Settings, Trainer
 from datasets.augment import Preprocessing
-from datasets.errors import UserError
 from datasets.task import Task
 from methods import registry
 from methods.base import Batch, Method, Schedule, Schedules
@@ -32,6 +31,7 @@ from methods.l2rw import L2RW
 from methods.mentornet import MentorNet
 from methods.random import Random
 from methods.s_model import SModel
+from robust_benchmark.errors import UserError
 from tests.conftest import small_convnet, toy_task
 
 CPU = torch.device("cpu")

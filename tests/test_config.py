@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from benchmark.config import Cell, cells
-from datasets.errors import UserError
 from methods import registry
+from robust_benchmark.errors import UserError
 
 
 @functools.cache  # composing takes its time

@@ -22,8 +22,8 @@ from benchmark.analysis.experiment import Found, Wanted, comparison, find, missi
 from benchmark.analysis.statistics import Estimate
 from benchmark.analysis.tables import FORMATS
 from benchmark.config import Cell, cells
-from benchmark.store import Record, Store, digest
-from datasets.errors import UserError
+from benchmark.records.store import Record, Store, digest
+from robust_benchmark.errors import UserError
 
 NAN = math.nan
 

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from benchmark import run
-from benchmark.cluster.claims import Claim
 from benchmark.config import cells
-from benchmark.store import Record
+from benchmark.records.claims import Claim
+from benchmark.records.store import Record
 from benchmark.training.trainer import Unwatched
 from benchmark.trial import path
 from tests.conftest import untimed, wait

@@ -28,8 +28,8 @@ from benchmark.analysis.figures import (
     training,
     weight_shares,
 )
-from benchmark.store import Record
-from datasets.errors import UserError
+from benchmark.records.store import Record
+from robust_benchmark.errors import UserError
 
 EDGES = [0.0, 0.1, 0.2]
 

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from datasets import image_folder
-from datasets.errors import UserError
 from datasets.source import Source
+from robust_benchmark.errors import UserError
 
 
 def paint(file: Path, seed: int | list[int], side: tuple[int, int] = (9, 7), mode: str = "RGB") -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from datasets.errors import UserError
 from datasets.imbalance import ClassImbalance
 from datasets.noise import NoNoise
+from robust_benchmark.errors import UserError
 from tests.conftest import toy_task
 
 RNG = np.random.default_rng

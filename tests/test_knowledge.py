@@ -11,7 +11,6 @@ from torch import nn
 
 from benchmark.models.convnet import ConvNet
 from benchmark.training.trainer import Settings, Trainer
-from datasets.errors import UserError
 from datasets.noise import UniformFlip
 from datasets.task import Task
 from methods.base import Batch, Knowledge, Phase, Schedule, Schedules, UndeclaredKnowledge, View
@@ -21,6 +20,7 @@ from methods.finetune import FineTune
 from methods.l2rw import L2RW
 from methods.s_model import SModel
 from methods.weighted import Weighted
+from robust_benchmark.errors import UserError
 from tests.conftest import toy_task
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from benchmark import ROOT
 
-PACKAGES = ("benchmark", "methods", "datasets")
+PACKAGES = ("benchmark", "methods", "datasets", "robust_benchmark")
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for package in PACKAGES
@@ -55,18 +55,18 @@ def test_a_lower_package_never_imports_a_higher_one(package: str, forbidden: str
     assert offenders == []
 
 
-FILES_OF_TRIALS = [f"benchmark.cluster.{name}" for name in ("claims", "failures", "grids", "jobs", "look", "launchers")]
+WITHOUT_TORCH = ("benchmark.records", "benchmark.analysis", "benchmark.launching.jobs", "benchmark.launching.look", "robust_benchmark")
 
 
-@pytest.mark.parametrize("module", ["benchmark.store", *FILES_OF_TRIALS, *(name for name in MODULES if within(name, "benchmark.analysis"))])
+@pytest.mark.parametrize("module", [name for name in MODULES if any(within(name, package) for package in WITHOUT_TORCH)])
 def test_what_reads_records_never_imports_torch_even_by_way_of_others(module: str) -> None:
     assert [name for name in reached(module) if within(name, "torch") or within(name, "torchvision")] == []
 
 
 def test_status_meets_torch_only_by_way_of_the_grid_that_overrides_compose() -> None:
-    composing = ("benchmark.config", "benchmark.cluster.launch")
+    composing = ("benchmark.config", "benchmark.launching.launch")
     others = {name for name in imports(MODULES["benchmark.status"]) if not any(within(name, module) for module in composing)}
-    assert "benchmark.cluster.look" in others
+    assert "benchmark.launching.look" in others
     assert [name for name in others if "torch" in reached(name)] == []
 
 

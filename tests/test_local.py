@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from benchmark import ROOT, run, status
-from benchmark.cluster import submit
-from benchmark.cluster.claims import Holder, read
+from benchmark.launching import submit
+from benchmark.records.claims import Holder, read_claim
 from tests.conftest import untimed, wait
 
 
@@ -34,7 +34,7 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def claims(directory: Path) -> list[Holder]:
-    found = [read(path) for path in sorted((directory / "results").rglob("*.claim"))]
+    found = [read_claim(path) for path in sorted((directory / "results").rglob("*.claim"))]
     return [holder for holder in found if holder is not None]
 
 

@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from benchmark.training.trainer import Settings, Trainer
-from datasets.errors import UserError
 from datasets.task import Examples
 from methods.base import Batch, Knowledge, Method, Schedules, View
 from methods.baseline import Baseline
@@ -23,6 +22,7 @@ from methods.reed import Reed
 from methods.resample import Resample
 from methods.s_model import SModel
 from methods.weighted import Weighted
+from robust_benchmark.errors import UserError
 from tests.conftest import PixelsAreLogits, toy_task
 
 

@@ -21,7 +21,6 @@ from benchmark.config import cells
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.trainer import Interrupted, Settings, Trainer
 from datasets.augment import Preprocessing
-from datasets.errors import UserError
 from datasets.noise import NoNoise, UniformFlip
 from datasets.task import Examples, Split, Task, make_task
 from methods import mentornet, registry
@@ -29,6 +28,7 @@ from methods.base import Batch, Knowledge, Method, Schedule, Schedules, Undeclar
 from methods.early_stopping import EarlyStopping
 from methods.finetune import FineTune
 from methods.mentornet import Mentor, MentorNet
+from robust_benchmark.errors import UserError
 from tests.conftest import PixelsAreLogits, StopAt, small_convnet, toy_source, toy_task
 
 CPU = torch.device("cpu")

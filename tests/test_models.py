@@ -16,7 +16,7 @@ from torch import nn
 from benchmark.models.convnet import ConvNet
 from benchmark.models.lenet import LeNet
 from benchmark.models.resnet import PaperUnit, ResNet, SameConv2d, ShiftBatchNorm
-from datasets.errors import UserError
+from robust_benchmark.errors import UserError
 
 CIFAR, MNIST = torch.Size([3, 32, 32]), torch.Size([1, 28, 28])
 RESNET32: dict[str, Any] = {"units": 5, "widen": 1, "dropout": 0.0}

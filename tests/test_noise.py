@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from datasets.errors import UserError
 from datasets.noise import BackgroundFlip, Corruption, NoNoise, UniformFlip
+from robust_benchmark.errors import UserError
 
 RNG = np.random.default_rng
 

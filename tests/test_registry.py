@@ -13,10 +13,10 @@ import yaml
 
 from benchmark import ROOT
 from benchmark.config import cells
-from datasets.errors import UserError
 from methods import registry
 from methods.base import Method
 from methods.registry import register
+from robust_benchmark.errors import UserError
 
 MINE = '''
 """A user's own method."""
@@ -78,7 +78,7 @@ def test_a_method_of_an_installed_entry_point_is_configured_by_its_signature(tmp
 
 CHECKS = """
 from benchmark.config import cells
-from datasets.errors import UserError
+from robust_benchmark.errors import UserError
 from methods import registry
 
 def told(function, *arguments):

@@ -11,7 +11,7 @@ import pytest
 from benchmark import ROOT, report, run
 from benchmark.analysis.tables import FORMATS, render
 from benchmark.config import cells
-from benchmark.store import Store, read_all
+from benchmark.records.store import Store, read_all
 
 RESULTS = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
 COMMANDS = [shlex.split(line)[3:] for line in re.findall(r"^python -m benchmark\.report .*$", RESULTS, re.MULTILINE)]

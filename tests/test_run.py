@@ -18,7 +18,7 @@ import torch
 import yaml
 
 from benchmark import ROOT, run
-from benchmark.store import Record
+from benchmark.records.store import Record
 from tests.conftest import records, untimed
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}

@@ -16,9 +16,8 @@ from pathlib import Path
 import pytest
 
 from benchmark import ROOT, run, status
-from benchmark.cluster.claims import Holder
-from benchmark.cluster.claims import read as read_claim
-from benchmark.store import Record
+from benchmark.records.claims import Holder, read_claim
+from benchmark.records.store import Record
 from tests.conftest import untimed, wait
 
 PROGRAMS = ("slurmctld", "slurmd", "slurmdbd", "sbatch", "munged", "mariadbd", "mariadb-install-db")

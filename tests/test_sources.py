@@ -16,10 +16,10 @@ from torchvision import datasets as published_datasets
 
 from datasets import digits, published
 from datasets.augment import Preprocessing
-from datasets.errors import UserError
 from datasets.imbalance import ClassImbalance
 from datasets.source import Source
 from datasets.task import Split, make_task
+from robust_benchmark.errors import UserError
 
 MNIST_TRAIN = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]  # published counts of the digits 0 to 9
 MNIST_TEST = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+from benchmark.records.store import FIELDS, Store, digest, read_all
 from benchmark.speed import records as made_up
-from benchmark.store import FIELDS, Store, digest, read_all
 
 
 def test_made_up_records_are_whole_trials_five_a_cell(tmp_path: Path) -> None:

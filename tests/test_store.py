@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from benchmark import ROOT
-from benchmark.store import Record, Store, canonical, digest, read, read_all
-from datasets.errors import UserError
+from benchmark.records.store import Record, Store, canonical, digest, read_all, read_record
+from robust_benchmark.errors import UserError
 
 CONFIG = {"dataset": {"name": "digits"}, "noise": {"name": "bgflip", "rate": 0.4}, "method": {"name": "reed", "beta": 0.8}}
 
@@ -36,7 +36,7 @@ def record(seed: int = 0, key: str = "abc123") -> Record:
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
-    assert read(Store(tmp_path).write(record())) == record()
+    assert read_record(Store(tmp_path).write(record())) == record()
 
 
 def test_a_record_lies_under_dataset_noise_method_key_and_seed(tmp_path: Path) -> None:
@@ -85,13 +85,13 @@ EDITS = {
 @pytest.mark.parametrize("whole", [False, True], ids=["short", "whole"])
 def test_any_hand_edit_is_caught_also_where_it_is_not_read(edit: str, first: bool, whole: bool, tmp_path: Path) -> None:
     path = one_of_the_first(tmp_path) if first else Store(tmp_path).write(record())
-    assert read(path, whole)["seed"] == 0
+    assert read_record(path, whole)["seed"] == 0
     before, after = EDITS[edit]
     text = path.read_text()
     assert before in text
     path.write_text(text.replace(before, after, 1))
     with pytest.raises(UserError, match=r"seed-0\.json"):
-        read(path, whole)
+        read_record(path, whole)
 
 
 def test_a_line_break_more_or_less_is_an_edit(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_line_break_more_or_less_is_an_edit(tmp_path: Path) -> None:
         assert before in text
         (tmp_path / "seed-0.json").write_text(text.replace(before, after, 1))
         with pytest.raises(UserError, match=r"seed-0\.json"):
-            read(tmp_path / "seed-0.json", whole=False)
+            read_record(tmp_path / "seed-0.json", whole=False)
 
 
 def one_of_the_first(directory: Path) -> Path:
@@ -112,16 +112,16 @@ def one_of_the_first(directory: Path) -> Path:
 
 def test_a_short_record_is_the_whole_one_without_what_no_table_needs(tmp_path: Path) -> None:
     expected = {part: value for part, value in record().items() if part not in ("data", "timing")} | {"metrics": {"test_accuracy": 0.25}}
-    assert read(Store(tmp_path).write(record()), whole=False) == expected
-    assert read(one_of_the_first(tmp_path), whole=False) == expected
-    assert read(one_of_the_first(tmp_path)) == record()
+    assert read_record(Store(tmp_path).write(record()), whole=False) == expected
+    assert read_record(one_of_the_first(tmp_path), whole=False) == expected
+    assert read_record(one_of_the_first(tmp_path)) == record()
 
 
 @pytest.mark.parametrize("metrics", [{}, {"history": []}, {"history": [], "test_accuracy": 0.5}, {"train_loss": 0.5, "history": [1]}])
 def test_metrics_may_be_long_or_short_or_none(metrics: dict[str, Any], tmp_path: Path) -> None:
     path = Store(tmp_path).write(record() | {"metrics": metrics})
-    assert read(path)["metrics"] == metrics
-    assert read(path, whole=False)["metrics"] == {name: value for name, value in metrics.items() if name != "history"}
+    assert read_record(path)["metrics"] == metrics
+    assert read_record(path, whole=False)["metrics"] == {name: value for name, value in metrics.items() if name != "history"}
 
 
 @pytest.mark.parametrize("field", [*record(), "checksum"])
@@ -131,7 +131,7 @@ def test_a_missing_field_is_caught(field: str, tmp_path: Path) -> None:
     del whole[field]
     path.write_text(json.dumps(whole))
     with pytest.raises(UserError, match=r"seed-0\.json"):
-        read(path)
+        read_record(path)
 
 
 def test_a_truncated_record_is_told_with_what_to_do(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_a_truncated_record_is_told_with_what_to_do(tmp_path: Path) -> None:
     for length in (0, 1, 2, len(content) // 2, len(content) - 3):
         path.write_bytes(content[:length])
         with pytest.raises(UserError, match="delete it to run that trial again") as told:
-            read(path)
+            read_record(path)
         assert str(path) in str(told.value)
 
 
@@ -149,7 +149,7 @@ def test_another_schema_is_told(content: str, tmp_path: Path) -> None:
     path = tmp_path / "seed-0.json"
     path.write_text(content)
     with pytest.raises(UserError, match=r"seed-0\.json is not of schema 1"):
-        read(path)
+        read_record(path)
 
 
 def test_numbers_that_are_no_json_are_never_written(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_numbers_that_are_no_json_are_never_written(tmp_path: Path) -> None:
 def test_the_first_record_of_a_trial_stays(tmp_path: Path) -> None:
     path = Store(tmp_path).write(record())
     Store(tmp_path).write(record() | {"status": "diverged"})
-    assert read(path)["status"] == "done"
+    assert read_record(path)["status"] == "done"
     assert [file.name for file in path.parent.iterdir()] == ["seed-0.json"]
 
 
@@ -169,7 +169,7 @@ WRITER = """
 import json, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from benchmark.store import Store
+from benchmark.records.store import Store
 root, number = Path(sys.argv[2]), int(sys.argv[3])
 record = json.loads((root / "record").read_text())
 (root / f"ready-{number}").touch()
@@ -190,7 +190,7 @@ def test_of_many_processes_writing_the_same_records_each_time_one_wins_whole(tmp
     seen: dict[Path, Record] = {}
     while any(writer.poll() is None for writer in writers):
         for path in tmp_path.rglob("seed-*.json"):
-            assert read(path) == seen.setdefault(path, read(path))  # whole as soon as it is there, and the same ever after
+            assert read_record(path) == seen.setdefault(path, read_record(path))  # whole as soon as it is there, and the same ever after
     assert [writer.returncode for writer in writers] == [0] * len(writers)
     records, errors = read_all(tmp_path / "results")
     assert not errors

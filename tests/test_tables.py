@@ -17,7 +17,7 @@ from scipy import stats
 from benchmark import ROOT, report
 from benchmark.analysis.statistics import estimate
 from benchmark.analysis.tables import FORMATS, frame, render, settings_of, summary
-from benchmark.store import Record, Store
+from benchmark.records.store import Record, Store
 
 
 def record(method: str = "reed", accuracy: float | None = 0.5, seed: int = 0, needs: tuple[str, ...] = (), **options: Any) -> Record:

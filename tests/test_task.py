@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from datasets.augment import Preprocessing
-from datasets.errors import UserError
 from datasets.imbalance import ClassImbalance
 from datasets.noise import BackgroundFlip, Corruption, NoNoise, UniformFlip
 from datasets.source import Source
 from datasets.task import Examples, Split, Task, make_task
+from robust_benchmark.errors import UserError
 from tests.conftest import toy_source, toy_task
 
 

@@ -20,7 +20,6 @@ from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.evaluation import evaluate
 from benchmark.training.trainer import Interrupted, Settings, Trainer
 from datasets.augment import Preprocessing
-from datasets.errors import UserError
 from datasets.noise import UniformFlip
 from datasets.task import Split, Task, make_task
 from methods import registry
@@ -31,6 +30,7 @@ from methods.finetune import FineTune
 from methods.l2rw import L2RW
 from methods.random import Random
 from methods.s_model import SModel
+from robust_benchmark.errors import UserError
 from tests.conftest import StopAt, small_convnet, toy_source, toy_task
 
 CPU = torch.device("cpu")

@@ -12,7 +12,7 @@ from tabulate import tabulate
 
 from benchmark.analysis import tables
 from benchmark.analysis.statistics import Estimate, estimate
-from benchmark.store import Record, digest
+from benchmark.records.store import Record, digest
 
 PAPER_DATASET = {"cifar10_jpeg": "cifar10"}  # whose numbers a stand-in is held against
 COLUMNS = ["setting", "method", "paper", "ours", "trials", "difference", "verdict"]

@@ -12,8 +12,8 @@ import pandas as pd
 
 from benchmark.analysis.statistics import estimate
 from benchmark.analysis.tables import check_metric, flatten, percents, settings_of, words
-from benchmark.store import Record
-from datasets.errors import UserError, unknown
+from benchmark.records.store import Record
+from robust_benchmark.errors import UserError, unknown
 
 COLOURS = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#949494", "#56b4e9")  # seaborn's "colorblind"
 DASHES = ((1, 0), (4, 1.5), (1, 1))  # one more for each time the colours are used up

@@ -12,8 +12,8 @@ import pandas as pd
 from tabulate import tabulate
 
 from benchmark.analysis.statistics import estimate
-from benchmark.store import Record, canonical
-from datasets.errors import unknown
+from benchmark.records.store import Record, canonical
+from robust_benchmark.errors import unknown
 
 STYLES = {"text": "simple", "markdown": "github", "latex": "latex_booktabs"}
 FORMATS = (*STYLES, "csv")

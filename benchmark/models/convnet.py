@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from datasets.errors import at_least
+from robust_benchmark.errors import at_least
 
 
 class ConvNet(nn.Sequential):

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmark.models.initialise import truncated_normal_fan_out, uniform_fan_in
-from datasets.errors import choice
+from robust_benchmark.errors import choice
 
 
 class ResNet(nn.Module):

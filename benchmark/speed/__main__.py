@@ -11,7 +11,7 @@ from tabulate import tabulate
 from benchmark.speed import peers, pipeline, records, startup, steps
 from benchmark.speed.measure import HEADERS, Effort
 from benchmark.trial import device_of, environment
-from datasets.errors import UserError, at_least, choice
+from robust_benchmark.errors import UserError, at_least, choice
 
 TOPICS: dict[str, tuple[list[str], Callable[[Effort], Iterator[list[str]]]]] = {
     "steps": (HEADERS, steps.steps),

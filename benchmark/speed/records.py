@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from tempfile import TemporaryDirectory
 
 from benchmark import ROOT
+from benchmark.records.store import Record, Store, digest, read_all, text_of
 from benchmark.speed.measure import Effort
-from benchmark.store import Record, Store, digest, read_all, text_of
 
 HEADERS = ["records", "seconds", "of a CPU", "CPU microseconds a record", "peak MiB"]
 COUNTS = (10_000, 50_000, 100_000)

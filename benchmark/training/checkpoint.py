@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-import socket
 import sys
 import zipfile
 from pathlib import Path
@@ -12,7 +10,8 @@ from typing import Any
 
 import torch
 
-from datasets.errors import UserError
+from robust_benchmark.errors import UserError
+from robust_benchmark.files import write
 
 
 class Checkpoints:
@@ -28,20 +27,9 @@ class Checkpoints:
 
     def save(self, state: dict[str, Any]) -> None:
         """Write `state` (tensors, numbers, strings, and lists and dicts of them), whole or not at all."""
-        self._latest.parent.mkdir(parents=True, exist_ok=True)
         content = io.BytesIO()  # so that a full disk is an OSError here and not torch's
         torch.save({"configuration": self._configuration, "state": state}, content)
-        part = self._latest.with_suffix(f".{socket.gethostname()}-{os.getpid()}.part")
-        try:
-            with part.open("wb") as file:
-                file.write(content.getbuffer())
-                file.flush()
-                os.fsync(file.fileno())
-            if self._latest.exists():
-                self._latest.replace(self._previous)
-            part.replace(self._latest)
-        finally:
-            part.unlink(missing_ok=True)
+        write(self._latest, content.getvalue(), durable=True, previous=self._previous)
 
     def load(self) -> dict[str, Any] | None:
         """The newest readable state, or None where there is none.

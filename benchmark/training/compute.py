@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from datasets.errors import UserError, choice
 from methods.base import Batch
+from robust_benchmark.errors import UserError, choice
 
 PRECISIONS = ("float32", "bf16")
 Loss = Callable[[Batch], torch.Tensor]

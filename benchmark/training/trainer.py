@@ -19,10 +19,10 @@ from benchmark.training.detection import WeightLog, weight_histograms
 from benchmark.training.evaluation import evaluate
 from benchmark.training.graphs import Captured
 from benchmark.training.sgd import SGD
-from datasets.errors import UserError
 from datasets.streams import stream_seed
 from datasets.task import Examples, Task
 from methods.base import Batch, Knowledge, Method, Phase, Schedules, UndeclaredKnowledge, View
+from robust_benchmark.errors import UserError
 
 ModelFactory = Callable[[int, torch.Size], nn.Module]
 

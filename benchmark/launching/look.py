@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.cluster import claims, failures
-from benchmark.cluster.grids import Grid, GridCell, Task, Trial
-from benchmark.cluster.jobs import QUEUED, RUNNING
+from benchmark.launching.jobs import QUEUED, RUNNING
+from benchmark.records import claims, failures
+from benchmark.records.grids import Assignment, Grid, GridCell, TrialId
 
 KINDS = ("done", "running", "pending", "preempted", "failed", "missing")
 BROKEN = {"FAILED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "BOOT_FAIL", "DEADLINE"}
@@ -32,13 +32,13 @@ class State:
     live: bool = False
 
 
-def look(grid: Grid, known: Mapping[str, str], observer: claims.Observer | None = None) -> dict[Trial, State]:
+def look(grid: Grid, known: Mapping[str, str], observer: claims.Observer | None = None) -> dict[TrialId, State]:
     """The state of every trial, given the state of each task; with an observer, its judgement of which claims are abandoned counts."""
-    tasks: dict[Trial, list[Task]] = {}
+    tasks: dict[TrialId, list[Assignment]] = {}
     for task in grid.tasks():
         for each in task.trials:
             tasks.setdefault(each, []).append(task)
-    states: dict[Trial, State] = {}
+    states: dict[TrialId, State] = {}
     for cell in grid.cells:
         records, checkpoints = _names(grid.results_dir / cell.folder), _names(grid.checkpoint_dir / cell.key)
         for seed in cell.seeds:
@@ -55,9 +55,9 @@ def _of_files(path: Path, cell: GridCell, names: set[str], claim_seconds: float,
     if path.name in names:
         return State("done", step=cell.steps)
     if claim.name in names and (observer.held(claim, claim_seconds) if observer else _fresh(claim, claim_seconds)):
-        return _running(claims.read(claim) or claims.Holder())
+        return _running(claims.read_claim(claim) or claims.Holder())
     if failure.name in names:
-        note = failures.read(failure)
+        note = failures.read_failure(failure)
         return State("failed", note.error if note else "", (note.log if note else "") or str(failure))
     return None
 
@@ -76,7 +76,7 @@ def _fresh(claim: Path, claim_seconds: float) -> bool:
         return False
 
 
-def _of_tasks(tasks: list[Task], known: Mapping[str, str], stopped: bool) -> State:
+def _of_tasks(tasks: list[Assignment], known: Mapping[str, str], stopped: bool) -> State:
     """What its tasks tell of a trial without files; of several the one that is furthest."""
     states = [(known.get(task.id, ""), task) for task in tasks]
     for told, task in states:

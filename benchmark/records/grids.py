@@ -9,10 +9,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmark.store import digest, write_whole
-from datasets.errors import UserError, unknown
+from benchmark.records.store import digest
+from robust_benchmark.errors import UserError, unknown
+from robust_benchmark.files import write
 
-Trial = tuple[str, int]  # a cell's key and a seed
+TrialId = tuple[str, int]  # a cell's key and a seed
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,12 @@ class GridCell:
 
 
 @dataclass(frozen=True)
-class Task:
+class Assignment:
     """What one process was given. id: SLURM's, or the process's number; log: its output."""
 
     id: str
     log: str
-    trials: list[Trial]
+    trials: list[TrialId]
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Submission:
     launcher: str
     host: str
     time: float
-    tasks: list[Task]
+    tasks: list[Assignment]
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Grid:
         """Where the record of a trial lies."""
         return self.results_dir / cell.folder / f"seed-{seed}.json"
 
-    def tasks(self) -> Iterator[Task]:
+    def tasks(self) -> Iterator[Assignment]:
         """All tasks of all submissions, the oldest first."""
         for submission in self.submissions:
             yield from submission.tasks
@@ -78,16 +79,15 @@ class Grid:
             "claim_seconds": self.claim_seconds,
             "cells": [asdict(cell) for cell in self.cells],
         }
-        self.directory.mkdir(parents=True, exist_ok=True)
-        write_whole(self.directory / "grid.json", json.dumps(content))
+        write(self.directory / "grid.json", json.dumps(content))
 
     def add(self, submission: Submission) -> None:
         """Keep a submission, from now on one of this grid's. Raises OSError."""
-        write_whole(self.directory / f"submission-{uuid.uuid4().hex}.json", json.dumps(asdict(submission)))
+        write(self.directory / f"submission-{uuid.uuid4().hex}.json", json.dumps(asdict(submission)))
         self.submissions.append(submission)
 
 
-def grid_of(cells: Sequence[GridCell], results_dir: str, checkpoint_dir: str, claim_seconds: float) -> Grid:
+def open_grid(cells: Sequence[GridCell], results_dir: str, checkpoint_dir: str, claim_seconds: float) -> Grid:
     """The grid of these cells, with what was submitted of it before."""
     name = digest(sorted([cell.key, list(cell.seeds)] for cell in cells), 8)
     directory = Path(checkpoint_dir).absolute() / "jobs" / name
@@ -95,7 +95,7 @@ def grid_of(cells: Sequence[GridCell], results_dir: str, checkpoint_dir: str, cl
     return Grid(**{**vars(grid), "submissions": _submissions(directory)})
 
 
-def read(directory: Path) -> Grid:
+def read_grid(directory: Path) -> Grid:
     """The grid kept in `directory`. Raises UserError where it cannot be read."""
     try:
         said = json.loads((directory / "grid.json").read_text(encoding="utf-8"))
@@ -112,7 +112,7 @@ def find(checkpoint_dir: str | Path, name: str | None = None) -> list[Grid]:
     if name is not None and name not in known:
         raise unknown("grid", name, known)
     chosen = known.values() if name is None else [known[name]]
-    return [read(directory) for directory in sorted(chosen, key=lambda each: (each / "grid.json").stat().st_mtime)]
+    return [read_grid(directory) for directory in sorted(chosen, key=lambda each: (each / "grid.json").stat().st_mtime)]
 
 
 def _submissions(directory: Path) -> list[Submission]:
@@ -121,5 +121,8 @@ def _submissions(directory: Path) -> list[Submission]:
 
 
 def _submission(said: dict[str, Any]) -> Submission:
-    tasks = [Task(str(task["id"]), str(task["log"]), [(str(key), int(seed)) for key, seed in task["trials"]]) for task in said["tasks"]]
-    return Submission(str(said["launcher"]), str(said["host"]), float(said["time"]), tasks)
+    return Submission(str(said["launcher"]), str(said["host"]), float(said["time"]), [_assignment(task) for task in said["tasks"]])
+
+
+def _assignment(said: dict[str, Any]) -> Assignment:
+    return Assignment(str(said["id"]), str(said["log"]), [(str(key), int(seed)) for key, seed in said["trials"]])

@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
+from robust_benchmark.files import whole
+
 WIDTH = 1024  # bytes of a claim: written over in place, it always has the same length
 
 BEAT = 10.0  # seconds at most between two signs of life, which also tell how far training is
@@ -49,7 +51,7 @@ class Holder:
         return again or (self.machine == _machine() and not _alive(self.pid))
 
 
-def read(path: Path) -> Holder | None:
+def read_claim(path: Path) -> Holder | None:
     """The holder of the claim, None where there is no claim; a claim that says nothing readable has a Holder without a token."""
     try:
         return _parse(path.read_text(encoding="utf-8", errors="replace"))
@@ -113,14 +115,9 @@ class Claim:
         return self._put()
 
     def _put(self) -> bool:
-        part = self.path.with_suffix(f".{self._holder.token}.part")
-        try:
+        with whole(self.path, first_stays=True) as part:  # makes no directory: one that is away comes back
             part.write_text(self._text(), encoding="utf-8")
-            with contextlib.suppress(FileExistsError):
-                os.link(part, self.path)
-        finally:
-            part.unlink(missing_ok=True)
-        return self._is_ours(read(self.path))
+        return self._is_ours(read_claim(self.path))
 
     def _live(self) -> None:
         while not self._over.wait(min(self.seconds / 4, BEAT)) and not self.lost:
@@ -152,7 +149,7 @@ def remove(path: Path, token: str) -> None:
         path.rename(aside)
     except FileNotFoundError:
         return
-    holder = read(aside)
+    holder = read_claim(aside)
     if holder is not None and holder.token != token:
         with contextlib.suppress(FileExistsError):
             os.link(aside, path)
@@ -175,7 +172,7 @@ class Observer:
 
     def held(self, path: Path, seconds: float) -> bool:
         """Whether somebody has the claim; an abandoned one is taken away."""
-        holder = read(path)
+        holder = read_claim(path)
         if holder is not None and (holder.gone() or self._unmoved(path, holder) > seconds):
             remove(path, holder.token)
             return False

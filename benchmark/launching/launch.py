@@ -7,20 +7,21 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
-from benchmark import store, trial
-from benchmark.cluster import grids, jobs, submit
-from benchmark.cluster.claims import Observer
-from benchmark.cluster.grids import Grid, GridCell
-from benchmark.cluster.launchers import Launcher, LocalLauncher, SlurmLauncher
-from benchmark.cluster.look import State, look
+from benchmark import trial
 from benchmark.config import Cell
+from benchmark.launching import jobs, submit
+from benchmark.launching.look import State, look
+from benchmark.options import Launcher, LocalLauncher, SlurmLauncher
+from benchmark.records import grids, store
+from benchmark.records.claims import Observer
+from benchmark.records.grids import Grid, GridCell
 from benchmark.worker import Bar, Trial, forget_failures, stopping_on_signals
-from datasets.errors import UserError
+from robust_benchmark.errors import UserError
 
 ASK_SECONDS = 15.0  # between questions to SLURM; records and claims are looked at more often
 END_SECONDS = 60.0  # for a process to write its checkpoint
 
-States = dict[grids.Trial, State]
+States = dict[grids.TrialId, State]
 
 
 def launch(cells: Sequence[Cell], missing: Sequence[Trial], overrides: Sequence[str]) -> tuple[list[str], int]:
@@ -55,7 +56,7 @@ def grid_of(cells: Sequence[Cell]) -> Grid:
         GridCell(cell.key, cell.label, str(folder), list(cell.seeds), trial.steps(cell))
         for cell, folder in zip(cells, folders, strict=True)
     ]
-    return grids.grid_of(described, config.results_dir, config.checkpoint_dir, config.claim_seconds)
+    return grids.open_grid(described, config.results_dir, config.checkpoint_dir, config.claim_seconds)
 
 
 def _follow(grid: Grid, missing: Sequence[Trial], launcher: Launcher) -> tuple[list[str], int]:

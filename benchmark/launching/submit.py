@@ -14,19 +14,19 @@ import torch
 from submitit import Job, LocalExecutor, SlurmExecutor
 from submitit.core.utils import FailedJobError, environment_variables
 
-from benchmark.cluster import jobs
-from benchmark.cluster.grids import Grid, Submission, Task, Trial
-from benchmark.cluster.launchers import LocalLauncher, SlurmLauncher
-from benchmark.cluster.task import Work
 from benchmark.config import Cell
-from datasets.errors import UserError
+from benchmark.launching import jobs
+from benchmark.launching.work import Work
+from benchmark.options import LocalLauncher, SlurmLauncher
+from benchmark.records.grids import Assignment, Grid, Submission, TrialId
+from robust_benchmark.errors import UserError
 
 YEAR = 366 * 24 * 60  # minutes; submitit wants a limit for processes of this machine too
 RESTARTS = 1000  # of one task at its time limit
 Item = TypeVar("Item")
 
 
-def to_processes(grid: Grid, launcher: LocalLauncher, device: str, overrides: Sequence[str], missing: Sequence[Trial]) -> None:
+def to_processes(grid: Grid, launcher: LocalLauncher, device: str, overrides: Sequence[str], missing: Sequence[TrialId]) -> None:
     """Start the processes; each goes through all the trials and takes those that nobody has."""
     executor = LocalExecutor(grid.directory / "local")
     executor.update_parameters(timeout_min=YEAR, stderr_to_stdout=True)
@@ -38,7 +38,7 @@ def to_processes(grid: Grid, launcher: LocalLauncher, device: str, overrides: Se
     grid.add(_submission("local", started, [list(missing)] * len(started)))
 
 
-def to_slurm(grid: Grid, launcher: SlurmLauncher, cells: Sequence[Cell], missing: Sequence[Trial]) -> None:
+def to_slurm(grid: Grid, launcher: SlurmLauncher, cells: Sequence[Cell], missing: Sequence[TrialId]) -> None:
     """Send job arrays, as few as the cluster's limit allows; a task has `trials_per_task` trials.
 
     Raises UserError where SLURM refuses.
@@ -85,8 +85,8 @@ def _pieces(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
     return [items[begin : begin + size] for begin in range(0, len(items), size)]
 
 
-def _submission(launcher: str, started: Sequence[Job], trials: Sequence[Sequence[Trial]]) -> Submission:
-    tasks = [Task(job.job_id, str(job.paths.stdout), list(part)) for job, part in zip(started, trials, strict=True)]
+def _submission(launcher: str, started: Sequence[Job], trials: Sequence[Sequence[TrialId]]) -> Submission:
+    tasks = [Assignment(job.job_id, str(job.paths.stdout), list(part)) for job, part in zip(started, trials, strict=True)]
     return Submission(launcher, socket.gethostname(), time.time(), tasks)
 
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark.store import write_whole
+from robust_benchmark.files import write
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ def note(path: Path, error: BaseException, log: str = "") -> None:
     lines = "".join(traceback.format_exception(error)).splitlines()
     failure = Failure(last_line(error), log, socket.gethostname(), tuple(lines))
     with contextlib.suppress(OSError):
-        write_whole(path, json.dumps(asdict(failure), indent=1) + "\n")
+        write(path, json.dumps(asdict(failure), indent=1) + "\n")
 
 
 def last_line(error: BaseException) -> str:
@@ -36,7 +36,7 @@ def last_line(error: BaseException) -> str:
     return traceback.format_exception_only(error)[-1].strip()
 
 
-def read(path: Path) -> Failure | None:
+def read_failure(path: Path) -> Failure | None:
     """The note, None where there is none."""
     try:
         said: Any = json.loads(path.read_text(encoding="utf-8", errors="replace"))

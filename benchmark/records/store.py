@@ -7,13 +7,12 @@ import hashlib
 import json
 import os
 import re
-import socket
-import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from datasets.errors import UserError
+from robust_benchmark.errors import UserError
+from robust_benchmark.files import write
 
 SCHEMA = 1
 FIELDS = {"schema", "key", "seed", "status", "method", "needs", "config", "metrics", "data", "timing", "environment", "checksum"}
@@ -32,16 +31,6 @@ def digest(value: Any, length: int = 16) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:length]
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Put `text` in the place of whatever `path` holds, whole or not at all. Raises OSError."""
-    part = path.with_suffix(f".{uuid.uuid4().hex}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 class Store:
     """A results directory. Several processes may write to it: a record appears whole, and the first one stays."""
 
@@ -56,18 +45,7 @@ class Store:
     def write(self, record: Record) -> Path:
         """Keep `record`; where another process was first, its record stays."""
         path = self.path(record["config"], record["key"], record["seed"])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{socket.gethostname()}-{os.getpid()}.part")
-        try:
-            with part.open("w", encoding="utf-8") as file:
-                file.write(text_of(record))
-                file.flush()
-                os.fsync(file.fileno())
-            os.link(part, path)
-        except FileExistsError:
-            pass
-        finally:
-            part.unlink(missing_ok=True)
+        write(path, text_of(record), first_stays=True, durable=True)
         return path
 
 
@@ -102,7 +80,7 @@ def slug(name: str) -> str:
     return re.sub(r"[^\w.=+-]+", "-", name)
 
 
-def read(path: str | Path, whole: bool = True) -> Record:
+def read_record(path: str | Path, whole: bool = True) -> Record:
     """The record in the file `path`; unless `whole`, without LONG and sharing its parts with other records, for reading only.
 
     Raises UserError where it is truncated, edited after it was written, or of another schema.
@@ -160,7 +138,7 @@ def _without_long(record: Record) -> Record:
 def read_all(root: str | Path, whole: bool = True) -> tuple[list[Record], list[UserError]]:
     """The readable records under `root`, in the order of their paths, one a trial; and what is wrong with the others.
 
-    whole: as in `read`
+    whole: as in `read_record`
     Raises UserError where `root` is no directory.
     """
     if not Path(root).is_dir():
@@ -169,7 +147,7 @@ def read_all(root: str | Path, whole: bool = True) -> tuple[list[Record], list[U
     errors = []
     for path in _record_paths(root):
         try:
-            record = read(path, whole)
+            record = read_record(path, whole)
         except UserError as error:
             errors.append(error)
         else:

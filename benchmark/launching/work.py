@@ -12,7 +12,7 @@ from submitit.helpers import DelayedSubmission
 
 from benchmark import worker
 from benchmark.config import cells
-from datasets.errors import UserError
+from robust_benchmark.errors import UserError
 
 
 @dataclass(frozen=True)

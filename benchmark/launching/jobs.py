@@ -13,8 +13,8 @@ from pathlib import Path
 
 from submitit.slurm.slurm import SlurmInfoWatcher
 
-from benchmark.cluster.grids import Submission
-from datasets.errors import UserError
+from benchmark.records.grids import Submission
+from robust_benchmark.errors import UserError
 
 RUNNING = {"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT"}
 QUEUED = {"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "CONFIGURING", "PREEMPTED", "RESIZING", "SPECIAL_EXIT"}

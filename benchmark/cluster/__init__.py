@@ -1,1 +1,0 @@
-"""Many processes on one grid: claims, failures, submission to SLURM or to processes of this machine, status."""
