@@ -21,7 +21,9 @@ from hydra.utils import instantiate
 
 from benchmark import ROOT
 from benchmark.config import Cell
+from benchmark.metrics import METRICS
 from benchmark.options import preprocessing
+from benchmark.records.history import columns
 from benchmark.records.store import SCHEMA, Record, Store, canonical
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.compute import Compute
@@ -137,8 +139,13 @@ def _record(cell: Cell, seed: int, trainer: Trainer) -> Record:
         "status": "diverged" if progress.diverged else "done",
         "method": cell.label,
         "needs": trainer.method.needs.names(),
+        "overrides": cell.determining_overrides,
         "config": cell.identity,
+        "fingerprint": {},
         "metrics": _metrics(progress),
+        "per_class": {} if progress.diverged else _per_class(progress),
+        "history": columns(progress.history),
+        "weight_histograms": progress.weight_histograms,
         "data": _data(trainer.task),
         "timing": {
             "steps": trainer.steps,
@@ -150,17 +157,18 @@ def _record(cell: Cell, seed: int, trainer: Trainer) -> Record:
     }
 
 
-def _metrics(progress: Progress) -> dict[str, Any]:
-    """At the last step and along the way; a diverged trial has only the way."""
+def _metrics(progress: Progress) -> dict[str, float]:
+    """Of the last evaluation; a diverged trial has only the way."""
     if progress.diverged:
-        return {"history": progress.history}
+        return {}
+    return {name: value for name, value in progress.history[-1].items() if name in METRICS}
+
+
+def _per_class(progress: Progress) -> dict[str, list[Any]]:
     confusion = progress.confusion_matrix
     return {
-        **{name: value for name, value in progress.history[-1].items() if name not in ("phase", "step")},
-        "per_class_accuracy": [row[label] / sum(row) if sum(row) else None for label, row in enumerate(confusion)],
+        "accuracy": [row[label] / sum(row) if sum(row) else None for label, row in enumerate(confusion)],
         "confusion_matrix": confusion,
-        **({"weight_histograms": progress.weight_histograms} if progress.weight_histograms else {}),
-        "history": progress.history,
     }
 
 
@@ -171,6 +179,7 @@ def _data(task: Task) -> dict[str, Any]:
         "sizes": sizes,
         "wrong_labels": {"train": task.train.wrong(), "hyper_validation": task.hyper_validation.wrong()},
         "noise_rate": task.noise_rate,
+        "digests": task.digests,
         "train_labels_per_class": torch.bincount(task.train.labels, minlength=len(task.classes)).tolist(),
     }
 
