@@ -58,7 +58,10 @@ def test_a_lower_package_never_imports_a_higher_one(package: str, forbidden: str
 FILES_OF_TRIALS = [f"benchmark.cluster.{name}" for name in ("claims", "failures", "grids", "jobs", "look", "launchers")]
 
 
-@pytest.mark.parametrize("module", ["benchmark.store", *FILES_OF_TRIALS, *(name for name in MODULES if within(name, "benchmark.analysis"))])
+@pytest.mark.parametrize(
+    "module",
+    ["benchmark.store", "benchmark.fingerprint", *FILES_OF_TRIALS, *(name for name in MODULES if within(name, "benchmark.analysis"))],
+)
 def test_what_reads_records_never_imports_torch_even_by_way_of_others(module: str) -> None:
     assert [name for name in reached(module) if within(name, "torch") or within(name, "torchvision")] == []
 
