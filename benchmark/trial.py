@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import subprocess
+import sys
 from collections.abc import Generator
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -19,8 +20,9 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
-from benchmark import ROOT
+from benchmark import ROOT, fingerprint
 from benchmark.config import Cell
+from benchmark.fingerprint import Fingerprint
 from benchmark.metrics import METRICS
 from benchmark.options import preprocessing
 from benchmark.records.history import columns
@@ -69,7 +71,26 @@ def path(cell: Cell, seed: int) -> Path:
 
 def checkpoints(cell: Cell, seed: int) -> Checkpoints:
     """The checkpoints of one trial."""
-    return Checkpoints(Path(cell.config.checkpoint_dir) / cell.key / f"seed-{seed}.pt", cell.canonical)
+    return Checkpoints(Path(cell.config.checkpoint_dir) / cell.key / f"seed-{seed}.pt", cell.canonical, code_of(cell))
+
+
+def code_of(cell: Cell) -> Fingerprint:
+    """The fingerprint of the code that trains the cell, as the files are when first asked for."""
+    return fingerprint.of(cell.identity, plugins=_plugins(cell))
+
+
+def _plugins(cell: Cell) -> dict[str, str]:
+    """The files of the modules that lie outside the checkout, by the names that the cell has for what is in them."""
+    modules = {name: registry.get(name).__module__ for name in _names(cell.identity["method"])}
+    for part, options in (("noise", cell.config.noise), ("model", cell.config.model), ("dataset", cell.config.dataset["source"])):
+        modules[cell.identity[part]["name"]] = options["_target_"].rpartition(".")[0]
+    files = {name: getattr(sys.modules.get(module), "__file__", None) for name, module in modules.items()}
+    return {name: file for name, file in files.items() if file and not Path(file).is_relative_to(ROOT)}
+
+
+def _names(method: dict[str, Any]) -> list[str]:
+    """The names of a method and of the methods that it wraps."""
+    return [method["name"], *(_names(method["base"]) if "base" in method else [])]
 
 
 def prepare(cell: Cell, seed: int, watch: Watch | None = None) -> Trainer:
@@ -141,7 +162,7 @@ def _record(cell: Cell, seed: int, trainer: Trainer) -> Record:
         "needs": trainer.method.needs.names(),
         "overrides": cell.determining_overrides,
         "config": cell.identity,
-        "fingerprint": {},
+        "fingerprint": code_of(cell),
         "metrics": _metrics(progress),
         "per_class": {} if progress.diverged else _per_class(progress),
         "history": columns(progress.history),

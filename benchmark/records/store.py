@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import Any
 
 import msgspec
 
@@ -20,7 +20,7 @@ SCHEMA = 2
 Record = dict[str, Any]
 
 
-class Short(TypedDict):
+class Short(msgspec.Struct):
     """What tables need of a record, typed: the parser skips the rest of the file.
 
     key: digest of `config`, which holds all that determines the numbers, as names and values of options
@@ -59,7 +59,7 @@ class Whole(Short):
     timing: dict[str, Any]
 
 
-FIELDS = tuple(Whole.__annotations__ | Short.__annotations__)
+FIELDS = Whole.__struct_fields__
 SHARED = ("config", "fingerprint", "environment")  # equal in the trials of a cell, so parsed once
 _decode = {whole: msgspec.json.Decoder(kind).decode for whole, kind in ((False, Short), (True, Whole))}
 
@@ -126,7 +126,7 @@ def read_record(path: str | Path, whole: bool = True) -> Record:
     try:
         with open(path, "rb", buffering=0) as file:
             text = file.read()
-        record = cast(Record, _decode[whole](text))
+        record = msgspec.structs.asdict(_decode[whole](text))
         for name in SHARED:
             record[name] = _parsed_once(bytes(record[name]))
     except (ValueError, RecursionError, OSError) as error:  # ValueError: not JSON, not UTF-8, or not of this schema
