@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -33,7 +33,7 @@ class Short(msgspec.Struct):
     schema: int
     key: str
     seed: int
-    status: str
+    status: Literal["done", "diverged"]
     method: str
     needs: list[str]
     config: msgspec.Raw
@@ -143,7 +143,7 @@ def read_record(path: str | Path, whole: bool = True) -> Record:
 
 @functools.lru_cache(maxsize=100_000)
 def _parsed_once(text: bytes) -> Any:
-    return msgspec.json.decode(text)
+    return msgspec.json.decode(text, type=dict[str, Any])
 
 
 def _unreadable(path: str | Path, error: Exception) -> UserError:
