@@ -316,6 +316,17 @@ def test_a_faithful_capture_is_used_and_training_equals_eager_training(method: t
     assert_same(taking.state(), Taking(method()).take(12).state())
 
 
+@pytest.mark.parametrize(("method", "runs"), [(Everything, 2), (Noisy, 4)])
+def test_eager_steps_are_run_twice_in_a_proof_and_four_times_where_they_differ(method: type[Method], runs: int) -> None:
+    taking, calls = Taking(method(), faithful).take(WARM_UP), []
+    taking.trainer.method.model.register_forward_hook(lambda *_: calls.append(1))
+    taking.take(1)
+    with_proof = len(calls)
+    taking.take(1)
+    a_step = len(calls) - with_proof
+    assert with_proof == a_step * (runs * PROOF_STEPS + PROOF_STEPS + 1)  # eager runs, replays, and the step itself
+
+
 def test_noise_shows_in_eager_steps_so_that_its_tests_tell_something() -> None:
     one = Taking(Noisy()).take(2)
     other = Taking(Noisy())
