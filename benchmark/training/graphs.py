@@ -44,20 +44,20 @@ def cuda_graph(work: Work, generators: Sequence[torch.Generator]) -> Work:
 def _waits(work: Work) -> bool:
     """Do `work`; whether it made the host wait for the device."""
     mode = torch.cuda.get_sync_debug_mode()
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         torch.cuda.set_sync_debug_mode("warn")
         try:
             work()
         finally:
             torch.cuda.set_sync_debug_mode(mode)
-    return any("synchronizing" in str(warning.message) for warning in told)
+    return any("synchronizing" in str(warning.message) for warning in caught)
 
 
 def fingerprint(method: nn.Module) -> dict[str, Any]:
     """What a graph of work on the method's modules takes for constant, by name: numbers, strings, where tensors lie, host generators.
 
-    `example_weights` are left out: they are written anew at every step and not read by the next.
+    `example_weights` are left out: every step writes them and the next one does not read them.
     """
     return {name: _mark(leaf) for attribute, value in _attributes(method) for name, leaf in leaves(value, attribute)}
 
