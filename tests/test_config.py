@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmark import ROOT
 from benchmark.config import Cell, cells
 from methods import registry
 from robust_benchmark.errors import UserError

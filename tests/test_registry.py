@@ -193,7 +193,12 @@ LABELS = {
     "baseline_es": ["method=early_stopping"],
     "baseline_es_ft": ["method=finetune", "method.base=early_stopping"],
     "weighted_ft": ["method=finetune", "method.base=weighted"],
-    "finetune:base=early_stopping:base.base=reed:base.base.beta=0.3": ["method=finetune", "method.base=early_stopping", "method.base.base=reed", "method.base.base.beta=0.3"],
+    "finetune:base=early_stopping:base.base=reed:base.base.beta=0.3": [
+        "method=finetune",
+        "method.base=early_stopping",
+        "method.base.base=reed",
+        "method.base.base.beta=0.3",
+    ],
 }
 
 

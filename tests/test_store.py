@@ -143,7 +143,7 @@ def test_a_field_of_another_type_is_refused_though_the_checksum_is_right(field: 
     path = Store(tmp_path).path(CONFIG, "abc123", 0)
     path.parent.mkdir(parents=True)
     path.write_text(text_of(record() | {field: value}))
-    with pytest.raises(UserError, match=rf"seed-0\.json cannot be read .*(Expected|Invalid)"):
+    with pytest.raises(UserError, match=r"seed-0\.json cannot be read .*(Expected|Invalid)"):
         read_record(path)
 
 
