@@ -163,6 +163,7 @@ def _record(cell: Cell, seed: int, trainer: Trainer) -> Record:
         "overrides": cell.determining_overrides,
         "config": cell.identity,
         "fingerprint": code_of(cell),
+        "digests": trainer.task.digests,
         "metrics": _metrics(progress),
         "per_class": {} if progress.diverged else _per_class(progress),
         "history": columns(progress.history),
@@ -200,7 +201,6 @@ def _data(task: Task) -> dict[str, Any]:
         "sizes": sizes,
         "wrong_labels": {"train": task.train.wrong(), "hyper_validation": task.hyper_validation.wrong()},
         "noise_rate": task.noise_rate,
-        "digests": task.digests,
         "train_labels_per_class": torch.bincount(task.train.labels, minlength=len(task.classes)).tolist(),
     }
 

@@ -31,6 +31,7 @@ def record(seed: int = 0, key: str = "abc123") -> Record:
         "overrides": ["method=reed"],
         "config": copy.deepcopy(CONFIG),
         "fingerprint": {"method": "0123456789ab"},
+        "digests": {"source": "0123", "drawn": "4567"},
         "metrics": {"test_accuracy": 0.25},
         "per_class": {"accuracy": [0.5, None]},
         "history": columns([{"step": 5, "train_loss": 0.1 + 0.2}, {"step": 6}]),

@@ -27,6 +27,7 @@ class Short(msgspec.Struct):
     method: the name of the method's configuration
     needs: what the method may see beyond noisy labels
     fingerprint: digests of the code that made the numbers (benchmark.fingerprint)
+    digests: of the data: its `source`, and the images and given labels `drawn` from it for this trial
     metrics: of the last evaluation, by the names of benchmark.metrics; a diverged trial has none
     """
 
@@ -38,6 +39,7 @@ class Short(msgspec.Struct):
     needs: list[str]
     config: msgspec.Raw
     fingerprint: msgspec.Raw
+    digests: dict[str, str]
     metrics: dict[str, float]
     environment: msgspec.Raw
 
