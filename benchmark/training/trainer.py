@@ -87,6 +87,7 @@ class Trainer:
 
     seed: the trial's; with it every number is determined (bit for bit on a CPU with the same number of threads)
     prover: captures steps where `compute` asks for CUDA graphs
+    view: what the method may see of the task
     Raises UserError where the method needs a clean set and the task has none.
     """
 
@@ -112,10 +113,10 @@ class Trainer:
         self._checkpoints = checkpoints
         self._watch = watch or Unwatched()
         self.compute = (compute or Compute()).on(device)
-        self._view = View(method.needs, len(task.classes), self.task.train.labels, self._training_set, self.task)
+        self.view = View(method.needs, len(task.classes), self.task.train.labels, self._training_set, self.task)
         self.method = method
         torch.manual_seed(stream_seed(seed, "method"))  # dropout, random weights: whatever a method draws by itself
-        method.setup(self._model_maker(make_model), self._view)
+        method.setup(self._model_maker(make_model), self.view)
         self.compute.place(method, device).train()
         self.phases = method.phases(settings.schedules)
         self._optimiser = SGD.of(method, settings.momentum, settings.weight_decay)
@@ -147,7 +148,7 @@ class Trainer:
                 batches.restore(resumed)
                 resumed = None
             elif phase.before is not None:
-                phase.before(self._view)
+                phase.before(self.view)
             yield from self._phase_turns(phase, batches)
             self.progress.phase += 1
             self.progress.step = 0
