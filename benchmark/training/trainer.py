@@ -16,7 +16,7 @@ from benchmark.training.batches import Batches, CleanBatches, in_order
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.compute import Compute
 from benchmark.training.detection import WeightLog, weight_histograms
-from benchmark.training.evaluation import evaluate
+from benchmark.training.evaluation import Evaluator
 from benchmark.training.graphs import Captured
 from benchmark.training.sgd import SGD
 from datasets.streams import stream_seed
@@ -67,7 +67,7 @@ class Progress:
     """How far a trial is: steps done in the current phase, evaluations so far, seconds over all resumptions.
 
     confusion_matrix: of the last evaluation
-    weight_histograms: at the end, of methods that weigh examples (see benchmark.training.detection)
+    weights_precision, weight_histograms: at the end, of methods that weigh examples (see benchmark.training.detection)
     """
 
     phase: int = 0
@@ -77,6 +77,7 @@ class Progress:
     evaluation_seconds: float = 0.0
     diverged: bool = False
     confusion_matrix: list[list[int]] = field(default_factory=list)
+    weights_precision: list[float | None] = field(default_factory=list)
     weight_histograms: dict[str, Any] = field(default_factory=dict)
 
 
@@ -123,6 +124,7 @@ class Trainer:
         self._clean_source = self.compute.uncompiled(self._clean.draw) if Knowledge.CLEAN_SET in method.needs else None
         self._loss_sum = torch.zeros((), device=device)
         self._weights = WeightLog(self.task.train)
+        self._evaluator = Evaluator(self.task, seed)
 
     @property
     def steps(self) -> int:
@@ -149,8 +151,8 @@ class Trainer:
             yield from self._phase_turns(phase, batches)
             self.progress.phase += 1
             self.progress.step = 0
-        if self._weights.weighs and len(self.task.hyper_validation) > 0 and not self.progress.diverged:
-            self.progress.weight_histograms = weight_histograms(self._weigh, self.task, self.settings.batch_size, self._seed)
+        if self._weights.weighs and not self.progress.diverged:
+            self._report_weights()
 
     def _phase_turns(self, phase: Phase, batches: Batches) -> Iterator[None]:
         progress, every = self.progress, self.settings.evaluate_every
@@ -208,7 +210,7 @@ class Trainer:
         return step
 
     def _evaluate(self, phase: Phase) -> None:
-        """Append to the history; a loss or weight that is no longer finite is divergence."""
+        """Append to the history; a loss, weight or prediction that is no longer finite is divergence."""
         progress = self.progress
         steps = (progress.step - 1) % self.settings.evaluate_every + 1
         loss = self._loss_sum.item() / steps
@@ -217,9 +219,18 @@ class Trainer:
         entry: dict[str, Any] = {"phase": phase.name, "step": progress.step, "train_loss": loss if math.isfinite(loss) else None}
         if not progress.diverged:
             with self.compute.autocast(self.device):
-                accuracies, progress.confusion_matrix = evaluate(self.method, self.task)
-            entry |= accuracies | ({} if phase.on_clean else self._weights.report(self.task.train))
+                found, confusion = self._evaluator.evaluate(self.method)
+            progress.diverged = not math.isfinite(found["nll"])
+        if not progress.diverged:
+            progress.confusion_matrix = confusion
+            entry |= found | ({} if phase.on_clean else self._weights.effective_share() | self._weights.report(self.task.train))
         progress.history.append(entry)
+
+    def _report_weights(self) -> None:
+        """Measure what is measured of example weights at the end alone."""
+        self.progress.weights_precision = self._weights.precision_per_class(self.task.train, len(self.task.classes))
+        if len(self.task.hyper_validation) > 0:
+            self.progress.weight_histograms = weight_histograms(self._weigh, self.task, self.settings.batch_size, self._seed)
 
     def _weigh(self, examples: Examples) -> torch.Tensor:
         """The method's weights of `examples`, (n,), as in training, with nothing trained and no running state moved."""
@@ -266,7 +277,7 @@ class Trainer:
                 "method": self.method.state_dict(),
                 "optimiser": self._optimiser.state_dict(),
                 "loss_sum": self._loss_sum,
-                "weights": self._weights.values,
+                "weights": self._weights.state(),
                 "batches": batches.state(),
                 "clean": self._clean.state(),
                 "random": torch.get_rng_state(),
@@ -285,7 +296,7 @@ class Trainer:
         self.method.load_state_dict(saved["method"])
         self._optimiser.load_state_dict(saved["optimiser"])
         self._loss_sum.copy_(saved["loss_sum"])
-        self._weights.values.copy_(saved["weights"])
+        self._weights.restore(saved["weights"])
         self._clean.restore(saved["clean"])
         torch.set_rng_state(saved["random"])
         if saved["cuda_random"] is not None and self._loss_sum.is_cuda:
