@@ -94,5 +94,5 @@ def _blank_task(record: Record, classes: tuple[str, ...], image_shape: tuple[int
         return Examples(torch.zeros((size, *image_shape), dtype=torch.uint8), labels, labels)
 
     sizes = record["data"]["sizes"]
-    parts = [blank(sizes[part]) for part in ("train", "clean", "hyper_validation", "test")]
-    return Task(*parts, classes, noise_rate=0.0, transition_matrix=torch.eye(len(classes)).double(), preprocessing=preprocessing)
+    train, clean, hyper_validation, test = (blank(sizes[part]) for part in ("train", "clean", "hyper_validation", "test"))
+    return Task(train, clean, hyper_validation, test, classes, 0.0, torch.eye(len(classes)).double(), preprocessing)

@@ -112,7 +112,13 @@ def prepare(cell: Cell, seed: int, watch: Watch | None = None) -> Trainer:
     task = _task(cell, seed, Knowledge.CLEAN_SET in method.needs)
     trainer = config.trainer
     settings = Settings(
-        trainer.schedules(), trainer.batch_size, trainer.momentum, trainer.weight_decay, trainer.evaluate_every, config.checkpoint_seconds
+        trainer.schedules(),
+        trainer.batch_size,
+        trainer.momentum,
+        trainer.weight_decay,
+        trainer.evaluate_every,
+        config.checkpoint_seconds,
+        evidence="evidence" in config.keep,
     )
     device = device_of(config.device)
     compute = Compute(config.precision, config.compile, config.channels_last, config.cuda_graphs)
@@ -214,10 +220,12 @@ def _metrics(progress: Progress) -> dict[str, float]:
 
 def _per_class(progress: Progress) -> dict[str, list[Any]]:
     confusion = progress.confusion_matrix
-    return {
+    found: dict[str, list[Any]] = {
         "accuracy": [row[label] / sum(row) if sum(row) else None for label, row in enumerate(confusion)],
         "confusion_matrix": confusion,
+        "weights_precision": progress.weights_precision,
     }
+    return {name: values for name, values in found.items() if values}
 
 
 def _data(task: Task) -> dict[str, Any]:
