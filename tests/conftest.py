@@ -63,8 +63,8 @@ def records(directory: Path) -> list[Record]:
 
 
 def untimed(directory: Path) -> dict[tuple[str, int], Record]:
-    """The records by key and seed, without what differs from run to run: the timing, and the revision of the checkout."""
-    parts = {"timing", "environment"}
+    """The records by key and seed, without what differs from run to run: the place, the timing, and the revision of the checkout."""
+    parts = {"timing", "environment", "path"}
     return {(each["key"], each["seed"]): {part: each[part] for part in each.keys() - parts} for each in records(directory)}
 
 
