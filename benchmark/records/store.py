@@ -141,21 +141,28 @@ def read_all(root: str | Path, whole: bool = True) -> tuple[list[Record], list[U
     whole: as in `read_record`
     Raises UserError where `root` is no directory.
     """
-    if not Path(root).is_dir():
-        raise UserError(f"no results directory {root}")
     records: dict[tuple[str, int], Record] = {}
     errors = []
-    for path in _record_paths(root):
-        try:
-            record = read_record(path, whole)
-        except UserError as error:
-            errors.append(error)
+    for _, record in read_each(root, whole):
+        if isinstance(record, UserError):
+            errors.append(record)
         else:
             records.setdefault((record["key"], record["seed"]), record)
     return list(records.values()), errors
 
 
-def _record_paths(root: str | Path) -> Iterator[str]:
+def read_each(root: str | os.PathLike[str], whole: bool = True) -> Iterator[tuple[str, Record | UserError]]:
+    """Each record's path under `root`, in order, with the record or what is wrong with it; otherwise as `read_all`."""
+    if not Path(root).is_dir():
+        raise UserError(f"no results directory {root}")
+    for path in _record_paths(root):
+        try:
+            yield path, read_record(path, whole)
+        except UserError as error:
+            yield path, error
+
+
+def _record_paths(root: str | os.PathLike[str]) -> Iterator[str]:
     for directory, folders, files in os.walk(root):
         folders.sort()
         yield from (os.path.join(directory, name) for name in sorted(files) if name.startswith("seed-") and name.endswith(".json"))

@@ -1,0 +1,44 @@
+"""A grid as a call from Python: what `robust_benchmark.run_grid` does."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Sequence
+
+import pandas as pd
+
+from benchmark import trial
+from benchmark.analysis.trials import frame
+from benchmark.config import Cell, cells
+from benchmark.records.store import Record
+from benchmark.run import complete
+from methods import registry
+from robust_benchmark.errors import UserError
+
+
+def run_grid(overrides: Sequence[str]) -> pd.DataFrame:
+    """See `robust_benchmark.run_grid`."""
+    if threading.current_thread() is not threading.main_thread():
+        raise UserError("run_grid must be called from the main thread, as Ctrl-C stops it there")
+    grid = cells(overrides)
+    for cell in grid if grid[0].config.launcher else ():
+        for name in registry.only_here(cell.identity["method"]):
+            raise UserError(f"method '{name}' is defined in __main__, where a launcher's processes cannot import it; put it in a module")
+    recorded, _, stopped_by = complete(grid, overrides)
+    if stopped_by:
+        signal.raise_signal(stopped_by)  # Ctrl-C is a KeyboardInterrupt to the caller
+    trials = [(cell, seed) for cell in grid for seed in cell.seeds]
+    return frame(_row(cell, seed, recorded.get((cell.key, seed))) for cell, seed in trials)
+
+
+def _row(cell: Cell, seed: int, record: Record | None) -> tuple[str, Record]:
+    """The path of a trial's file and its record, or as much of one as there is of a trial without."""
+    path = trial.path(cell, seed)
+    if record is not None:
+        return str(path), record
+    failure = path.with_suffix(".failure")
+    status = "failed" if failure.exists() else "missing"
+    needs = registry.build(cell.identity["method"]).needs
+    known = {"key": cell.key, "seed": seed, "method": cell.label, "config": cell.identity}
+    return str(failure if failure.exists() else path), known | {"status": status, "needs": needs.names(), "metrics": {}}
