@@ -25,20 +25,17 @@ def run_grid(overrides: Sequence[str]) -> pd.DataFrame:
     for cell in grid if grid[0].config.launcher else ():
         for name in registry.only_here(cell.identity["method"]):
             raise UserError(f"method '{name}' is defined in __main__, where a launcher's processes cannot import it; put it in a module")
-    recorded, _, stopped_by = complete(grid, overrides)
+    done, _, stopped_by = complete(grid, overrides)
     if stopped_by:
         signal.raise_signal(stopped_by)  # Ctrl-C is a KeyboardInterrupt to the caller
     trials = [(cell, seed) for cell in grid for seed in cell.seeds]
-    return frame(_row(cell, seed, recorded.get((cell.key, seed))) for cell, seed in trials)
+    return frame(done.get((cell.key, seed)) or _unrecorded(cell, seed) for cell, seed in trials)
 
 
-def _row(cell: Cell, seed: int, record: Record | None) -> tuple[str, Record]:
-    """The path of a trial's file and its record, or as much of one as there is of a trial without."""
+def _unrecorded(cell: Cell, seed: int) -> Record:
+    """What a row shows of a trial that has no record."""
     path = trial.path(cell, seed)
-    if record is not None:
-        return str(path), record
-    failure = path.with_suffix(".failure")
-    status = "failed" if failure.exists() else "missing"
-    needs = registry.build(cell.identity["method"]).needs
-    known = {"key": cell.key, "seed": seed, "method": cell.label, "config": cell.identity}
-    return str(failure if failure.exists() else path), known | {"status": status, "needs": needs.names(), "metrics": {}}
+    note = path.with_suffix(".failure")
+    status, file = ("failed", note) if note.exists() else ("missing", path)
+    known = {"key": cell.key, "seed": seed, "method": cell.label, "config": cell.identity, "metrics": {}}
+    return known | {"status": status, "path": str(file), "needs": registry.build(cell.identity["method"]).needs.names()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from benchmark import ROOT
+from benchmark.identity import ADDED, PARTS, identity
+from benchmark.names import expand, label
 from benchmark.options import Experiment, LocalLauncher, RunConfig, SlurmLauncher, TrainerConfig, check, rescale
 from benchmark.records.store import canonical, digest
 from benchmark.template import Template, Unfit
@@ -28,9 +29,6 @@ from methods import registry
 from robust_benchmark.errors import UserError, unknown
 
 GROUPS = ("method", "dataset", "noise", "model", "trainer", "experiment", "launcher")
-PARTS = ("method", "dataset", "noise", "model", "trainer")
-UNTYPED = ("dataset", "noise", "model")  # made by whatever their `_target_` names
-PLACES = ("root", "cache")  # options of a source that say where files lie, not what is in them
 
 
 @dataclass(frozen=True)
@@ -54,6 +52,11 @@ class Cell:
         return canonical(self.identity)
 
     @property
+    def determining_overrides(self) -> list[str]:
+        """The overrides that compose this identity: those of what lies outside it are left out."""
+        return [override for override in self.overrides if _key(override).partition(".")[0] in (*PARTS, *ADDED, "split", "experiment")]
+
+    @property
     def seeds(self) -> range:
         """The trials' seeds."""
         return range(self.config.seed, self.config.seed + self.config.trials)
@@ -68,6 +71,7 @@ def cells(overrides: Sequence[str]) -> list[Cell]:
         found: dict[str, Cell] = {}
         templates: dict[tuple[str, ...], Template] = {}
         experiments: dict[tuple[str, ...], Experiment] = {}
+        _refuse_names(overrides)
         parsed = _parse(overrides)
         swept = _swept_values(parsed)
         for combination in _combinations(parsed):
@@ -93,11 +97,29 @@ def _hydra() -> Iterator[None]:
         yield
 
 
+def _refuse_names(overrides: Sequence[str]) -> None:
+    """Raises UserError for an override of a name or an import path, which say what a choice is and stand in its file alone."""
+    for override in overrides:
+        option = _key(override)
+        last = option.rpartition(".")[2]
+        if last.startswith("_") or (last == "name" and option != "experiment.name"):
+            raise UserError(
+                f"'{option}' cannot be set here: only files in conf/ say what a choice is; to add one of your own, see README.md"
+            )
+
+
 def _parse(overrides: Sequence[str]) -> list[Override]:
+    escaped = [_escaped(override) if _key(override) == "method" else override for override in overrides]
     try:
-        return OverridesParser.create().parse_overrides(list(overrides))
+        return OverridesParser.create().parse_overrides(escaped)
     except OverrideParseException as error:
         raise UserError(f"'{error.override}' is not of the form name=value") from error
+
+
+def _escaped(override: str) -> str:
+    """`method=reed:beta=0.5` as Hydra's grammar takes it."""
+    option, _, names = override.partition("=")
+    return f"{option}={names.replace('=', chr(92) + '=')}"
 
 
 def _swept_values(parsed: Sequence[Override]) -> set[str]:
@@ -121,7 +143,13 @@ def _combinations(parsed: Sequence[Override]) -> list[list[str]]:
         else [str(override.input_line)]
         for override in parsed
     ]
-    return [list(combination) for combination in itertools.product(*choices)]
+    return [list(itertools.chain(*map(_expanded, combination))) for combination in itertools.product(*choices)]
+
+
+def _expanded(override: str) -> list[str]:
+    """The overrides that a choice of `method` stands for."""
+    option, _, name = override.partition("=")
+    return expand(name.replace("\\", "")) if option == "method" else [override]
 
 
 def _sweeps_of_experiment(
@@ -172,15 +200,16 @@ def _cell(overrides: Sequence[str], swept: set[str], templates: dict[tuple[str, 
     check(config)
     rescale(config)
     whole = asdict(config)
-    identity = {part: _one_spelling(whole[part], part, typed=part not in UNTYPED) for part in (*PARTS, "split")}
-    source = identity["dataset"]["source"]
-    identity["dataset"]["source"] = {key: value for key, value in source.items() if key not in PLACES}
-    if config.scale != 1:
-        identity["scale"] = config.scale  # told wherever its numbers are
-    if config.precision != "float32":
-        identity["precision"] = config.precision
+    determined = identity({part: whole[part] for part in (*PARTS, "split", "scale", "precision")}, registry.added_options)
     choices = ["", *(override.partition("=")[2] for override in overrides if _key(override) == "method")]
-    return Cell(config, identity, digest(identity, 12), registry.label(identity["method"]), choices[-1], tuple(overrides))
+    return Cell(config, determined, digest(determined, 12), label(determined["method"]), choices[-1], tuple(overrides))
+
+
+def composed_choice(group: str, name: str) -> dict[str, Any]:
+    """The options of a choice with its import path, as its file has them. Raises UserError where there is no such choice."""
+    with _hydra():
+        composed = _compose([f"{group}={name}"])
+    return cast(dict[str, Any], OmegaConf.to_container(composed[group], resolve=True))
 
 
 def _template(fixed: Sequence[str]) -> Template:
@@ -214,22 +243,6 @@ def _object(typed: DictConfig) -> RunConfig:
         return cast(RunConfig, OmegaConf.to_object(typed))
     except OmegaConfBaseException as error:
         raise _user_error(error) from error
-
-
-def _one_spelling(node: Any, name: str, typed: bool) -> Any:
-    """`node` with whole floats as integers unless its options are typed, so that 0 and 0.0 are one configuration.
-
-    Raises UserError for a number that is not finite.
-    """
-    if isinstance(node, dict):
-        return {key: _one_spelling(value, f"{name}.{key}", typed) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_one_spelling(value, name, typed) for value in node]
-    if not isinstance(node, float):
-        return node
-    if not math.isfinite(node):
-        raise UserError(f"{name} must be a finite number, not {node}")
-    return int(node) if node.is_integer() and not typed else node
 
 
 def _compose(overrides: Sequence[str]) -> DictConfig:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 import os
 import platform
 import re
 import subprocess
+import sys
 from collections.abc import Generator
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -17,17 +19,20 @@ from typing import Any
 
 import torch
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+from hydra.utils import get_method, instantiate
 
-from benchmark import ROOT
+from benchmark import ROOT, fingerprint
 from benchmark.config import Cell
+from benchmark.fingerprint import Fingerprint
+from benchmark.metrics import METRICS
 from benchmark.options import preprocessing
+from benchmark.records.history import columns
 from benchmark.records.store import SCHEMA, Record, Store, canonical
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.compute import Compute
 from benchmark.training.trainer import Progress, Settings, Trainer, Watch
 from datasets.source import Source
-from datasets.task import Task, make_task
+from datasets.task import Split, Task, draw, make_task
 from methods import registry
 from methods.base import Knowledge
 from robust_benchmark.errors import UserError, unknown
@@ -67,7 +72,37 @@ def path(cell: Cell, seed: int) -> Path:
 
 def checkpoints(cell: Cell, seed: int) -> Checkpoints:
     """The checkpoints of one trial."""
-    return Checkpoints(Path(cell.config.checkpoint_dir) / cell.key / f"seed-{seed}.pt", cell.canonical)
+    return Checkpoints(Path(cell.config.checkpoint_dir) / cell.key / f"seed-{seed}.pt", cell.canonical, code_of(cell))
+
+
+def digests_of(cell: Cell, seed: int) -> dict[str, str] | None:
+    """The digests of the data that the trial would train on now; None where the data is not on this machine."""
+    sees_clean = Knowledge.CLEAN_SET in registry.build(cell.identity["method"]).needs
+    try:
+        return _digests(
+            canonical(cell.config.dataset["source"]), canonical(cell.config.noise), canonical(asdict(cell.config.split)), seed, sees_clean
+        )
+    except UserError:  # preparing the trial gives the reason, should it be missing
+        return None
+
+
+def code_of(cell: Cell) -> Fingerprint:
+    """The fingerprint of the code that trains the cell, as the files are when first asked for."""
+    return fingerprint.of(cell.identity, plugins=_plugins(cell))
+
+
+def _plugins(cell: Cell) -> dict[str, str]:
+    """The files of the modules that lie outside the checkout, by the names that the cell has for what is in them."""
+    modules = {name: registry.get(name).__module__ for name in _names(cell.identity["method"])}
+    for part, options in (("noise", cell.config.noise), ("model", cell.config.model), ("dataset", cell.config.dataset["source"])):
+        modules[cell.identity[part]["name"]] = options["_target_"].rpartition(".")[0]
+    files = {name: getattr(sys.modules.get(module), "__file__", None) for name, module in modules.items()}
+    return {name: file for name, file in files.items() if file and not Path(file).is_relative_to(ROOT)}
+
+
+def _names(method: dict[str, Any]) -> list[str]:
+    """The names of a method and of the methods that it wraps."""
+    return [method["name"], *(_names(method["base"]) if "base" in method else [])]
 
 
 def prepare(cell: Cell, seed: int, watch: Watch | None = None) -> Trainer:
@@ -77,11 +112,17 @@ def prepare(cell: Cell, seed: int, watch: Watch | None = None) -> Trainer:
     task = _task(cell, seed, Knowledge.CLEAN_SET in method.needs)
     trainer = config.trainer
     settings = Settings(
-        trainer.schedules(), trainer.batch_size, trainer.momentum, trainer.weight_decay, trainer.evaluate_every, config.checkpoint_seconds
+        trainer.schedules(),
+        trainer.batch_size,
+        trainer.momentum,
+        trainer.weight_decay,
+        trainer.evaluate_every,
+        config.checkpoint_seconds,
+        evidence="evidence" in config.keep,
     )
     device = device_of(config.device)
     compute = Compute(config.precision, config.compile, config.channels_last, config.cuda_graphs)
-    return Trainer(method, _instantiate(config.model), task, settings, seed, device, checkpoints(cell, seed), watch, compute)
+    return Trainer(method, instantiated(config.model), task, settings, seed, device, checkpoints(cell, seed), watch, compute)
 
 
 def run(cell: Cell, seed: int, watch: Watch | None = None) -> Record:
@@ -100,6 +141,10 @@ def in_turns(cell: Cell, seed: int, watch: Watch | None = None) -> Generator[Non
 
 def _keep(cell: Cell, seed: int, trainer: Trainer) -> Record:
     record = _record(cell, seed, trainer)
+    if cell.config.keep:
+        from benchmark.training import artifacts  # libraries for formats that most runs do not need
+
+        artifacts.keep(cell.config.keep, trainer, cell.config.checkpoint_dir, cell.key, seed)
     Store(cell.config.results_dir).write(record)
     checkpoints(cell, seed).remove()
     return record
@@ -108,16 +153,26 @@ def _keep(cell: Cell, seed: int, trainer: Trainer) -> Record:
 def _task(cell: Cell, seed: int, sees_clean: bool) -> Task:
     config = cell.config
     source = _source(canonical(config.dataset["source"]))
-    return make_task(source, _instantiate(config.noise), config.split, preprocessing(config), seed, sees_clean)
+    return make_task(source, instantiated(config.noise), config.split, preprocessing(config), seed, sees_clean)
 
 
 @functools.lru_cache(maxsize=2)
 def _source(config: str) -> Source:
     """Datasets stay in memory from trial to trial."""
-    return _instantiate(json.loads(config))
+    return instantiated(json.loads(config))
 
 
-def _instantiate(config: dict[str, Any]) -> Any:
+@functools.lru_cache(maxsize=10_000)
+def _digests(source: str, noise: str, split: str, seed: int, sees_clean: bool) -> dict[str, str]:
+    """As `digests_of`, once for all cells that share their data. Downloads nothing."""
+    options = json.loads(source)
+    if "download" in inspect.signature(get_method(options["_target_"])).parameters:
+        source = canonical(options | {"download": False})
+    drawn = draw(_source(source), instantiated(json.loads(noise)), Split(**json.loads(split)), seed, sees_clean)
+    return {"source": _source(source).digest, "drawn": drawn.digest}
+
+
+def instantiated(config: dict[str, Any]) -> Any:
     """What a configuration's `_target_` makes of its other options. A UserError within comes out as it is."""
     try:
         return instantiate({key: value for key, value in config.items() if key != "name"}, _convert_="all")
@@ -137,8 +192,14 @@ def _record(cell: Cell, seed: int, trainer: Trainer) -> Record:
         "status": "diverged" if progress.diverged else "done",
         "method": cell.label,
         "needs": trainer.method.needs.names(),
+        "overrides": cell.determining_overrides,
         "config": cell.identity,
+        "fingerprint": code_of(cell),
+        "digests": trainer.task.digests,
         "metrics": _metrics(progress),
+        "per_class": {} if progress.diverged else _per_class(progress),
+        "history": columns(progress.history),
+        "weight_histograms": progress.weight_histograms,
         "data": _data(trainer.task),
         "timing": {
             "steps": trainer.steps,
@@ -150,24 +211,28 @@ def _record(cell: Cell, seed: int, trainer: Trainer) -> Record:
     }
 
 
-def _metrics(progress: Progress) -> dict[str, Any]:
-    """At the last step and along the way; a diverged trial has only the way."""
+def _metrics(progress: Progress) -> dict[str, float]:
+    """Of the last evaluation; a diverged trial has only the way."""
     if progress.diverged:
-        return {"history": progress.history}
+        return {}
+    return {name: value for name, value in progress.history[-1].items() if name in METRICS}
+
+
+def _per_class(progress: Progress) -> dict[str, list[Any]]:
     confusion = progress.confusion_matrix
-    return {
-        **{name: value for name, value in progress.history[-1].items() if name not in ("phase", "step")},
-        "per_class_accuracy": [row[label] / sum(row) if sum(row) else None for label, row in enumerate(confusion)],
+    found: dict[str, list[Any]] = {
+        "accuracy": [row[label] / sum(row) if sum(row) else None for label, row in enumerate(confusion)],
         "confusion_matrix": confusion,
-        **({"weight_histograms": progress.weight_histograms} if progress.weight_histograms else {}),
-        "history": progress.history,
+        "weights_precision": progress.weights_precision,
     }
+    return {name: values for name, values in found.items() if values}
 
 
 def _data(task: Task) -> dict[str, Any]:
     sizes = {name: len(getattr(task, name)) for name in ("train", "clean", "hyper_validation", "test")}
     return {
         "classes": list(task.classes),
+        "image_shape": list(task.train.images.shape[1:]),
         "sizes": sizes,
         "wrong_labels": {"train": task.train.wrong(), "hyper_validation": task.hyper_validation.wrong()},
         "noise_rate": task.noise_rate,

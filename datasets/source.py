@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from dataclasses import dataclass
 
 import torch
@@ -33,3 +35,12 @@ class Source:
                 raise ValueError(f"{part} labels must be int64 ({len(images)},), not {labels.dtype} {tuple(labels.shape)}")
             if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(self.classes):
                 raise ValueError(f"{part} labels must lie in 0 .. {len(self.classes) - 1}")
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Hexadecimal SHA-256, shortened, of all images, labels and names of classes."""
+        sha = hashlib.sha256(repr(self.classes).encode())
+        for tensor in (self.train_images, self.train_labels, self.test_images, self.test_labels):
+            sha.update(repr(tuple(tensor.shape)).encode())
+            sha.update(tensor.contiguous().numpy().data)
+        return sha.hexdigest()[:16]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import hashlib
+from dataclasses import astuple, dataclass, field, replace
 
 import numpy as np
 import torch
@@ -61,6 +62,8 @@ class Task:
     """One trial's data. train and hyper_validation are corrupted; clean and test are right.
 
     transition_matrix: float64 (classes, classes), T[i, j] = p(noisy label j | true label i)
+    digests: of the source, and of what was drawn from it
+    train_positions: of the training set among the source's training images, int64 (n,)
     """
 
     train: Examples
@@ -71,6 +74,8 @@ class Task:
     noise_rate: float
     transition_matrix: torch.Tensor
     preprocessing: Preprocessing
+    digests: dict[str, str] = field(default_factory=dict)
+    train_positions: torch.Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
 
     def to(self, device: torch.device) -> Task:
         """The same task with its images and labels on `device`."""
@@ -78,10 +83,32 @@ class Task:
         return replace(self, **parts)
 
 
-def make_task(
-    source: Source, corruption: Corruption, split: Split, preprocessing: Preprocessing, seed: int, sees_clean: bool = True
-) -> Task:
-    """The task of trial `seed`; all but `sees_clean` methods of a trial share it.
+@dataclass(frozen=True)
+class Draw:
+    """What a trial draws of a source's training images: positions, int64 (n,), and labels given to them.
+
+    targets: Q of the label noise, float64 (classes, classes)
+    """
+
+    train: np.ndarray
+    train_labels: np.ndarray
+    clean: np.ndarray
+    hyper_validation: np.ndarray
+    hyper_validation_labels: np.ndarray
+    targets: np.ndarray
+
+    @property
+    def digest(self) -> str:
+        """Hexadecimal SHA-256, shortened, of all positions and labels."""
+        sha = hashlib.sha256()
+        for array in astuple(self):
+            sha.update(repr(array.shape).encode())
+            sha.update(np.ascontiguousarray(array).data)
+        return sha.hexdigest()[:16]
+
+
+def draw(source: Source, corruption: Corruption, split: Split, seed: int, sees_clean: bool = True) -> Draw:
+    """What trial `seed` draws; all but `sees_clean` methods of a trial draw the same.
 
     sees_clean: whether the method may see the clean set; matters only where `split.clean_returns`
     Raises UserError where the source is too small for the split.
@@ -93,27 +120,34 @@ def make_task(
     train = np.setdiff1d(pool, clean)
     if len(train) == 0:
         raise UserError(f"no training image is left beside {len(clean)} clean and {len(hyper)} hyper-validation images")
-
     targets = corruption.targets(num_classes, seed, numpy_stream(seed, "noise targets"))
+    given = corruption.corrupt(labels[train], targets, numpy_stream(seed, "training labels"))
+    given_hyper = corruption.corrupt(labels[hyper], targets, numpy_stream(seed, "hyper-validation labels"))
+    if split.clean_returns and not sees_clean:
+        train, given = np.concatenate([train, clean]), np.concatenate([given, labels[clean]])
+    return Draw(train, given, clean, hyper, given_hyper, targets)
 
-    def corrupted(index: np.ndarray, stream: str) -> Examples:
-        noisy = corruption.corrupt(labels[index], targets, numpy_stream(seed, stream))
-        return Examples(source.train_images[index], torch.from_numpy(noisy), source.train_labels[index])
 
-    def right(images: torch.Tensor, true_labels: torch.Tensor) -> Examples:
-        return Examples(images, true_labels, true_labels)
+def make_task(
+    source: Source, corruption: Corruption, split: Split, preprocessing: Preprocessing, seed: int, sees_clean: bool = True
+) -> Task:
+    """The task of trial `seed`, as `draw` draws it. Raises UserError where the source is too small for the split."""
+    drawn = draw(source, corruption, split, seed, sees_clean)
 
-    clean_set = right(source.train_images[clean], source.train_labels[clean])
-    noisy_train = corrupted(train, "training labels")
+    def examples(index: np.ndarray, labels: np.ndarray) -> Examples:
+        return Examples(source.train_images[index], torch.from_numpy(labels), source.train_labels[index])
+
     return Task(
-        train=_joined(noisy_train, clean_set) if split.clean_returns and not sees_clean else noisy_train,
-        clean=clean_set,
-        hyper_validation=corrupted(hyper, "hyper-validation labels"),
-        test=right(source.test_images, source.test_labels),
+        train=examples(drawn.train, drawn.train_labels),
+        clean=examples(drawn.clean, source.train_labels.numpy()[drawn.clean]),
+        hyper_validation=examples(drawn.hyper_validation, drawn.hyper_validation_labels),
+        test=Examples(source.test_images, source.test_labels, source.test_labels),
         classes=source.classes,
         noise_rate=corruption.rate,
-        transition_matrix=torch.from_numpy(corruption.transition_matrix(targets)),
+        transition_matrix=torch.from_numpy(corruption.transition_matrix(drawn.targets)),
         preprocessing=preprocessing,
+        train_positions=torch.from_numpy(drawn.train),
+        digests={"source": source.digest, "drawn": drawn.digest},
     )
 
 
@@ -145,8 +179,3 @@ def _clean_positions(labels: np.ndarray, classes: tuple[str, ...], split: Split,
             )
         positions.append(rng.permutation(members)[:wanted])
     return np.concatenate(positions)
-
-
-def _joined(first: Examples, second: Examples) -> Examples:
-    fields = ("images", "labels", "true_labels")
-    return Examples(*(torch.cat([getattr(first, name), getattr(second, name)]) for name in fields))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -148,11 +149,14 @@ class Method(nn.Module):
 
     The arguments of a subclass's `__init__`, with types and defaults, are its configuration. The model arrives later, by `setup`.
 
+    added_options: options added since records of this method were first kept, each with the value it had in effect before; at that value
+        an option is no part of a record's identity, so that older records are still found
     example_weights: what the last `loss` weighed its examples by, (n,), set by methods that weigh or select examples; the suite measures
         how well they find the wrong labels
     """
 
     needs: Knowledge = Knowledge.NONE
+    added_options: ClassVar[Mapping[str, Any]] = {}
     model: nn.Module
     example_weights: torch.Tensor | None = None
 

@@ -15,7 +15,5 @@ class EarlyStopping(Wrapper):
     with decays at 40,000 and 60,000. No checkpoint is selected by accuracy.
     """
 
-    suffix = "+ES"
-
     def phases(self, schedules: Schedules) -> list[Phase]:
         return self.base.phases(replace(schedules, main=schedules.early_stopping))

@@ -19,7 +19,6 @@ class FineTune(Wrapper):
     learning rate, after the released code).
     """
 
-    suffix = "+FT"
     extra_needs = Knowledge.CLEAN_SET
 
     def phases(self, schedules: Schedules) -> list[Phase]:

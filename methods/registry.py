@@ -103,6 +103,11 @@ def only_here(config: Mapping[str, Any]) -> list[str]:
     return mine + (only_here(config["base"]) if "base" in config else [])
 
 
+def added_options(name: str) -> Mapping[str, Any]:
+    """Options that are younger than the first records of the method, with the value they had before (see Method)."""
+    return get(name).added_options
+
+
 def schema(name: str) -> type:
     """The method's options as a data class, made from its `__init__`: what the command line may set, with types and defaults."""
     cls = get(name)
@@ -129,18 +134,3 @@ def build(config: Mapping[str, Any]) -> Method:
     if "base" in options:
         options["base"] = build(options["base"])
     return get(config["name"])(**options)
-
-
-def label(config: Mapping[str, Any]) -> str:
-    """The configuration in a few words: the name, options that differ from their defaults, and +ES or +FT for wrappers.
-
-    >>> label({"name": "finetune", "base": {"name": "early_stopping", "base": {"name": "reed", "beta": 0.5}}})
-    'reed(beta=0.5) +ES +FT'
-    """
-    name = config["name"]
-    defaults = schema(name)()
-    changed = [f"{key}={value}" for key, value in config.items() if key not in ("name", "base") and value != getattr(defaults, key)]
-    options = f"({', '.join(changed)})" if changed else ""
-    if "base" not in config:
-        return f"{name}{options}"
-    return f"{label(config['base'])} {getattr(get(name), 'suffix', f'+{name}')}{options}"

@@ -10,12 +10,8 @@ from methods.base import Batch, Knowledge, Method, Phase, Schedules, View
 
 
 class Wrapper(Method):
-    """Delegates everything to `base`. Subclasses override `phases`, and add to what the base needs by `extra_needs`.
+    """Delegates everything to `base`. Subclasses override `phases`, and add to what the base needs by `extra_needs`."""
 
-    suffix: what tables append to the base's name
-    """
-
-    suffix: str
     extra_needs: Knowledge = Knowledge.NONE
 
     def __init__(self, base: Method) -> None:

@@ -46,6 +46,7 @@ def run_grid(*overrides: str) -> pd.DataFrame:
 
     A trial is "done" or "diverged" as its record says. It is "failed" where it raised an error, which stops no other trial; its `path` is
     the note with the traceback. It is "missing" where it is still under way elsewhere (launcher.detach=true).
+    What is recorded is not trained again: after a change of a method in a notebook, give another results_dir.
     Raises UserError for a mistake, and KeyboardInterrupt on Ctrl-C, after a checkpoint; the same call goes on from there.
     """
     with imports.for_children():
@@ -59,7 +60,7 @@ def load(results_dir: str | os.PathLike[str]) -> pd.DataFrame:
     status: "done" or "diverged"; sees: what the method may see; key: of the configuration, shared by its trials
     path: the record's file, which also has what does not fit into a column: the history, the confusion matrix, timing and versions
     then each metric at the last step as the record has it, accuracies as shares in [0, 1], NaN where the trial has none;
-    then each option of the configuration by its dotted name, such as noise.rate and trainer.steps.
+    then each option of the configuration by its dotted name, such as noise.rate and trainer.steps; lists as text.
 
     Warns of files that cannot be read, and leaves them out. Raises UserError where there is no such directory.
     """

@@ -9,16 +9,61 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import msgspec
 
 from robust_benchmark.errors import UserError
 from robust_benchmark.files import write
 
-SCHEMA = 1
-FIELDS = {"schema", "key", "seed", "status", "method", "needs", "config", "metrics", "data", "timing", "environment", "checksum"}
-LONG = {"data", "timing", "confusion_matrix", "history", "per_class_accuracy", "weight_histograms"}  # parts and metrics that no table needs
-LONG_LINES = tuple(f'"{name}":' for name in LONG)
+SCHEMA = 2
 Record = dict[str, Any]
+
+
+class Short(msgspec.Struct):
+    """What tables need of a record, typed: the parser skips the rest of the file.
+
+    key: digest of `config`, which holds all that determines the numbers, as names and values of options
+    method: the name of the method's configuration
+    needs: what the method may see beyond noisy labels
+    fingerprint: digests of the code that made the numbers (benchmark.fingerprint)
+    digests: of the data: its `source`, and the images and given labels `drawn` from it for this trial
+    metrics: of the last evaluation, by the names of benchmark.metrics; a diverged trial has none
+    """
+
+    schema: int
+    key: str
+    seed: int
+    status: Literal["done", "diverged"]
+    method: str
+    needs: list[str]
+    config: msgspec.Raw
+    fingerprint: msgspec.Raw
+    digests: dict[str, str]
+    metrics: dict[str, float]
+    environment: msgspec.Raw
+
+
+class Whole(Short):
+    """A record.
+
+    overrides: of the command line, which compose this configuration; empty where unknown
+    per_class: lists with an entry for each class, and the confusion matrix of the test set (rows: true class)
+    history: columns of all evaluations (benchmark.records.history)
+    weight_histograms: of the example weights; empty for methods that have none (benchmark.training.detection)
+    """
+
+    overrides: list[str]
+    per_class: dict[str, list[Any]]
+    history: dict[str, list[Any]]
+    weight_histograms: dict[str, Any]
+    data: dict[str, Any]
+    timing: dict[str, Any]
+
+
+FIELDS = Whole.__struct_fields__
+SHARED = ("config", "fingerprint", "environment")  # equal in the trials of a cell, so parsed once
+_decode = {whole: msgspec.json.Decoder(kind).decode for whole, kind in ((False, Short), (True, Whole))}
 
 
 def canonical(value: Any) -> str:
@@ -49,28 +94,6 @@ class Store:
         return path
 
 
-def text_of(record: Record) -> str:
-    """JSON with a line for each part of the record and for each of its metrics, and below the checksum of these lines.
-
-    Raises ValueError for a number that is not finite.
-    """
-    parts = {name: json.dumps(value, allow_nan=False) for name, value in record.items()}
-    metrics = {name: json.dumps(value, allow_nan=False) for name, value in record["metrics"].items()}
-    return _signed(_lines(parts | {"metrics": _lines(metrics) + "\n}"}))
-
-
-def _lines(values: Mapping[str, str]) -> str:
-    return "{\n" + ",\n".join(f"{json.dumps(name)}: {value}" for name, value in values.items())
-
-
-def _signed(lines: str) -> str:
-    checksum = hashlib.sha256(lines.encode()).hexdigest()[:16]
-    return f'{lines},\n"checksum": "{checksum}"\n}}\n'
-
-
-SIGNATURE = len(_signed(""))
-
-
 def slug(name: str) -> str:
     """`name` fit for a file name.
 
@@ -80,59 +103,66 @@ def slug(name: str) -> str:
     return re.sub(r"[^\w.=+-]+", "-", name)
 
 
-def read_record(path: str | Path, whole: bool = True) -> Record:
-    """The record in the file `path`; unless `whole`, without LONG and sharing its parts with other records, for reading only.
+def text_of(record: Mapping[str, Any]) -> str:
+    """JSON with a line for each field of the record, and below the checksum of these lines.
 
-    Raises UserError where it is truncated, edited after it was written, or of another schema.
+    Raises ValueError for a number that is not finite.
+    """
+    lines = ",\n".join(f'"{name}": {json.dumps(record[name], allow_nan=False)}' for name in FIELDS)
+    return _signed(f"{{\n{lines}".encode()).decode()
+
+
+def _signed(lines: bytes) -> bytes:
+    return b'%b,\n"checksum": "%b"\n}\n' % (lines, hashlib.sha256(lines).hexdigest()[:16].encode())
+
+
+SIGNATURE = len(_signed(b""))
+
+
+def read_record(path: str | Path, whole: bool = True) -> Record:
+    """The record in the file `path`, and its `path`; unless `whole`, only the fields of Short.
+
+    Equal parts of several records are one object, for reading only.
+    Raises UserError where it is truncated, edited after it was written, of another schema, or in another trial's place.
     """
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, "rb", buffering=0) as file:
             text = file.read()
-        lines = text[:-SIGNATURE]
-        signed = text == _signed(lines)
-        parse = _parse_short if signed and not whole else _parse
-        record = parse(f"{lines}\n}}" if signed else text)
-    except (ValueError, OSError) as error:  # ValueError: no JSON, or no UTF-8
-        raise UserError(f"record {path} cannot be read ({error}); delete it to run that trial again") from error
-    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
-        raise UserError(f"record {path} is not of schema {SCHEMA}, the one this version reads")
-    if signed:
-        return record
-    _check(record, path)
-    return record if whole else _without_long(record)
-
-
-def _check(record: Record, path: str | Path) -> None:
-    """Raises UserError unless it is one of the first records, whose checksum is the digest of all else they hold; takes it off."""
-    missing = FIELDS - record.keys()
-    if missing:
-        raise UserError(f"record {path} lacks '{min(missing)}'; delete it to run that trial again")
-    if record.pop("checksum") != digest(record):
+        record = msgspec.structs.asdict(_decode[whole](text))
+        for name in SHARED:
+            record[name] = _parsed_once(bytes(record[name]))
+    except (ValueError, RecursionError, OSError) as error:  # ValueError: not JSON, not UTF-8, or not of this schema
+        raise _unreadable(path, error) from error
+    if record["schema"] != SCHEMA:
+        raise _other_schema(path, record["schema"])
+    if text != _signed(text[:-SIGNATURE]):
         raise UserError(f"record {path} was changed after it was written (its checksum differs); delete it to run that trial again")
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
-
-
-_parse = json.JSONDecoder(parse_constant=_no_constant).decode
-_parse_once = functools.lru_cache(maxsize=1000)(_parse)  # the trials of a cell, side by side, have most of their lines in common
-
-
-def _parse_short(text: str) -> Record:
-    """The record in a text by `text_of`, less the checksum, without LONG; equal parts are one object."""
-    lines = [line for line in text.split("\n") if not line.startswith(LONG_LINES)]
-    start, end = lines.index('"metrics": {'), lines.index("},")
-    record: Record = {}
-    for line in lines[1:start] + lines[end + 1 : -1]:
-        record |= _parse_once("{" + line.rstrip(",") + "}")
-    record["metrics"] = _parse("{" + "".join(lines[start + 1 : end]).rstrip(",") + "}")
+    if not str(path).endswith(f"-{record['key']}{os.sep}seed-{record['seed']}.json"):
+        raise UserError(f"record {path} is that of key {record['key']} and seed {record['seed']}, in another's place; delete it")
+    record["path"] = str(path)
     return record
 
 
-def _without_long(record: Record) -> Record:
-    metrics = {name: value for name, value in record["metrics"].items() if name not in LONG}
-    return {name: value for name, value in record.items() if name not in LONG} | {"metrics": metrics}
+@functools.lru_cache(maxsize=100_000)
+def _parsed_once(text: bytes) -> Any:
+    return msgspec.json.decode(text, type=dict[str, Any])
+
+
+def _unreadable(path: str | Path, error: Exception) -> UserError:
+    """The error for a file that is no record of this schema; a record of another one is named as such."""
+    try:
+        schema = json.loads(Path(path).read_bytes())["schema"]
+    except (ValueError, TypeError, KeyError, RecursionError, OSError):
+        schema = SCHEMA
+    if schema != SCHEMA:
+        return _other_schema(path, schema)
+    return UserError(f"record {path} cannot be read ({error}); delete it to run that trial again")
+
+
+def _other_schema(path: str | Path, schema: object) -> UserError:
+    if schema == 1:
+        return UserError(f"record {path} is of schema 1: `python -m benchmark.convert DIRECTORY` rewrites records for this version")
+    return UserError(f"record {path} is of schema {schema}, and this version reads schema {SCHEMA}")
 
 
 def read_all(root: str | Path, whole: bool = True) -> tuple[list[Record], list[UserError]]:
@@ -141,28 +171,22 @@ def read_all(root: str | Path, whole: bool = True) -> tuple[list[Record], list[U
     whole: as in `read_record`
     Raises UserError where `root` is no directory.
     """
+    if not Path(root).is_dir():
+        raise UserError(f"no results directory {root}")
     records: dict[tuple[str, int], Record] = {}
     errors = []
-    for _, record in read_each(root, whole):
-        if isinstance(record, UserError):
-            errors.append(record)
+    for path in record_paths(root):
+        try:
+            record = read_record(path, whole)
+        except UserError as error:
+            errors.append(error)
         else:
             records.setdefault((record["key"], record["seed"]), record)
     return list(records.values()), errors
 
 
-def read_each(root: str | os.PathLike[str], whole: bool = True) -> Iterator[tuple[str, Record | UserError]]:
-    """Each record's path under `root`, in order, with the record or what is wrong with it; otherwise as `read_all`."""
-    if not Path(root).is_dir():
-        raise UserError(f"no results directory {root}")
-    for path in _record_paths(root):
-        try:
-            yield path, read_record(path, whole)
-        except UserError as error:
-            yield path, error
-
-
-def _record_paths(root: str | os.PathLike[str]) -> Iterator[str]:
+def record_paths(root: str | Path) -> Iterator[str]:
+    """The files named as records under `root`, in order."""
     for directory, folders, files in os.walk(root):
         folders.sort()
-        yield from (os.path.join(directory, name) for name in sorted(files) if name.startswith("seed-") and name.endswith(".json"))
+        yield from (os.path.join(directory, name) for name in sorted(files) if re.fullmatch(r"seed-\d+\.json", name))

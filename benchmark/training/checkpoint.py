@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from benchmark.fingerprint import Fingerprint, stale_parts
 from robust_benchmark.errors import UserError
 from robust_benchmark.files import write
 
@@ -17,18 +18,21 @@ from robust_benchmark.files import write
 class Checkpoints:
     """The checkpoints of one trial of one cell: the latest, and the one before it in case the latest is damaged.
 
-    path: of the latest; `configuration` is the cell's, as canonical JSON, and a checkpoint of another one is refused
+    path: of the latest
+    configuration: the cell's, as canonical JSON; a checkpoint of another one is refused
+    code: fingerprint of the code that trains; a checkpoint of other code is passed over, so that one trial is of one code
     """
 
-    def __init__(self, path: Path, configuration: str) -> None:
+    def __init__(self, path: Path, configuration: str, code: Fingerprint | None = None) -> None:
         self._latest = path
         self._previous = path.with_suffix(".previous.pt")
         self._configuration = configuration
+        self._code = code or {}
 
     def save(self, state: dict[str, Any]) -> None:
         """Write `state` (tensors, numbers, strings, and lists and dicts of them), whole or not at all."""
         content = io.BytesIO()  # so that a full disk is an OSError here and not torch's
-        torch.save({"configuration": self._configuration, "state": state}, content)
+        torch.save({"configuration": self._configuration, "code": self._code, "state": state}, content)
         write(self._latest, content.getvalue(), durable=True, previous=self._previous)
 
     def load(self) -> dict[str, Any] | None:
@@ -42,7 +46,7 @@ class Checkpoints:
                 if damaged is not None:
                     raise zipfile.BadZipFile(damaged)
                 saved = torch.load(path, map_location="cpu", weights_only=True)
-                configuration, state = saved["configuration"], saved["state"]
+                configuration, code, state = saved["configuration"], saved["code"], saved["state"]
             except FileNotFoundError:
                 continue
             except Exception as error:  # a damaged file fails in as many ways as it has bytes
@@ -50,6 +54,12 @@ class Checkpoints:
                 continue
             if configuration != self._configuration:
                 raise UserError(f"checkpoint {path} was written by another configuration; remove it or give another checkpoint_dir")
+            changed = stale_parts(code, self._code)
+            if changed:
+                print(
+                    f"checkpoint {path} is of another version of the code ({', '.join(changed)}): the trial starts again", file=sys.stderr
+                )
+                continue
             return dict(state)
         return None
 

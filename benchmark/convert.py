@@ -1,0 +1,123 @@
+"""`python -m benchmark.convert DIRECTORY`: records of schema 1 become records of today's schema, in the places of their new keys.
+
+Numbers, seeds, environments and revisions stay as they are. What schema 1 lacks is made from what the record names: the fingerprint from
+the code of its revision, which git has, and the digests of the data by drawing them again. To be deleted once no run of schema 1 is left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+
+from benchmark import ROOT, fingerprint
+from benchmark.identity import PARTS, identity
+from benchmark.names import label
+from benchmark.records.history import columns
+from benchmark.records.store import SCHEMA, Record, Store, canonical, digest, read_record, record_paths
+from datasets.source import Source
+from datasets.task import Split, draw
+from methods import registry
+from robust_benchmark.errors import UserError
+
+LONG = ("per_class_accuracy", "confusion_matrix", "weight_histograms", "history")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status: 0, or 2 for the user's mistake."""
+    parser = argparse.ArgumentParser(prog="python -m benchmark.convert", description="Rewrite records of schema 1 for this version.")
+    parser.add_argument("directory", type=Path, help="directory of records, searched with its folders")
+    parser.add_argument("--data-dir", default="data", help="where published data sets are (default data)")
+    given = parser.parse_args(arguments)
+    try:
+        old = [Path(path) for path in record_paths(given.directory) if _schema(path) == 1]
+        for path in old:
+            _rewrite(path, given.data_dir)
+        print(f"{len(old)} records rewritten")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _schema(path: str) -> int:
+    return int(json.loads(Path(path).read_text(encoding="utf-8"))["schema"])
+
+
+def _rewrite(path: Path, data_dir: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    record = json.loads(text)
+    if record.pop("checksum") not in (digest(record), hashlib.sha256(text[: text.rindex(',\n"checksum"')].encode()).hexdigest()[:16]):
+        raise UserError(f"record {path} was changed after it was written (its checksum differs)")
+    written = Store(path.parents[3]).write(_converted(record, data_dir))
+    read_record(written)
+    path.unlink()
+    if not any(path.parent.iterdir()):
+        path.parent.rmdir()
+
+
+def _converted(old: Record, data_dir: str) -> Record:
+    config = identity({part: old["config"][part] for part in (*PARTS, "split")}, registry.added_options)
+    config |= {name: old["config"][name] for name in ("scale", "precision") if name in old["config"]}
+    metrics = old["metrics"]
+    return {
+        **{name: old[name] for name in ("seed", "status", "needs", "timing", "environment")},
+        "schema": SCHEMA,
+        "key": digest(config, 12),
+        "method": label(config["method"]),
+        "overrides": [],
+        "config": config,
+        "fingerprint": fingerprint.of(config, root=_checkout(old["environment"]["revision"])),
+        "digests": _digests(old, data_dir),
+        "metrics": {name: value for name, value in metrics.items() if name not in LONG},
+        "per_class": {short: metrics[name] for short, name in (("accuracy", LONG[0]), (LONG[1], LONG[1])) if name in metrics},
+        "history": columns(metrics["history"]),
+        "weight_histograms": metrics.get("weight_histograms", {}),
+        "data": old["data"],
+    }
+
+
+@functools.cache
+def _checkout(revision: str) -> Path:
+    """The tree of a revision, in a temporary directory that stays until the process ends."""
+    directory = tempfile.TemporaryDirectory()
+    _kept.append(directory)
+    archive = subprocess.run(["git", "-C", str(ROOT), "archive", revision], capture_output=True, check=True).stdout
+    subprocess.run(["tar", "-x", "-C", directory.name], input=archive, check=True)
+    return Path(directory.name)
+
+
+_kept: list[tempfile.TemporaryDirectory] = []
+
+
+def _digests(old: Record, data_dir: str) -> dict[str, str]:
+    """Those of the data drawn again, which must have the counts that the record tells."""
+    source = _source(canonical(old["config"]["dataset"]["source"]), data_dir)
+    noise = instantiate({key: value for key, value in old["config"]["noise"].items() if key != "name"}, _convert_="all")
+    drawn = draw(source, noise, Split(**old["config"]["split"]), old["seed"], "clean_set" in old["needs"])
+    counts = torch.bincount(torch.from_numpy(drawn.train_labels), minlength=len(source.classes)).tolist()
+    wrong = int((torch.from_numpy(drawn.train_labels) != source.train_labels[drawn.train]).sum())
+    if (counts, wrong) != (old["data"]["train_labels_per_class"], old["data"]["wrong_labels"]["train"]):
+        raise UserError(f"today's data is not that of the record of {old['method']}, seed {old['seed']}: it has other labels")
+    return {"source": source.digest, "drawn": drawn.digest}
+
+
+@functools.cache
+def _source(config: str, data_dir: str) -> Source:
+    options: dict[str, Any] = json.loads(config)
+    places = {} if options["_target_"].startswith("datasets.digits") else {"root": data_dir}
+    return instantiate(options | places)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
