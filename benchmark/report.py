@@ -15,15 +15,14 @@ from typing import Any
 
 from benchmark.records.store import Record, read_all
 from robust_benchmark.errors import UserError, unknown
+from robust_benchmark.imports import command
 
 MANY = 8  # missing cells told by name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status: 0, or 1 where a record was unreadable, or 2 for the user's mistake."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmark.report", description="The table, or a picture, of the records under a directory."
-    )
+    parser = argparse.ArgumentParser(prog=command("report"), description="The table, or a picture, of the records under a directory.")
     parser.add_argument("results", type=Path, help="directory of records, searched with its folders")
     parser.add_argument("overrides", nargs="*", help="experiment=NAME and further options of it, as given to benchmark.run")
     parser.add_argument("--methods", nargs="+", metavar="METHOD", help="only these methods, by their names in the table")
@@ -73,7 +72,7 @@ def _experiment(given: argparse.Namespace, records: list[Record]) -> None:
     grid = cells(given.overrides)
     experiment = grid[0].config.experiment
     if len({cell.config.experiment.name for cell in grid}) > 1 or not experiment.name:
-        raise UserError("give experiment=NAME among the options, one alone; see python -m benchmark.run --help")
+        raise UserError(f"give experiment=NAME among the options, one alone; see {command('run')} --help")
     wanted = [analysis.Wanted(cell.choice, cell.identity, cell.key, cell.config.trials) for cell in grid]
     found = analysis.find(wanted, records)
     if not any(each.records for each in found):
@@ -94,7 +93,7 @@ def _experiment(given: argparse.Namespace, records: list[Record]) -> None:
 
 
 def _command(given: argparse.Namespace) -> str:
-    return shlex.join(["python", "-m", "benchmark.run", *given.overrides, f"results_dir={given.results}"])
+    return f"{command('run')} {shlex.join([*given.overrides, f'results_dir={given.results}'])}"
 
 
 def _write(given: argparse.Namespace, records: list[Record], table: str, figure: Mapping[str, Any]) -> None:

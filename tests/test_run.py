@@ -241,12 +241,13 @@ def test_other_packages_called_datasets_and_methods_do_not_disturb_a_run_from_th
     assert not [path for path in (tmp_path / "checkpoints").rglob("*") if path.is_file()]
 
 
-def test_other_packages_before_the_checkout_on_the_path_do_not_disturb_it(tmp_path: Path) -> None:
+def test_other_packages_before_the_checkout_on_the_path_do_not_disturb_the_command_for_any_directory(tmp_path: Path) -> None:
     (tmp_path / "datasets").mkdir()
     (tmp_path / "datasets" / "__init__.py").write_text("raise ImportError('another package of this name')")
     path = f"{tmp_path}{os.pathsep}{ROOT}"
-    done = finished([sys.executable, "-m", "benchmark.report", "none"], cwd=tmp_path, variables={"PYTHONPATH": path})
-    assert (done.returncode, done.stderr) == (2, "error: no results directory none\n")
+    done = finished([sys.executable, "-m", "robust_benchmark", "run", "--cfg", "job"], cwd=tmp_path, variables={"PYTHONPATH": path})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert yaml.safe_load(done.stdout)["dataset"]["name"] == "digits"
 
 
 # --- refusals
