@@ -15,37 +15,18 @@ import pytest
 from scipy import stats
 
 from benchmark import ROOT, report
+from benchmark.analysis.settings import settings_of
 from benchmark.analysis.statistics import estimate
-from benchmark.analysis.tables import FORMATS, frame, render, settings_of, summary
+from benchmark.analysis.tables import FORMATS, frame, render, summary
 from benchmark.records.store import Record, Store
+from tests.records import config_of, entry, record_of
 
 
 def record(method: str = "reed", accuracy: float | None = 0.5, seed: int = 0, needs: tuple[str, ...] = (), **options: Any) -> Record:
     """A record as a run writes it; accuracy None is a diverged trial, and `noise__rate=0.2` sets an option."""
-    config: dict[str, Any] = {
-        "method": {"name": method, "beta": 0.8},
-        "dataset": {"name": "digits", "source": {"test_size": 500}},
-        "noise": {"name": "bgflip", "rate": 0.4},
-        "split": {"clean_per_class": 10, "clean_total": None},
-        "model": {"name": "convnet", "width": 16},
-        "trainer": {"name": "digits", "steps": 100},
-    }
-    for option, value in options.items():
-        part, _, name = option.partition("__")
-        config[part][name] = value
-    return {
-        "schema": 1,
-        "key": f"{method}{sorted(options.items())}".encode().hex(),
-        "seed": seed,
-        "status": "diverged" if accuracy is None else "done",
-        "method": method,
-        "needs": list(needs),
-        "config": config,
-        "metrics": {"history": []} | ({} if accuracy is None else {"test_accuracy": accuracy}),
-        "data": {},
-        "timing": {},
-        "environment": {"device": "a CPU"},
-    }
+    config = config_of(method__name=method, **options)
+    key = f"{method}{sorted(options.items())}".encode().hex()
+    return record_of(config, seed, [entry(100, accuracy)], done=accuracy is not None, needs=list(needs), key=key)
 
 
 def trials(method: str, accuracies: list[float | None], **options: Any) -> list[Record]:
