@@ -78,11 +78,12 @@ def _converted(old: Record, data_dir: str) -> Record:
         "overrides": [],
         "config": config,
         "fingerprint": fingerprint.of(config, root=_checkout(old["environment"]["revision"])),
+        "digests": _digests(old, data_dir),
         "metrics": {name: value for name, value in metrics.items() if name not in LONG},
         "per_class": {short: metrics[name] for short, name in (("accuracy", LONG[0]), (LONG[1], LONG[1])) if name in metrics},
         "history": columns(metrics["history"]),
         "weight_histograms": metrics.get("weight_histograms", {}),
-        "data": old["data"] | {"digests": _digests(old, data_dir)},
+        "data": old["data"],
     }
 
 

@@ -132,6 +132,7 @@ class RunConfig:
     channels_last: bool | None = None
     cuda_graphs: bool | None = None
     side_by_side: int | None = None
+    rerun: str = "missing"
     scale: float = 1.0
     experiment: Experiment = field(default_factory=Experiment)
     launcher: Any = None  # a Launcher, or None for this process
@@ -140,6 +141,7 @@ class RunConfig:
 def check(config: RunConfig) -> None:
     """Raises UserError for a number out of its range."""
     at_least("trials", config.trials, 1)
+    choice("rerun", config.rerun, ("missing", "stale"))
     at_least("claim_seconds", config.claim_seconds, 0.1)
     in_range("scale", config.scale, 1e-6, 1)
     choice("precision", config.precision, PRECISIONS)

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from benchmark import ROOT, trial
 from benchmark.config import GROUPS, Cell, cells
 from benchmark.options import SlurmLauncher
-from benchmark.records.store import Record, read_record
+from benchmark.recorded import check_data, recorded, set_stale_aside
 from benchmark.worker import Trial, forget_failures, train
 from methods import registry
 from robust_benchmark.errors import UserError
@@ -45,20 +45,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(grid: Sequence[Cell], overrides: Sequence[str]) -> int:
     trials = [(cell, seed) for cell in grid for seed in cell.seeds]
-    recorded = _recorded(trials)
-    missing = [(cell, seed) for cell, seed in trials if (cell.key, seed) not in recorded]
+    done = recorded(trials)
+    if grid[0].config.rerun == "stale":
+        done = set_stale_aside(trials, done)
+    elif not isinstance(grid[0].config.launcher, SlurmLauncher):  # a cluster's data may be out of sight here
+        check_data(trials, done)
+    missing = [(cell, seed) for cell, seed in trials if (cell.key, seed) not in done]
     missing.sort(key=lambda each: each[1])  # trial by trial, so that an interrupted grid still compares methods
     if missing:
         _check_writable(grid[0])
     failed, stopped_by = _train(grid, missing, overrides)
-    recorded |= _recorded(missing)
-    if recorded:
+    done |= recorded(missing)
+    if done:
         from benchmark.analysis.tables import render  # pandas, which training does not need
 
-        print(f"\n{render(list(recorded.values()))}")
+        print(f"\n{render(list(done.values()))}")
     for line in failed:
         print(f"failed: {line}", file=sys.stderr)
-    print(f"{len(recorded)} of {len(trials)} trials are in {grid[0].config.results_dir}" + (f"; {len(failed)} failed" if failed else ""))
+    print(f"{len(done)} of {len(trials)} trials are in {grid[0].config.results_dir}" + (f"; {len(failed)} failed" if failed else ""))
     if stopped_by:
         print("interrupted: the same command goes on from here", file=sys.stderr)
         return 130
@@ -77,11 +81,6 @@ def _train(grid: Sequence[Cell], missing: Sequence[Trial], overrides: Sequence[s
     from benchmark.launching.launch import launch  # submitit, which training here does not need
 
     return launch(grid, missing, overrides) if missing else ([], 0)
-
-
-def _recorded(trials: Sequence[Trial]) -> dict[tuple[str, int], Record]:
-    """The records that there are, by key and seed."""
-    return {(cell.key, seed): read_record(path, whole=False) for cell, seed in trials if (path := trial.path(cell, seed)).exists()}
 
 
 def _check_writable(cell: Cell) -> None:

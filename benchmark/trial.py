@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 import os
 import platform
@@ -18,7 +19,7 @@ from typing import Any
 
 import torch
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+from hydra.utils import get_method, instantiate
 
 from benchmark import ROOT, fingerprint
 from benchmark.config import Cell
@@ -31,7 +32,7 @@ from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.compute import Compute
 from benchmark.training.trainer import Progress, Settings, Trainer, Watch
 from datasets.source import Source
-from datasets.task import Task, make_task
+from datasets.task import Split, Task, draw, make_task
 from methods import registry
 from methods.base import Knowledge
 from robust_benchmark.errors import UserError, unknown
@@ -72,6 +73,17 @@ def path(cell: Cell, seed: int) -> Path:
 def checkpoints(cell: Cell, seed: int) -> Checkpoints:
     """The checkpoints of one trial."""
     return Checkpoints(Path(cell.config.checkpoint_dir) / cell.key / f"seed-{seed}.pt", cell.canonical, code_of(cell))
+
+
+def digests_of(cell: Cell, seed: int) -> dict[str, str] | None:
+    """The digests of the data that the trial would train on now; None where the data is not on this machine."""
+    sees_clean = Knowledge.CLEAN_SET in registry.build(cell.identity["method"]).needs
+    try:
+        return _digests(
+            canonical(cell.config.dataset["source"]), canonical(cell.config.noise), canonical(asdict(cell.config.split)), seed, sees_clean
+        )
+    except UserError:  # preparing the trial gives the reason, should it be missing
+        return None
 
 
 def code_of(cell: Cell) -> Fingerprint:
@@ -140,6 +152,16 @@ def _source(config: str) -> Source:
     return _instantiate(json.loads(config))
 
 
+@functools.lru_cache(maxsize=10_000)
+def _digests(source: str, noise: str, split: str, seed: int, sees_clean: bool) -> dict[str, str]:
+    """As `digests_of`, once for all cells that share their data. Downloads nothing."""
+    options = json.loads(source)
+    if "download" in inspect.signature(get_method(options["_target_"])).parameters:
+        source = canonical(options | {"download": False})
+    drawn = draw(_source(source), _instantiate(json.loads(noise)), Split(**json.loads(split)), seed, sees_clean)
+    return {"source": _source(source).digest, "drawn": drawn.digest}
+
+
 def _instantiate(config: dict[str, Any]) -> Any:
     """What a configuration's `_target_` makes of its other options. A UserError within comes out as it is."""
     try:
@@ -163,6 +185,7 @@ def _record(cell: Cell, seed: int, trainer: Trainer) -> Record:
         "overrides": cell.determining_overrides,
         "config": cell.identity,
         "fingerprint": code_of(cell),
+        "digests": trainer.task.digests,
         "metrics": _metrics(progress),
         "per_class": {} if progress.diverged else _per_class(progress),
         "history": columns(progress.history),
@@ -200,7 +223,6 @@ def _data(task: Task) -> dict[str, Any]:
         "sizes": sizes,
         "wrong_labels": {"train": task.train.wrong(), "hyper_validation": task.hyper_validation.wrong()},
         "noise_rate": task.noise_rate,
-        "digests": task.digests,
         "train_labels_per_class": torch.bincount(task.train.labels, minlength=len(task.classes)).tolist(),
     }
 

@@ -19,23 +19,23 @@ WHERE = {
 }
 
 
-def load(reader: str, root: str) -> Source:
-    """The dataset that torchvision's class `reader` reads, from the directory `root`; downloaded on first use.
+def load(reader: str, root: str, download: bool = True) -> Source:
+    """The dataset that torchvision's class `reader` reads, from the directory `root`; downloaded on first use where `download`.
 
     Raises UserError, saying what to put where, when the data is neither on disk nor to be had.
     """
-    train, test = _open(reader, root, train=True), _open(reader, root, train=False)
+    train, test = (_open(reader, root, part, download) for part in (True, False))
     return Source(*_tensors(train), *_tensors(test), classes=tuple(train.classes))
 
 
-def load_mnist49(root: str, test_per_class: int | None = None) -> Source:
+def load_mnist49(root: str, test_per_class: int | None = None, download: bool = True) -> Source:
     """MNIST's fours (label 0) against its nines (label 1): the task of the paper's Figure 2.
 
     test_per_class: None for every test image (982 fours, 1,009 nines); 250, the first of each, is the size the released code uses.
     """
     if test_per_class is not None:
         at_least("test_per_class", test_per_class, 1)
-    mnist = load("MNIST", root)
+    mnist = load("MNIST", root, download)
     train, train_labels = _four_or_nine(mnist.train_images, mnist.train_labels, None)
     test, test_labels = _four_or_nine(mnist.test_images, mnist.test_labels, test_per_class)
     return Source(train, train_labels, test, test_labels, ("4", "9"))
@@ -47,7 +47,7 @@ def _four_or_nine(images: torch.Tensor, labels: torch.Tensor, per_class: int | N
     return images[torch.cat([fours, nines])], binary
 
 
-def _open(name: str, root: str, train: bool) -> Any:
+def _open(name: str, root: str, train: bool, download: bool) -> Any:
     import torchvision.datasets as published  # slow to import and needed by these sources alone
 
     read = getattr(published, name)
@@ -58,6 +58,8 @@ def _open(name: str, root: str, train: bool) -> Any:
         pass
     except Exception as error:  # and any other for a file that cannot be read
         raise UserError(f"{name} in {root} is damaged ({_first_line(error)}): put {where} anew") from error
+    if not download:
+        raise UserError(f"{name} is not in {root}: put {where}")
     try:
         return read(root, train=train, download=True)
     except Exception as error:

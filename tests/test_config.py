@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmark import ROOT
 from benchmark.config import Cell, cells
 from methods import registry
 from robust_benchmark.errors import UserError
@@ -242,21 +243,14 @@ def test_every_registered_method_is_a_choice_with_its_defaults() -> None:
     assert one("method=reed").identity["method"] == {"name": "reed", "beta": 0.8, "soft": False}
 
 
-@pytest.mark.parametrize(
-    ("variant", "label"),
-    [
-        ("baseline_es", "baseline +ES"),
-        ("baseline_ft", "baseline +FT"),
-        ("baseline_es_ft", "baseline +ES +FT"),
-        ("weighted_ft", "weighted +FT"),
-        ("random_ft", "random +FT"),
-        ("s_model_conf", "s_model(init=confusion)"),
-        ("reed_soft", "reed(beta=0.95, soft=True)"),
-        ("hard_mining_released", "hard_mining(candidates=500, ranking=order)"),
-    ],
-)
-def test_a_variant_is_its_method_with_other_options(variant: str, label: str) -> None:
-    assert one(f"method={variant}").label == label
+VARIANTS = sorted(path.stem for path in (ROOT / "conf" / "method").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_variant_s_name_is_its_label(variant: str) -> None:
+    cell = one(f"method={variant}")
+    assert cell.label == variant
+    assert cell.identity["method"]["name"] in registry.names()
 
 
 REED_BETA = {"name": "reed", "beta": 0.3, "soft": False}
@@ -289,7 +283,7 @@ def test_bases_nest() -> None:
     ):
         cell = one("method=finetune", *overrides)
         assert cell.identity["method"] == expected
-        assert cell.label == "reed(beta=0.3) +ES +FT"
+        assert cell.label == "finetune:base=early_stopping:base.base=reed:base.base.beta=0.3"
 
 
 def test_equal_methods_given_in_different_ways_are_one_cell() -> None:

@@ -61,7 +61,7 @@ def test_a_method_named_by_the_environment_variable_trains_as_a_built_in_one(tmp
     places = [f"results_dir={tmp_path}/results", f"checkpoint_dir={tmp_path}/checkpoints"]
     done = run_python("-m", "benchmark.run", *options, *places, path=path, ROBUST_TRAINING_METHODS=" mylab.mine, ")
     assert done.returncode == 0, done.stderr
-    assert "mine(beta=0.25) +FT" in done.stdout
+    assert "finetune:base=mine:base.beta=0.25" in done.stdout
 
 
 def test_a_method_of_an_installed_entry_point_is_configured_by_its_signature(tmp_path: Path) -> None:
@@ -186,21 +186,27 @@ def test_wrappers_are_those_with_a_base() -> None:
 
 LABELS = {
     "reed": ["method=reed"],
-    "reed(beta=0.5)": ["method=reed", "method.beta=0.5"],
-    "reed(beta=0.95, soft=True)": ["method=reed_soft"],
-    "s_model(init=confusion)": ["method=s_model_conf"],
-    "hard_mining(candidates=500, ranking=order)": ["method=hard_mining_released"],
-    "baseline +ES": ["method=baseline_es"],
-    "baseline +ES +FT": ["method=baseline_es_ft"],
-    "weighted +FT": ["method=weighted_ft"],
-    "reed(beta=0.3) +ES +FT": ["method=finetune", "method.base=early_stopping", "method.base.base=reed", "method.base.base.beta=0.3"],
+    "reed:beta=0.5": ["method=reed", "method.beta=0.5"],
+    "reed_soft": ["method=reed", "method.soft=true", "method.beta=0.95"],
+    "s_model_conf": ["method=s_model", "method.init=confusion"],
+    "hard_mining_released": ["method=hard_mining_released"],
+    "baseline_es": ["method=early_stopping"],
+    "baseline_es_ft": ["method=finetune", "method.base=early_stopping"],
+    "weighted_ft": ["method=finetune", "method.base=weighted"],
+    "finetune:base=early_stopping:base.base=reed:base.base.beta=0.3": [
+        "method=finetune",
+        "method.base=early_stopping",
+        "method.base.base=reed",
+        "method.base.base.beta=0.3",
+    ],
 }
 
 
 @pytest.mark.parametrize("label", LABELS)
-def test_a_label_tells_the_name_what_differs_from_defaults_and_the_wrappers(label: str) -> None:
+def test_a_configuration_has_one_name_however_it_is_composed_and_the_name_composes_it(label: str) -> None:
     (cell,) = cells(LABELS[label])
     assert cell.label == label
+    assert [each.key for each in cells([f"method={label}"])] == [cell.key]
 
 
 def test_equal_configurations_have_one_key_whatever_they_are_called() -> None:

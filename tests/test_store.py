@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from benchmark import ROOT
-from benchmark.records.store import Record, Store, canonical, digest, read_all, read_record
+from benchmark.records.history import columns
+from benchmark.records.store import SCHEMA, Record, Store, canonical, digest, read_all, read_record, text_of
 from robust_benchmark.errors import UserError
 
 CONFIG = {"dataset": {"name": "digits"}, "noise": {"name": "bgflip", "rate": 0.4}, "method": {"name": "reed", "beta": 0.8}}
@@ -21,22 +22,39 @@ CONFIG = {"dataset": {"name": "digits"}, "noise": {"name": "bgflip", "rate": 0.4
 
 def record(seed: int = 0, key: str = "abc123") -> Record:
     return {
-        "schema": 1,
+        "schema": SCHEMA,
         "key": key,
         "seed": seed,
         "status": "done",
         "method": "reed",
         "needs": [],
+        "overrides": ["method=reed"],
         "config": copy.deepcopy(CONFIG),
-        "metrics": {"test_accuracy": 0.25, "history": [{"step": 5, "train_loss": 0.1 + 0.2}, {"step": 6, "train_loss": None}]},
+        "fingerprint": {"method": "0123456789ab"},
+        "digests": {"source": "0123", "drawn": "4567"},
+        "metrics": {"test_accuracy": 0.25},
+        "per_class": {"accuracy": [0.5, None]},
+        "history": columns([{"step": 5, "train_loss": 0.1 + 0.2}, {"step": 6}]),
+        "weight_histograms": {},
         "data": {"classes": ["ä", "\u2028", "b"]},
         "timing": {"train_seconds": 1.5},
         "environment": {"device": "a CPU"},
     }
 
 
+def read_back(path: Path, whole: bool = True) -> Record:
+    """The record there, without its path."""
+    found = read_record(path, whole)
+    assert found.pop("path") == str(path)
+    return found
+
+
 def test_what_was_written_is_read(tmp_path: Path) -> None:
-    assert read_record(Store(tmp_path).write(record())) == record()
+    path = Store(tmp_path).write(record())
+    assert read_back(path) == record()
+    again = read_record(path)
+    Store(tmp_path / "copy").write(again)
+    assert read_back(Store(tmp_path / "copy").path(CONFIG, "abc123", 0)) == record()
 
 
 def test_a_record_lies_under_dataset_noise_method_key_and_seed(tmp_path: Path) -> None:
@@ -51,10 +69,10 @@ def test_a_name_with_slashes_stays_one_folder_under_the_root(tmp_path: Path) -> 
     assert path.resolve().is_relative_to(tmp_path.resolve())
 
 
-def test_a_record_is_readable_json_with_a_line_for_each_part_and_each_metric(tmp_path: Path) -> None:
+def test_a_record_is_readable_json_with_a_line_for_each_field(tmp_path: Path) -> None:
     text = Store(tmp_path).write(record()).read_text()
-    assert json.loads(text)["metrics"] == record()["metrics"]
-    assert len(text.splitlines()) == len(record()) + 1 + 2 + len(record()["metrics"]) + 1  # with the checksum, between braces
+    assert {name: value for name, value in json.loads(text).items() if name != "checksum"} == record()
+    assert len(text.splitlines()) == len(record()) + 3  # with the checksum, between braces
 
 
 def test_equal_configurations_have_equal_digests_whatever_the_order_of_their_keys() -> None:
@@ -81,10 +99,9 @@ EDITS = {
 
 
 @pytest.mark.parametrize("edit", EDITS)
-@pytest.mark.parametrize("first", [False, True], ids=["today", "first"])
 @pytest.mark.parametrize("whole", [False, True], ids=["short", "whole"])
-def test_any_hand_edit_is_caught_also_where_it_is_not_read(edit: str, first: bool, whole: bool, tmp_path: Path) -> None:
-    path = one_of_the_first(tmp_path) if first else Store(tmp_path).write(record())
+def test_any_hand_edit_is_caught_also_where_it_is_not_read(edit: str, whole: bool, tmp_path: Path) -> None:
+    path = Store(tmp_path).write(record())
     assert read_record(path, whole)["seed"] == 0
     before, after = EDITS[edit]
     text = path.read_text()
@@ -95,33 +112,47 @@ def test_any_hand_edit_is_caught_also_where_it_is_not_read(edit: str, first: boo
 
 
 def test_a_line_break_more_or_less_is_an_edit(tmp_path: Path) -> None:
-    text = Store(tmp_path).write(record()).read_text()
+    path = Store(tmp_path).write(record())
+    text = path.read_text()
     for before, after in ((', "train_loss"', ',\n"train_loss"'), (',\n"data"', ', "data"'), ("\n}\n", "\n}\n\n")):
         assert before in text
-        (tmp_path / "seed-0.json").write_text(text.replace(before, after, 1))
-        with pytest.raises(UserError, match=r"seed-0\.json"):
-            read_record(tmp_path / "seed-0.json", whole=False)
-
-
-def one_of_the_first(directory: Path) -> Path:
-    """The record as it was written at first: its checksum is the digest of the rest, in whatever layout."""
-    path = directory / "seed-0.json"
-    path.write_text(json.dumps(record() | {"checksum": digest(record())}))
-    return path
+        path.write_text(text.replace(before, after, 1))
+        with pytest.raises(UserError, match="checksum"):
+            read_record(path, whole=False)
 
 
 def test_a_short_record_is_the_whole_one_without_what_no_table_needs(tmp_path: Path) -> None:
-    expected = {part: value for part, value in record().items() if part not in ("data", "timing")} | {"metrics": {"test_accuracy": 0.25}}
-    assert read_record(Store(tmp_path).write(record()), whole=False) == expected
-    assert read_record(one_of_the_first(tmp_path), whole=False) == expected
-    assert read_record(one_of_the_first(tmp_path)) == record()
+    long = ("overrides", "per_class", "history", "weight_histograms", "data", "timing")
+    expected = {field: value for field, value in record().items() if field not in long}
+    assert read_back(Store(tmp_path).write(record()), whole=False) == expected
 
 
-@pytest.mark.parametrize("metrics", [{}, {"history": []}, {"history": [], "test_accuracy": 0.5}, {"train_loss": 0.5, "history": [1]}])
-def test_metrics_may_be_long_or_short_or_none(metrics: dict[str, Any], tmp_path: Path) -> None:
-    path = Store(tmp_path).write(record() | {"metrics": metrics})
-    assert read_record(path)["metrics"] == metrics
-    assert read_record(path, whole=False)["metrics"] == {name: value for name, value in metrics.items() if name != "history"}
+def test_the_record_of_one_trial_in_the_place_of_another_is_refused(tmp_path: Path) -> None:
+    path = Store(tmp_path).write(record())
+    for place in (path.with_name("seed-1.json"), tmp_path / "reed-def456" / "seed-0.json"):
+        place.parent.mkdir(exist_ok=True)
+        place.write_bytes(path.read_bytes())
+        with pytest.raises(UserError, match="is that of key abc123 and seed 0, in another's place"):
+            read_record(place)
+
+
+WRONG = [("seed", "0"), ("needs", "clean_set"), ("metrics", {"test_accuracy": "high"}), ("history", [1]), ("config", 3), ("status", "half")]
+
+
+@pytest.mark.parametrize(("field", "value"), WRONG)
+def test_a_field_of_another_type_is_refused_though_the_checksum_is_right(field: str, value: object, tmp_path: Path) -> None:
+    path = Store(tmp_path).path(CONFIG, "abc123", 0)
+    path.parent.mkdir(parents=True)
+    path.write_text(text_of(record() | {field: value}))
+    with pytest.raises(UserError, match=r"seed-0\.json cannot be read .*(Expected|Invalid)"):
+        read_record(path)
+
+
+def test_a_record_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    path = Store(tmp_path).write(record())
+    path.write_text(path.read_text().replace('"needs": []', '"needs": ' + "[" * 100_000 + "]" * 100_000))
+    with pytest.raises(UserError, match="cannot be read"):
+        read_record(path)
 
 
 @pytest.mark.parametrize("field", [*record(), "checksum"])
@@ -144,11 +175,22 @@ def test_a_truncated_record_is_told_with_what_to_do(tmp_path: Path) -> None:
         assert str(path) in str(told.value)
 
 
-@pytest.mark.parametrize("content", ["[]", "3", '"text"', "null", '{"schema": 2}', '{"schema": 99, "key": "x"}', "{}"])
-def test_another_schema_is_told(content: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", ["[]", "3", '"text"', "null", "{}", '{"schema": 2}'])
+def test_what_is_no_record_is_refused(content: str, tmp_path: Path) -> None:
     path = tmp_path / "seed-0.json"
     path.write_text(content)
-    with pytest.raises(UserError, match=r"seed-0\.json is not of schema 1"):
+    with pytest.raises(UserError, match=r"seed-0\.json cannot be read"):
+        read_record(path)
+
+
+@pytest.mark.parametrize(
+    ("schema", "sentence"),
+    [(1, "of schema 1: `python -m benchmark.convert DIRECTORY`"), (99, "of schema 99, and this version reads schema 2")],
+)
+def test_a_record_of_another_schema_is_named_as_such(schema: int, sentence: str, tmp_path: Path) -> None:
+    path = tmp_path / "seed-0.json"
+    path.write_text(json.dumps({"schema": schema, "key": "x", "config": {}}))
+    with pytest.raises(UserError, match=sentence):
         read_record(path)
 
 
@@ -176,7 +218,7 @@ record = json.loads((root / "record").read_text())
 while not (root / "go").exists():
     pass
 for seed in range(40):
-    Store(root / "results").write(record | {"seed": seed, "status": str(number), "data": {"filler": [number] * 3000}})
+    Store(root / "results").write(record | {"seed": seed, "method": str(number), "data": {"filler": [number] * 3000}})
 """
 
 
@@ -195,7 +237,7 @@ def test_of_many_processes_writing_the_same_records_each_time_one_wins_whole(tmp
     records, errors = read_all(tmp_path / "results")
     assert not errors
     assert sorted(each["seed"] for each in records) == list(range(40))
-    assert all(each["data"]["filler"] == [int(each["status"])] * 3000 for each in records)
+    assert all(each["data"]["filler"] == [int(each["method"])] * 3000 for each in records)
     assert not list(tmp_path.rglob("*.part"))
 
 
@@ -221,7 +263,7 @@ def test_files_that_are_no_records_are_passed_over(tmp_path: Path) -> None:
     path = Store(tmp_path).write(record())
     (tmp_path / "README.md").write_text("notes")
     (path.parent / "seed-0.host-12.part").write_text("{")
-    assert read_all(tmp_path) == ([record()], [])
+    assert read_all(tmp_path) == ([record() | {"path": str(path)}], [])
 
 
 @pytest.mark.parametrize("make", [lambda path: None, lambda path: path.write_text("")], ids=["missing", "a file"])

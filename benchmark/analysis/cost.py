@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,11 @@ COST = ("relative_seconds", "peak_memory")  # the metrics that no record holds
 
 
 class Entry(msgspec.Struct):
-    """The cost of a method, by its label, on a model; None where it was not measured."""
+    """The cost of a method, by its label, on a model and a data set; None where it was not measured."""
 
     method: str
     model: str
+    dataset: str
     relative_seconds: float | None = None
     peak_memory: float | None = None
 
@@ -39,17 +40,28 @@ def read_costs(path: Path) -> Costs:
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
-        raise UserError(f"{path} is no file of costs ({error}); python -m benchmark.speed cost writes one") from error
+        raise UserError(f"{path} is no file of costs ({error}); `python -m benchmark.speed cost` writes one") from error
     if costs.schema != SCHEMA:
         raise UserError(f"{path} is of schema {costs.schema}, and this version reads costs of schema {SCHEMA}")
     return costs
 
 
 def join(records: Sequence[Record], costs: Costs) -> list[Record]:
-    """The records, with the metrics of COST where their method and model have them, and `cost`, which says where these were measured."""
-    where = f"{costs.environment.get('device', 'an unknown device')}"
-    measured = {(entry.method, entry.model): entry for entry in costs.entries}
-    return [_joined(record, measured.get((record["method"], record["config"]["model"]["name"])), where) for record in records]
+    """The records, with the metrics of COST where their method and model have them, and `cost`, which says where these were measured.
+
+    Of several data sets on which a model was measured, the record's own counts, else the first.
+    """
+    measured: dict[tuple[str, ...], Entry] = {}
+    for entry in costs.entries:
+        for place in ((entry.method, entry.model), (entry.method, entry.model, entry.dataset)):
+            measured.setdefault(place, entry)
+    where = str(costs.environment.get("device", "an unknown device"))
+    return [_joined(record, _entry(record, measured), where) for record in records]
+
+
+def _entry(record: Record, measured: Mapping[tuple[str, ...], Entry]) -> Entry | None:
+    place = record["method"], record["config"]["model"]["name"]
+    return measured.get((*place, record["config"]["dataset"]["name"]), measured.get(place))
 
 
 def _joined(record: Record, entry: Entry | None, where: str) -> Record:

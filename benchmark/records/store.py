@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import msgspec
 
@@ -27,17 +27,19 @@ class Short(msgspec.Struct):
     method: the name of the method's configuration
     needs: what the method may see beyond noisy labels
     fingerprint: digests of the code that made the numbers (benchmark.fingerprint)
+    digests: of the data: its `source`, and the images and given labels `drawn` from it for this trial
     metrics: of the last evaluation, by the names of benchmark.metrics; a diverged trial has none
     """
 
     schema: int
     key: str
     seed: int
-    status: str
+    status: Literal["done", "diverged"]
     method: str
     needs: list[str]
     config: msgspec.Raw
     fingerprint: msgspec.Raw
+    digests: msgspec.Raw
     metrics: dict[str, float]
     environment: msgspec.Raw
 
@@ -61,7 +63,7 @@ class Whole(Short):
 
 FIELDS = Whole.__struct_fields__
 BELOW_SHORT = b',\n"%b": ' % FIELDS[len(Short.__struct_fields__)].encode()
-SHARED = ("config", "fingerprint", "environment")  # equal in the trials of a cell, so parsed once
+SHARED = ("config", "fingerprint", "digests", "environment")  # equal in many trials, so parsed once
 RECORD = re.compile(r"seed-\d+\.json")
 CHUNK = 2**16  # bytes, more than nearly all records have
 _parts = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -123,7 +125,7 @@ SIGNATURE = len(_signature(b""))
 
 
 def read_record(path: str | Path, whole: bool = True, metrics: tuple[str, ...] | None = None) -> Record:
-    """The record in the file `path`, and its `path`; unless `whole`, only the fields of Short.
+    """The record in the file `path`, and its `path`; unless `whole`, only the fields of Short; of its metrics only those given, if any are.
 
     Equal parts of several records are one object, for reading only.
     Raises UserError where it is truncated, edited after it was written, of another schema, or in another trial's place.
@@ -199,7 +201,7 @@ def _other_schema(path: str | Path, schema: object) -> UserError:
 def read_all(root: str | Path, whole: bool = True, metrics: tuple[str, ...] | None = None) -> tuple[list[Record], list[UserError]]:
     """The readable records under `root`, in the order of their paths, one a trial; and what is wrong with the others.
 
-    whole: as in `read_record`
+    whole, metrics: as in `read_record`
     Raises UserError where `root` is no directory.
     """
     if not Path(root).is_dir():

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from tabulate import tabulate
 
-from benchmark.speed import peers, pipeline, records, startup, steps
+from benchmark.speed import cost, peers, pipeline, records, startup, steps
 from benchmark.speed.measure import HEADERS, Effort
 from benchmark.trial import device_of, environment
 from robust_benchmark.errors import UserError, at_least, choice
@@ -24,6 +25,7 @@ TOPICS: dict[str, tuple[list[str], Callable[[Effort], Iterator[list[str]]]]] = {
     "job": (HEADERS, pipeline.job),
     "startup": (startup.HEADERS, startup.startup),
     "records": (records.HEADERS, records.analysis),
+    "cost": (cost.HEADERS, cost.cost),
 }
 
 
@@ -40,17 +42,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=15, help="interleaved rounds; ratios are taken within a round")
     parser.add_argument("--repeats", type=int, default=5, help="of each contender a round")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--methods", nargs="+", default=[], help="of cost: choices of method= beside baseline; all of them unless given")
+    parser.add_argument("--overrides", nargs="+", default=[], help="of cost: further options of benchmark.run, such as model=lenet")
+    parser.add_argument("--output", type=Path, default=Effort.output, help="of cost: the file that keeps what is measured")
     given = parser.parse_args(arguments)
     try:
         for name, least in (("rounds", 1), ("repeats", 1)):
             at_least(f"--{name}", getattr(given, name), least)
         for topic in given.topics:
             choice("topic", topic, tuple(TOPICS))
-        _tell(given.topics, Effort(tuple(given.models), device_of(given.device), given.rounds, given.repeats))
+        _tell(given.topics, _effort(given))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _effort(given: argparse.Namespace) -> Effort:
+    amount = (given.rounds, given.repeats)
+    return Effort(tuple(given.models), device_of(given.device), *amount, tuple(given.methods), tuple(given.overrides), given.output)
 
 
 def _tell(topics: Sequence[str], effort: Effort) -> None:

@@ -107,9 +107,9 @@ class CleanBatches:
         return {name: {"size": len(stream.index), "stream": stream.state()} for name, stream in self._streams.items()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on as the streams that gave `state` would have."""
+        """Go on as the streams that gave `state` would have. Streams that are there stay the ones they are, for graphs that read them."""
+        self._streams = {name: self._streams.get(name) or self.stream(name, saved["size"]) for name, saved in state.items()}
         for name, saved in state.items():
-            self._streams[name] = self.stream(name, saved["size"])
             self._streams[name].restore(saved["stream"])
 
 

@@ -22,7 +22,7 @@ class Compute:
     precision: of forward passes: float32, or bf16, autocast to bfloat16 with losses, gradients of parameters and updates in float32
     compile: losses go through torch.compile
     channels_last: memory format of the weights, and so of what convolutions make; by default on CPUs, where it is fastest
-    cuda_graphs: steps are captured and replayed; by default on CUDA
+    cuda_graphs: steps are captured, proved and replayed (see benchmark.training.proof); by default on CUDA
 
     Raises UserError for another precision.
     """

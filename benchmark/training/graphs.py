@@ -1,77 +1,95 @@
-"""CUDA graphs: a step launched as one piece instead of kernel by kernel."""
+"""CUDA graphs: device work launched as one piece instead of kernel by kernel, and what of a method a graph takes for constant."""
 
 from __future__ import annotations
 
+import pickle
+import random
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterator, Sequence, Sized
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-WARM_UP = 3  # steps before the capture: libraries choose their kernels, and the last one shows whether the step can be captured
+Work = Callable[[], None]
+HOST_GENERATORS = (random.Random, np.random.Generator, np.random.RandomState)
 
 
-class Captured:
-    """Device work that is the same at every call: done kernel by kernel at first, then captured and replayed.
+class NotCaptured(Exception):
+    """Work that is not, or not rightly, in a graph; the message says why."""
 
-    Work that waits for the device, or that leaves the method's modules other than it found them (a count, another tensor), is not the
-    same at every call; it is never captured.
 
-    work: reads and writes tensors that stay where they are
-    method: whose work it is
+def cuda_graph(work: Work, generators: Sequence[torch.Generator]) -> Work:
+    """Capture `work`; what is returned replays it. The work is done once before, to see whether it makes the host wait.
+
     generators: what the work draws from beside the device's default generator
+    Raises NotCaptured for work that waits, and what CUDA raises for work that it cannot capture.
     """
-
-    def __init__(self, work: Callable[[], None], method: nn.Module, generators: Callable[[], Iterable[torch.Generator]]) -> None:
-        self._work = work
-        self._method = method
-        self._generators = generators
-        self._calls = 0
-        self._constant = False
-        self._graph: torch.cuda.CUDAGraph | None = None
-
-    def __call__(self) -> None:
-        """Do the work once."""
-        self._calls += 1
-        if self._calls == WARM_UP:
-            before = fingerprint(self._method)
-            waited = _waits(self._work)
-            self._constant = not waited and fingerprint(self._method) == before
-        elif self._calls > WARM_UP and self._constant:
-            self._graph = self._graph or self._capture()
-            self._graph.replay()
-        else:
-            self._work()
-
-    def _capture(self) -> torch.cuda.CUDAGraph:
-        graph = torch.cuda.CUDAGraph()
-        for generator in self._generators():
-            graph.register_generator_state(generator)
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            self._work()  # noted, not done
-        return graph
+    if _waits(work):
+        raise NotCaptured("a step makes the host wait for the device")
+    graph = torch.cuda.CUDAGraph()
+    for generator in generators:
+        graph.register_generator_state(generator)
+    try:
+        with torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            work()  # noted, not done
+    except Exception:
+        for generator in (torch.cuda.default_generators[torch.cuda.current_device()], *generators):
+            generator.graphsafe_set_state(generator.clone_state())  # a capture that fails leaves the state it had unusable
+        raise
+    return graph.replay
 
 
-def _waits(work: Callable[[], None]) -> bool:
+def _waits(work: Work) -> bool:
     """Do `work`; whether it made the host wait for the device."""
     mode = torch.cuda.get_sync_debug_mode()
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         torch.cuda.set_sync_debug_mode("warn")
         try:
             work()
         finally:
             torch.cuda.set_sync_debug_mode(mode)
-    return any("synchronizing" in str(warning.message) for warning in told)
+    return any("synchronizing" in str(warning.message) for warning in caught)
 
 
 def fingerprint(method: nn.Module) -> dict[str, Any]:
-    """What work on the method's modules may not change if it is to be captured: numbers, strings, sizes, and where tensors lie.
+    """What a graph of work on the method's modules takes for constant, by name: numbers, strings, where tensors lie, host generators.
 
-    `example_weights` is left out: it is written anew at every step and not read by the next.
+    `example_weights` are left out: every step writes them and the next one does not read them.
     """
-    return {name: _mark(value) for name, value in _attributes(method) if name != "example_weights"}
+    return {name: _mark(leaf) for attribute, value in _attributes(method) for name, leaf in leaves(value, attribute)}
+
+
+def host_random() -> dict[str, bytes]:
+    """The states of Python's and NumPy's own random numbers, which a graph does not draw either."""
+    return {"Python's random numbers": pickle.dumps(random.getstate()), "NumPy's random numbers": pickle.dumps(np.random.get_state())}
+
+
+def changed(before: dict[str, Any], after: dict[str, Any]) -> str | None:
+    """The first name that two fingerprints differ in, or None."""
+    return next((name for name in before | after if before.get(name) != after.get(name)), None)
+
+
+def unsaved(method: nn.Module) -> dict[str, torch.Tensor]:
+    """The tensors on the method's modules that its `state_dict` leaves out: plain attributes and buffers that are not persistent."""
+    saved = {value.data_ptr() for value in method.state_dict().values() if isinstance(value, torch.Tensor)}
+    named = (leaf for attribute, value in _attributes(method) for leaf in leaves(value, attribute))
+    return {name: leaf.detach() for name, leaf in named if isinstance(leaf, torch.Tensor) and leaf.data_ptr() not in saved}
+
+
+def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """What lies in nested dicts, lists and tuples, by dotted names.
+
+    >>> list(leaves({"a": 1, "b": {"c": [2, 3]}}))
+    [('a', 1), ('b.c.0', 2), ('b.c.1', 3)]
+    """
+    if not isinstance(value, dict | list | tuple):
+        yield name, value
+        return
+    for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+        yield from leaves(part, f"{name}.{key}".lstrip("."))
 
 
 def _attributes(method: nn.Module) -> Iterator[tuple[str, Any]]:
@@ -79,12 +97,17 @@ def _attributes(method: nn.Module) -> Iterator[tuple[str, Any]]:
     yield from method.named_buffers()
     for prefix, module in method.named_modules():
         for name, value in vars(module).items():
-            yield f"{prefix}.{name}".lstrip("."), value
+            if name not in ("_parameters", "_buffers", "example_weights"):
+                yield f"{prefix}.{name}".lstrip("."), value
 
 
 def _mark(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
-        return value.data_ptr()
-    if isinstance(value, Sized) and not isinstance(value, str):
-        return len(value)
-    return value if isinstance(value, int | float | str | None) else id(value)
+        return value.data_ptr(), value.shape, value.stride(), value.dtype, value.requires_grad
+    if isinstance(value, torch.Generator):
+        return value.get_state().numpy().tobytes()
+    if isinstance(value, HOST_GENERATORS):
+        return pickle.dumps(value)
+    if isinstance(value, int | float | str | None):
+        return repr(value)
+    return id(value), len(value) if isinstance(value, Sized) else None

@@ -69,4 +69,5 @@ class _CudaLane:
             with torch.cuda.stream(self._stream):
                 yield
         finally:
+            self._generator = self._default.graphsafe_get_state()  # another one where a capture failed
             self._default.graphsafe_set_state(others)

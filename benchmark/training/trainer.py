@@ -17,8 +17,10 @@ from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.compute import Compute
 from benchmark.training.detection import WeightLog, weight_histograms
 from benchmark.training.evaluation import evaluate
-from benchmark.training.graphs import Captured
+from benchmark.training.graphs import cuda_graph
+from benchmark.training.proof import Prover, Steps
 from benchmark.training.sgd import SGD
+from benchmark.training.stepper import Stepper
 from datasets.streams import stream_seed
 from datasets.task import Examples, Task
 from methods.base import Batch, Knowledge, Method, Phase, Schedules, UndeclaredKnowledge, View
@@ -84,6 +86,8 @@ class Trainer:
     """Trains one method on one task, from the start or from its last checkpoint.
 
     seed: the trial's; with it every number is determined (bit for bit on a CPU with the same number of threads)
+    prover: captures steps where `compute` asks for CUDA graphs
+    view: what the method may see of the task
     Raises UserError where the method needs a clean set and the task has none.
     """
 
@@ -109,16 +113,15 @@ class Trainer:
         self._checkpoints = checkpoints
         self._watch = watch or Unwatched()
         self.compute = (compute or Compute()).on(device)
-        self._view = View(method.needs, len(task.classes), self.task.train.labels, self._training_set, self.task)
+        self.view = View(method.needs, len(task.classes), self.task.train.labels, self._training_set, self.task)
         self.method = method
         torch.manual_seed(stream_seed(seed, "method"))  # dropout, random weights: whatever a method draws by itself
-        method.setup(self._model_maker(make_model), self._view)
+        method.setup(self._model_maker(make_model), self.view)
         self.compute.place(method, device).train()
         self.phases = method.phases(settings.schedules)
         self._optimiser = SGD.of(method, settings.momentum, settings.weight_decay)
-        self._lr: float | torch.Tensor = (
-            torch.zeros((), device=device) if self.compute.cuda_graphs else 0.0
-        )  # a graph reads it in its place
+        self.prover = Prover(cuda_graph if self.compute.cuda_graphs else None)
+        self._lr = torch.zeros((), device=device) if self.compute.cuda_graphs else 0.0  # a graph reads it in its place
         self._clean = CleanBatches(self.task.clean, self.task.preprocessing, seed)
         self._clean_source = self.compute.uncompiled(self._clean.draw) if Knowledge.CLEAN_SET in method.needs else None
         self._loss_sum = torch.zeros((), device=device)
@@ -145,7 +148,7 @@ class Trainer:
                 batches.restore(resumed)
                 resumed = None
             elif phase.before is not None:
-                phase.before(self._view)
+                phase.before(self.view)
             yield from self._phase_turns(phase, batches)
             self.progress.phase += 1
             self.progress.step = 0
@@ -166,6 +169,7 @@ class Trainer:
                 self._evaluate(phase)
                 resumed_at = time.perf_counter()
                 progress.evaluation_seconds += resumed_at - evaluation_began
+                step.check()
                 if progress.diverged:
                     return
             stopping = self._watch.stopping()
@@ -179,11 +183,34 @@ class Trainer:
             yield
         progress.train_seconds += time.perf_counter() - resumed_at
 
-    def stepper(self, phase: Phase, batches: Batches) -> Callable[[], None]:
+    def stepper(self, phase: Phase, batches: Batches) -> Stepper:
         """What does one update at each call. Nothing in it waits for the device."""
+
+        def prepare(ahead: int) -> None:
+            lr = phase.schedule.lr_at(self.progress.step) / (1 + ahead)  # only a proof prepares a step ahead
+            self._lr = self._lr.fill_(lr) if isinstance(self._lr, torch.Tensor) else lr
+            batches.advance()
+            self._clean.advance()
+
+        def restore(state: dict[str, Any]) -> None:
+            self._restore(state)
+            batches.restore(state["batches"])
+
+        steps = Steps(
+            method=self.method,
+            prepare=prepare,
+            work=self._device_work(phase, batches),
+            save=lambda: self._state(batches),
+            restore=restore,
+            generators=lambda: [batches.generator, *self._clean.generators],
+        )
+        return Stepper(steps, self.prover)
+
+    def _device_work(self, phase: Phase, batches: Batches) -> Callable[[], None]:
+        """The part of an update that is the device's alone."""
         loss = self.compute.compiled(phase.loss)
 
-        def update() -> None:  # work for the device alone
+        def update() -> None:
             with self.compute.autocast(self.device):
                 objective = loss(batches.batch(self._clean_source))
             self._optimiser.zero_grad()
@@ -193,19 +220,7 @@ class Trainer:
             if self.method.example_weights is not None and not phase.on_clean:
                 self._weights.note(batches.index, self.method.example_weights)
 
-        def generators() -> list[torch.Generator]:
-            return [batches.generator, *self._clean.generators]
-
-        work = Captured(update, self.method, generators) if self.compute.cuda_graphs else update
-
-        def step() -> None:
-            lr = phase.schedule.lr_at(self.progress.step)
-            self._lr = self._lr.fill_(lr) if isinstance(self._lr, torch.Tensor) else lr
-            batches.advance()
-            self._clean.advance()
-            work()
-
-        return step
+        return update
 
     def _evaluate(self, phase: Phase) -> None:
         """Append to the history; a loss or weight that is no longer finite is divergence."""
@@ -259,20 +274,7 @@ class Trainer:
         return Batches(train, lambda g: self.method.batches(train.labels, size, g), self.task.preprocessing, self._seed, name)
 
     def _save(self, checkpoints: Checkpoints, batches: Batches) -> None:
-        cuda = torch.cuda.get_rng_state() if self._loss_sum.is_cuda else None
-        checkpoints.save(
-            {
-                "progress": asdict(self.progress),
-                "method": self.method.state_dict(),
-                "optimiser": self._optimiser.state_dict(),
-                "loss_sum": self._loss_sum,
-                "weights": self._weights.values,
-                "batches": batches.state(),
-                "clean": self._clean.state(),
-                "random": torch.get_rng_state(),
-                "cuda_random": cuda,
-            }
-        )
+        checkpoints.save({"progress": asdict(self.progress), **self._state(batches)})
 
     def _resume(self) -> dict[str, Any] | None:
         """Take up the last checkpoint, if any; returns the state of its batches."""
@@ -282,12 +284,29 @@ class Trainer:
         self.progress = Progress(**saved["progress"])
         earlier = self.phases[: self.progress.phase]
         self._watch.stepped(sum(phase.schedule.steps for phase in earlier) + self.progress.step)
-        self.method.load_state_dict(saved["method"])
-        self._optimiser.load_state_dict(saved["optimiser"])
-        self._loss_sum.copy_(saved["loss_sum"])
-        self._weights.values.copy_(saved["weights"])
-        self._clean.restore(saved["clean"])
-        torch.set_rng_state(saved["random"])
-        if saved["cuda_random"] is not None and self._loss_sum.is_cuda:
-            torch.cuda.set_rng_state(saved["cuda_random"])
+        self._restore(saved)
         return dict(saved["batches"])
+
+    def _state(self, batches: Batches) -> dict[str, Any]:
+        """All that a step changes, by name: tensors themselves, states of generators, numbers."""
+        return {
+            "method": self.method.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "loss_sum": self._loss_sum,
+            "weights": self._weights.values,
+            "batches": batches.state(),
+            "clean": self._clean.state(),
+            "random": torch.get_rng_state(),
+            "cuda_random": torch.cuda.get_rng_state(self._loss_sum.device) if self._loss_sum.is_cuda else None,
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        """Set all of it back in place, except the batches, which belong to a phase."""
+        self.method.load_state_dict(state["method"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._loss_sum.copy_(state["loss_sum"])
+        self._weights.values.copy_(state["weights"])
+        self._clean.restore(state["clean"])
+        torch.set_rng_state(state["random"])
+        if state["cuda_random"] is not None and self._loss_sum.is_cuda:
+            torch.cuda.set_rng_state(state["cuda_random"], self._loss_sum.device)

@@ -1,0 +1,49 @@
+"""Which trials of a grid are recorded, and whether their records are of today's data and code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmark import trial
+from benchmark.config import Cell
+from benchmark.fingerprint import stale_parts
+from benchmark.records.store import Record, read_record
+from robust_benchmark.errors import UserError
+
+TrialOfCell = tuple[Cell, int]
+
+
+def recorded(trials: Sequence[TrialOfCell]) -> dict[tuple[str, int], Record]:
+    """The records that there are, by key and seed. Raises UserError for one that cannot be read."""
+    return {(cell.key, seed): read_record(path, whole=False) for cell, seed in trials if (path := trial.path(cell, seed)).exists()}
+
+
+def check_data(trials: Sequence[TrialOfCell], records: dict[tuple[str, int], Record]) -> None:
+    """Raises UserError where a record was made from other images or labels than the trial would train on today."""
+    other = [
+        records[cell.key, seed]["path"] for cell, seed in trials if (cell.key, seed) in records and _of_other_data(cell, seed, records)
+    ]
+    if other:
+        raise UserError(
+            f"record {other[0]}{f' and {len(other) - 1} more' if len(other) > 1 else ''} was made from other images or labels than this"
+            " configuration gives today: `rerun=stale` trains such trials again, another results_dir keeps both"
+        )
+
+
+def set_stale_aside(trials: Sequence[TrialOfCell], records: dict[tuple[str, int], Record]) -> dict[tuple[str, int], Record]:
+    """The records of today's data and code; each of the others is renamed to end in .stale, so that its trial is missing."""
+    current = dict(records)
+    for cell, seed in trials:
+        record = current.get((cell.key, seed))
+        if record and (stale_parts(record["fingerprint"], trial.code_of(cell)) or _of_other_data(cell, seed, records)):
+            path = Path(record["path"])
+            path.replace(path.with_suffix(".stale"))
+            del current[cell.key, seed]
+    return current
+
+
+def _of_other_data(cell: Cell, seed: int, records: dict[tuple[str, int], Record]) -> bool:
+    """Whether the trial's data differs from that of its record; data that is not on this machine does not."""
+    today = trial.digests_of(cell, seed)
+    return today is not None and today != records[cell.key, seed]["digests"]
