@@ -309,7 +309,7 @@ def _subjects(names: _Names) -> Mapping[str, str]:
 def _sentences(part: str, stale: Counter[str], trials: Counter[str]) -> list[str]:
     if len(stale) > MANY:
         return [_sentence(stale.total(), trials.total(), f"their {'data code' if part == 'data' else part}")]
-    return [_sentence(count, trials[subject], subject) for subject, count in stale.items()]
+    return [_sentence(count, trials[subject], subject) for subject, count in sorted(stale.items(), key=lambda each: (-each[1], each[0]))]
 
 
 def _sentence(count: int, trials: int, subject: str) -> str:

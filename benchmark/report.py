@@ -52,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--cost", type=Path, metavar="FILE", help="what methods cost; results/cost.json unless given, where it exists")
     given = parser.parse_intermixed_args(arguments)
+    given.select = list(dict.fromkeys(given.select))
     try:
         return _report(given)
     except UserError as error:

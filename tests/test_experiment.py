@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from benchmark import ROOT, config, report
+from benchmark import ROOT, config, report, trial
 from benchmark.analysis.experiment import Found, Wanted, comparison, find, missing, named, render, verdict
 from benchmark.analysis.statistics import Estimate
 from benchmark.analysis.tables import FORMATS
@@ -685,6 +685,23 @@ def test_the_printed_command_writes_where_the_report_reads(tmp_path: Path, capsy
     assert (cell.config.results_dir, cell.key) == (str(root), grid("experiment=fig3")[0].key)
 
 
+@pytest.mark.parametrize("read", [".", "parts", "parts/second", "parts/second/cifar10/bgflip"])
+def test_following_the_printed_command_finds_the_records_that_there_are(
+    read: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (cell,) = grid("experiment=fig3")
+    for part, seeds in (("first", [0]), ("second", [1, 2, 3])):  # most of them lie in the second
+        for seed in seeds:
+            Store(tmp_path / "parts" / part).write(recorded(cell, 0.8, seed))
+    assert report.main([read, "experiment=fig3"]) == 0
+    words = shlex.split(capsys.readouterr().err.splitlines()[-1].removeprefix("to fill them: "))
+    (again,) = cells(words[3:])
+    assert again.config.results_dir == "parts/second"
+    found = [seed for seed in again.seeds if trial.path(again, seed).exists()]
+    assert found == [1, 2, 3]
+
+
 @pytest.mark.usefixtures("composed_once")
 def test_a_full_table_says_nothing_of_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fill(tmp_path, grid("experiment=fig7"), 5)
@@ -710,6 +727,35 @@ def test_the_methods_asked_for_are_the_only_ones_in_an_experiments_table(tmp_pat
     told = capsys.readouterr().out
     assert "L2RW" in told
     assert "Baseline" not in told
+
+
+@pytest.mark.usefixtures("composed_once")
+@pytest.mark.parametrize("name", ["S-Model", "s_model_oracle"])
+def test_a_method_of_an_experiment_goes_by_its_row_or_by_its_choice(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(tmp_path, grid("experiment=fig7"), 2)
+    assert report.main([str(tmp_path), "experiment=fig7", "--methods", name, "--format", "csv"]) == 0
+    assert [row["method"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))] == ["S-Model"]
+
+
+@pytest.mark.usefixtures("composed_once")
+def test_a_method_that_was_not_run_yet_has_its_row_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(tmp_path, [cell for cell in grid("experiment=table1") if cell.choice == "l2rw"], 5)
+    assert report.main([str(tmp_path), "experiment=table1", "--methods", "l2rw", "Baseline +FT", "--format", "csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    found = sorted((row["setting"], row["method"], row["trials"]) for row in rows)
+    assert found == [
+        (f"{dataset} uniflip", name, trials) for dataset in BACKGROUNDS for name, trials in (("Baseline +FT", "0 of 5"), ("L2RW", "5 of 5"))
+    ]
+
+
+@pytest.mark.usefixtures("composed_once")
+@pytest.mark.parametrize(("name", "nearest"), [("baselin", "baseline"), ("L2RV", "L2RW"), ("S-Modle", "S-Model")])
+def test_a_method_that_an_experiment_has_not_is_told_with_the_nearest_name(
+    name: str, nearest: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(tmp_path, grid("experiment=fig7"), 1)
+    told = told_in_one_sentence([str(tmp_path), "experiment=fig7", "--methods", name], capsys)
+    assert told.startswith(f"no method in this experiment '{name}'; nearest: {nearest} ")
 
 
 def test_two_experiments_at_once_are_refused_or_each_has_its_own_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

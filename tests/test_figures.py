@@ -20,6 +20,7 @@ import matplotlib.pyplot as plt
 from benchmark.analysis.figures import (
     _best_last_value_first,
     _confusions,
+    _interval,
     _lines,
     _percent_interval,
     against,
@@ -217,11 +218,29 @@ def test_the_band_is_the_student_t_interval_and_of_one_trial_no_wider_than_its_l
     assert _percent_interval(pd.Series([70.0])) == (70, 70)
 
 
+def test_the_band_of_a_metric_that_is_no_percentage_has_no_upper_end() -> None:
+    assert _interval(pd.Series([90.0, 120.0])) == pytest.approx((0, 105 + 12.706 * 15), rel=1e-3)
+
+
 def test_the_line_runs_through_the_means_over_trials() -> None:
     figure = _lines(against(sweep((0, 0.2, 0.5), (1, 0.2, 0.75), (0, 0.4, 0.25)), "noise.rate", ["test_accuracy"]), "noise.rate", False)
     axis = figure.axes[0]
     assert axis.lines[0].get_xydata().tolist() == [[0.2, 62.5], [0.4, 25]]
     assert (axis.get_xlabel(), axis.get_ylabel()) == ("noise.rate", "Test accuracy (%)")
+
+
+def test_metrics_of_one_unit_share_a_panel_and_those_of_several_have_a_row_each() -> None:
+    records = [record(history=[entry(50, 0.5, ece=0.1, nll=0.7), entry(100, 0.75, ece=0.2, nll=0.9)])]
+    shared = _lines(training(records, ["test_accuracy", "ece"]), "step", False)
+    assert [axis.get_ylabel() for axis in shared.axes] == ["%"]
+    rows = _lines(training(records, ["test_accuracy", "nll"]), "step", False)
+    assert [axis.get_ylabel() for axis in rows.axes] == ["Test accuracy (%)", "Negative log-likelihood on the test set (nats)"]
+    assert [axis.lines[0].get_ydata().tolist() for axis in rows.axes] == [[50, 75], [0.7, 0.9]]
+
+
+def test_steps_are_counted_on_where_two_phases_have_one_name() -> None:
+    phases = [entry(step, 0.1, "fine-tuning") for step in (5, 10, 5, 10)]
+    assert training([record(history=phases)], ["test_accuracy"])["x"].tolist() == [5, 10, 15, 20]
 
 
 # --- confusion matrices
@@ -238,6 +257,10 @@ def test_confusion_is_the_mean_over_trials_of_the_rows_shares() -> None:
 
 def test_a_right_classifier_has_100_on_the_diagonal() -> None:
     np.testing.assert_array_equal(confusion([record(per_class={"confusion_matrix": [[4, 0], [0, 9]]})]), [[100, 0], [0, 100]])
+
+
+def test_a_class_without_test_images_has_an_empty_row() -> None:
+    np.testing.assert_array_equal(confusion([record(per_class={"confusion_matrix": [[4, 0], [0, 0]]})]), [[100, 0], [0, 0]])
 
 
 # --- example weights

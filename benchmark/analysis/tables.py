@@ -78,7 +78,8 @@ def summary(records: Sequence[Record], metric: str = "test_accuracy", selections
     """
     import pandas as pd
 
-    rows = _sorted(_rows(records, metric_of(metric), selections), metric_of(metric))
+    measured = metric_of(metric)
+    rows = _sorted(_rows(records, measured, _counting(measured, selections)), measured)
     return pd.DataFrame(rows, columns=Row._fields).assign(setting=[text_of(row.setting) for row in rows])
 
 
@@ -91,15 +92,20 @@ def _rows(records: Sequence[Record], metric: Metric, selections: Sequence[str]) 
     cells: dict[tuple[str, ...], list[Record]] = {}
     for record in records:
         cells.setdefault((record["key"], record["method"], *record["needs"]), []).append(record)
-    found = [(trials, name, _estimate(trials, metric, name), _diverged(trials)) for trials in cells.values() for name in selections]
-    if not any(ours.trials for _, _, ours, _ in found) and any(record["status"] != "diverged" for record in records):
+    rows = [row for trials in cells.values() for name in selections if (row := _row(trials, metric, name)).trials or row.diverged]
+    if not any(row.trials for row in rows) and any(record["status"] != "diverged" for record in records):
         raise absent(metric)
-    found = [row for row in found if row[2].trials or row[3]]
-    settings = words_of([trials[0]["config"] for trials, *_ in found])
-    return [
-        Row(name, sees(trials[0], name), trials[0]["method"], setting, ours.mean, ours.half_width, ours.trials, diverged, trials[0]["key"])
-        for (trials, name, ours, diverged), setting in zip(found, settings, strict=True)
-    ]
+    configs = {trials[0]["key"]: trials[0]["config"] for trials in cells.values()}
+    settings = words_of([configs[row.key] for row in rows])
+    return [row._replace(setting=setting) for row, setting in zip(rows, settings, strict=True)]
+
+
+def _row(trials: Sequence[Record], metric: Metric, selection: str) -> Row:
+    """The row of a cell, which does not say its setting yet."""
+    first = trials[0]
+    diverged = sum(trial["status"] == "diverged" for trial in trials)
+    found = _estimate(trials, metric, selection)
+    return Row(selection, sees(first, selection), first["method"], (), found.mean, found.half_width, found.trials, diverged, first["key"])
 
 
 def _estimate(trials: Sequence[Record], metric: Metric, selection: str) -> Estimate:
@@ -107,8 +113,9 @@ def _estimate(trials: Sequence[Record], metric: Metric, selection: str) -> Estim
     return estimate(values[:1] if metric.name in COST else values)  # a cost was measured once for all trials
 
 
-def _diverged(trials: Sequence[Record]) -> int:
-    return sum(trial["status"] == "diverged" for trial in trials)
+def _counting(metric: Metric, selections: Sequence[str]) -> Sequence[str]:
+    """The selections that make a difference."""
+    return [LAST] if metric.name in COST else selections
 
 
 def absent(metric: Metric) -> UserError:
@@ -134,7 +141,7 @@ def _merits(rows: Iterable[Row], metric: Metric) -> dict[tuple[str, str], float]
         of_selection = means.setdefault((row.sees, row.method), {}).setdefault(row.selection, [])
         of_selection += [] if math.isnan(row.mean) else [row.mean if metric.larger_is_better else -row.mean]
     firsts = {method: next(iter(selections.values())) for method, selections in means.items()}
-    return {method: sum(first) / len(first) if first else -math.inf for method, first in firsts.items()}
+    return {method: math.fsum(first) / len(first) if first else -math.inf for method, first in firsts.items()}
 
 
 def render(
@@ -158,6 +165,7 @@ def render(
 
 
 def _render(records: Sequence[Record], form: str, metric: Metric, selections: Sequence[str], most: int | None) -> str:
+    selections = _counting(metric, selections)
     rows = _rows(records, metric, selections)
     by_setting: dict[Words, list[Row]] = {}
     for row in rows:
