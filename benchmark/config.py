@@ -203,6 +203,13 @@ def _cell(overrides: Sequence[str], swept: set[str], templates: dict[tuple[str, 
     return Cell(config, determined, digest(determined, 12), label(determined["method"]), choices[-1], tuple(overrides))
 
 
+def composed_choice(group: str, name: str) -> dict[str, Any]:
+    """The options of a choice with its import path, as its file has them. Raises UserError where there is no such choice."""
+    with _hydra():
+        composed = _compose([f"{group}={name}"])
+    return cast(dict[str, Any], OmegaConf.to_container(composed[group], resolve=True))
+
+
 def _template(fixed: Sequence[str]) -> Template:
     """Raises Unfit where the configuration is none without the swept values."""
     try:

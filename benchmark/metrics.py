@@ -57,9 +57,9 @@ class Metric:
 
 
 NO_HYPER_VALIDATION = "without a hyper-validation set (split.hyper_validation)"
-NO_SHOTS = "where the training counts of all classes lie in one group, or where the group is empty"
+NO_SHOTS = "where the training set is about balanced, where all classes lie in one group, or where the group has no class or no test image"
 NO_WRONG = "where the sample of training examples has no wrong label"
-NO_WEIGHTS = "for methods that neither weigh nor select examples"
+NO_WEIGHTS = "for methods that neither weigh nor select examples, and while these train on the clean set"
 NO_KINDS = f"{NO_WEIGHTS}, and without both right and wrong labels"
 NO_COST = "where the cost of the method was not measured (results/cost.json)"
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any
 
 from benchmark.training.compute import PRECISIONS
 from datasets.augment import Preprocessing
 from datasets.task import Split
 from methods.base import Schedule, Schedules
-from robust_benchmark.errors import at_least, choice, in_range
+from robust_benchmark.errors import UserError, at_least, choice, in_range
+
+KEEP = ("weights", "evidence", "predictions")
 
 
 @dataclass
@@ -132,6 +135,7 @@ class RunConfig:
     channels_last: bool | None = None
     cuda_graphs: bool | None = None
     side_by_side: int | None = None
+    keep: list[str] = field(default_factory=list)
     rerun: str = "missing"
     scale: float = 1.0
     experiment: Experiment = field(default_factory=Experiment)
@@ -141,6 +145,10 @@ class RunConfig:
 def check(config: RunConfig) -> None:
     """Raises UserError for a number out of its range."""
     at_least("trials", config.trials, 1)
+    for kind in config.keep:
+        choice("kind of artifact to keep", kind, KEEP)
+    if "evidence" in config.keep and find_spec("pyarrow") is None:
+        raise UserError("keep=[evidence] writes Parquet files, which needs pyarrow: pip install pyarrow")
     choice("rerun", config.rerun, ("missing", "stale"))
     at_least("claim_seconds", config.claim_seconds, 0.1)
     in_range("scale", config.scale, 1e-6, 1)

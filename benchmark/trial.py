@@ -112,11 +112,17 @@ def prepare(cell: Cell, seed: int, watch: Watch | None = None) -> Trainer:
     task = _task(cell, seed, Knowledge.CLEAN_SET in method.needs)
     trainer = config.trainer
     settings = Settings(
-        trainer.schedules(), trainer.batch_size, trainer.momentum, trainer.weight_decay, trainer.evaluate_every, config.checkpoint_seconds
+        trainer.schedules(),
+        trainer.batch_size,
+        trainer.momentum,
+        trainer.weight_decay,
+        trainer.evaluate_every,
+        config.checkpoint_seconds,
+        evidence="evidence" in config.keep,
     )
     device = device_of(config.device)
     compute = Compute(config.precision, config.compile, config.channels_last, config.cuda_graphs)
-    return Trainer(method, _instantiate(config.model), task, settings, seed, device, checkpoints(cell, seed), watch, compute)
+    return Trainer(method, instantiated(config.model), task, settings, seed, device, checkpoints(cell, seed), watch, compute)
 
 
 def run(cell: Cell, seed: int, watch: Watch | None = None) -> Record:
@@ -135,6 +141,10 @@ def in_turns(cell: Cell, seed: int, watch: Watch | None = None) -> Generator[Non
 
 def _keep(cell: Cell, seed: int, trainer: Trainer) -> Record:
     record = _record(cell, seed, trainer)
+    if cell.config.keep:
+        from benchmark.training import artifacts  # libraries for formats that most runs do not need
+
+        artifacts.keep(cell.config.keep, trainer, cell.config.checkpoint_dir, cell.key, seed)
     Store(cell.config.results_dir).write(record)
     checkpoints(cell, seed).remove()
     return record
@@ -143,13 +153,13 @@ def _keep(cell: Cell, seed: int, trainer: Trainer) -> Record:
 def _task(cell: Cell, seed: int, sees_clean: bool) -> Task:
     config = cell.config
     source = _source(canonical(config.dataset["source"]))
-    return make_task(source, _instantiate(config.noise), config.split, preprocessing(config), seed, sees_clean)
+    return make_task(source, instantiated(config.noise), config.split, preprocessing(config), seed, sees_clean)
 
 
 @functools.lru_cache(maxsize=2)
 def _source(config: str) -> Source:
     """Datasets stay in memory from trial to trial."""
-    return _instantiate(json.loads(config))
+    return instantiated(json.loads(config))
 
 
 @functools.lru_cache(maxsize=10_000)
@@ -158,11 +168,11 @@ def _digests(source: str, noise: str, split: str, seed: int, sees_clean: bool) -
     options = json.loads(source)
     if "download" in inspect.signature(get_method(options["_target_"])).parameters:
         source = canonical(options | {"download": False})
-    drawn = draw(_source(source), _instantiate(json.loads(noise)), Split(**json.loads(split)), seed, sees_clean)
+    drawn = draw(_source(source), instantiated(json.loads(noise)), Split(**json.loads(split)), seed, sees_clean)
     return {"source": _source(source).digest, "drawn": drawn.digest}
 
 
-def _instantiate(config: dict[str, Any]) -> Any:
+def instantiated(config: dict[str, Any]) -> Any:
     """What a configuration's `_target_` makes of its other options. A UserError within comes out as it is."""
     try:
         return instantiate({key: value for key, value in config.items() if key != "name"}, _convert_="all")
@@ -210,16 +220,19 @@ def _metrics(progress: Progress) -> dict[str, float]:
 
 def _per_class(progress: Progress) -> dict[str, list[Any]]:
     confusion = progress.confusion_matrix
-    return {
+    found: dict[str, list[Any]] = {
         "accuracy": [row[label] / sum(row) if sum(row) else None for label, row in enumerate(confusion)],
         "confusion_matrix": confusion,
+        "weights_precision": progress.weights_precision,
     }
+    return {name: values for name, values in found.items() if values}
 
 
 def _data(task: Task) -> dict[str, Any]:
     sizes = {name: len(getattr(task, name)) for name in ("train", "clean", "hyper_validation", "test")}
     return {
         "classes": list(task.classes),
+        "image_shape": list(task.train.images.shape[1:]),
         "sizes": sizes,
         "wrong_labels": {"train": task.train.wrong(), "hyper_validation": task.hyper_validation.wrong()},
         "noise_rate": task.noise_rate,

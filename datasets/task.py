@@ -63,6 +63,7 @@ class Task:
 
     transition_matrix: float64 (classes, classes), T[i, j] = p(noisy label j | true label i)
     digests: of the source, and of what was drawn from it
+    train_positions: of the training set among the source's training images, int64 (n,)
     """
 
     train: Examples
@@ -74,6 +75,7 @@ class Task:
     transition_matrix: torch.Tensor
     preprocessing: Preprocessing
     digests: dict[str, str] = field(default_factory=dict)
+    train_positions: torch.Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
 
     def to(self, device: torch.device) -> Task:
         """The same task with its images and labels on `device`."""
@@ -144,6 +146,7 @@ def make_task(
         noise_rate=corruption.rate,
         transition_matrix=torch.from_numpy(corruption.transition_matrix(drawn.targets)),
         preprocessing=preprocessing,
+        train_positions=torch.from_numpy(drawn.train),
         digests={"source": source.digest, "drawn": drawn.digest},
     )
 

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import nn
 
+from benchmark import trial
+from benchmark.config import cells
 from benchmark.training.checkpoint import Checkpoints
-from benchmark.training.detection import WeightLog, auroc, precision, weight_histograms
+from benchmark.training.detection import WeightLog, auprc, auroc, precision, weight_histograms
 from benchmark.training.trainer import Interrupted, Settings, Trainer
 from datasets.noise import BackgroundFlip, NoNoise, UniformFlip
 from datasets.task import Examples, Task
@@ -31,10 +33,11 @@ from tests.conftest import StopAt, small_convnet, toy_task
 CPU = torch.device("cpu")
 SCHEDULES = Schedules(Schedule(12, 0.1, (8,)), Schedule(9, 0.1, (6,)), Schedule(5, 0.01), Schedule(6, 0.1))
 SETTINGS = Settings(SCHEDULES, batch_size=20, evaluate_every=5, checkpoint_seconds=1e9)
-FINDINGS = {"weights_auroc", "weights_precision"}
+FINDINGS = {"weights_auroc", "weights_auprc", "weights_precision"}
+PERFECT = dict.fromkeys(FINDINGS, 1.0)
 
 
-# --- AUROC and precision
+# --- AUROC, AUPRC and precision
 
 
 def random_case(seed: int, ties: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -61,6 +64,23 @@ def test_auroc_counts_pairs_of_a_wrong_and_a_right_label_and_ties_half() -> None
     weights, wrong = np.array([0.0, 1.0, 1.0, 2.0, 3.0]), np.array([True, False, True, True, False])
     # right 1 over wrong 0, 1, 2: a win, a tie, a loss; right 3 over them: three wins
     assert auroc(weights, wrong) == (1 + 0.5 + 0 + 3) / 6
+
+
+@pytest.mark.parametrize("ties", [False, True], ids=["distinct", "tied"])
+def test_auprc_is_scikit_learn_s_average_precision_of_wrong_labels_by_lightness(ties: bool) -> None:
+    found = []
+    for seed in range(30):
+        weights, wrong = random_case(seed, ties)
+        found.append(auprc(weights, wrong) - wrong.mean())
+        assert auprc(weights, wrong) == pytest.approx(average_precision_score(wrong, -weights), abs=1e-12)
+    assert np.mean(found) > 0.05  # the direction
+
+
+def test_auprc_of_equal_weights_is_the_share_of_wrong_labels_and_of_perfect_ones_it_is_one() -> None:
+    wrong = np.array([True] * 3 + [False] * 7)
+    assert auprc(np.ones(10), wrong) == pytest.approx(0.3)
+    assert auprc(1.0 - wrong, wrong) == 1
+    assert auprc(np.arange(10.0)[::-1], wrong) == pytest.approx((1 / 8 + 2 / 9 + 3 / 10) / 3)
 
 
 @pytest.mark.parametrize(("of_wrong", "of_right", "expected"), [(0.0, 1.0, 1.0), (1.0, 0.0, 0.0)])
@@ -122,8 +142,8 @@ def test_the_last_weight_of_an_example_counts() -> None:
     train = examples_of(WRONG)
     misled = ([0, 1, 2, 3], [0.4, 0.4, 0.1, 0.1])
     corrected = ([0, 1, 2, 3], [0.1, 0.1, 0.4, 0.4])
-    assert noted(train, misled, corrected).report(train) == {"weights_auroc": 1.0, "weights_precision": 1.0}
-    assert noted(train, corrected, misled).report(train) == {"weights_auroc": 0.0, "weights_precision": 0.0}
+    assert noted(train, misled, corrected).report(train) == PERFECT
+    assert noted(train, corrected, misled).report(train) == {"weights_auroc": 0.0, "weights_auprc": 0.5, "weights_precision": 0.0}
 
 
 def test_weights_of_batches_of_other_sizes_are_compared_after_scaling_by_the_size() -> None:
@@ -137,21 +157,85 @@ def test_weights_of_batches_of_other_sizes_are_compared_after_scaling_by_the_siz
 def test_examples_that_were_not_drawn_are_left_out() -> None:
     train = examples_of(WRONG)
     found = noted(train, ([1, 3, 4], [0.2, 0.1, 0.7])).report(train)
-    assert found == {"weights_auroc": 0.5, "weights_precision": 0.0}  # one wrong label, second of three
+    assert found == {"weights_auroc": 0.5, "weights_auprc": 0.5, "weights_precision": 0.0}  # one wrong label, second of three
 
 
 def test_a_report_leaves_the_log_as_it_is() -> None:
     train = examples_of(WRONG)
     log = noted(train, ([0, 2, 3], [0.0, 0.5, 0.5]))
-    assert log.report(train) == log.report(train) == {"weights_auroc": 1.0, "weights_precision": 1.0}
+    assert log.report(train) == log.report(train) == PERFECT
     log.note(torch.tensor([0]), torch.tensor([3.0]))
-    assert log.report(train) == {"weights_auroc": 0.0, "weights_precision": 0.0}
+    assert log.report(train) == {"weights_auroc": 0.0, "weights_auprc": 1 / 3, "weights_precision": 0.0}
 
 
 @pytest.mark.parametrize("index", [[], [0, 1], [2, 3, 4]], ids=["nothing", "all wrong", "all right"])
 def test_there_is_no_report_without_both_kinds_of_labels(index: list[int]) -> None:
     train = examples_of(WRONG)
     assert noted(train, (index, [0.5] * len(index))).report(train) == {}
+
+
+def test_precision_per_class_is_that_among_the_examples_of_each_given_label() -> None:
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        given, true = torch.from_numpy(rng.integers(0, 4, 40)), torch.from_numpy(rng.integers(0, 3, 40))
+        train = Examples(torch.zeros(40, 1, 2, 2, dtype=torch.uint8), given, true)
+        drawn, weights = rng.permutation(40)[:25], rng.integers(0, 5, 25) / 5
+        found = noted(train, (drawn.tolist(), weights.tolist())).precision_per_class(train, 5)
+        assert found[4] is None  # no example
+        for label in range(4):
+            of_label = [(weight, bool(given[i] != true[i])) for i, weight in zip(drawn, weights, strict=True) if given[i] == label]
+            k = sum(wrong for _, wrong in of_label)
+            assert found[label] == (pytest.approx(expected_wrong_among_lightest(of_label, k) / k, abs=1e-6) if k else None)
+
+
+def expected_wrong_among_lightest(examples: list[tuple[float, bool]], k: int) -> float:
+    """How many of the k lightest are wrong on average when the order of equal weights is left to chance."""
+    total = 0.0
+    for weight, wrong in examples:
+        lighter = sum(other < weight for other, _ in examples)
+        tied = sum(other == weight for other, _ in examples)
+        total += wrong * min(max((k - lighter) / tied, 0), 1)
+    return total
+
+
+# --- the effective share of a batch
+
+
+def effective_share(*batches: list[float]) -> float:
+    log = WeightLog(examples_of([False] * 10))
+    for weights in batches:
+        log.note(torch.arange(len(weights)), torch.tensor(weights))
+    return log.effective_share()["effective_batch_share"]
+
+
+@pytest.mark.parametrize("scale", [1e-6, 0.1, 1.0, 1e6])
+@pytest.mark.parametrize("kept", range(1, 11))
+def test_the_effective_share_of_k_equal_weights_among_n_is_k_over_n(kept: int, scale: float) -> None:
+    assert effective_share([scale] * kept + [0.0] * (10 - kept)) == pytest.approx(kept / 10, rel=1e-6)
+
+
+def test_the_effective_share_is_the_squared_sum_over_n_sums_of_squares_averaged_over_batches() -> None:
+    rng = np.random.default_rng(0)
+    batches = [rng.exponential(size=n).tolist() for n in (3, 10, 7)]
+    shares = [sum(weights) ** 2 / (len(weights) * sum(w * w for w in weights)) for weights in batches]
+    assert effective_share(*batches) == pytest.approx(np.mean(shares), rel=1e-6)
+
+
+def test_the_effective_share_of_a_batch_without_weight_is_zero() -> None:
+    assert effective_share([0.0] * 10) == 0
+    assert effective_share([0.0] * 10, [1.0] * 10) == pytest.approx(0.5, rel=1e-6)
+
+
+def test_the_effective_share_is_that_since_it_was_last_asked_for() -> None:
+    train = examples_of(WRONG)
+    log = noted(train, ([0, 1], [1.0, 0.0]))
+    assert log.effective_share() == pytest.approx({"effective_batch_share": 0.5})
+    assert log.effective_share() == {}
+    log.note(torch.tensor([2, 3]), torch.tensor([1.0, 1.0]))
+    assert log.effective_share() == pytest.approx({"effective_batch_share": 1.0})
+
+
+# --- noted weights
 
 
 def test_noted_weights_are_a_copy_without_a_graph() -> None:
@@ -331,6 +415,7 @@ def test_a_method_that_weighs_by_the_truth_is_reported_to_find_every_wrong_label
     history = trained(ByTruth(trusts_right)).progress.history
     assert [entry["step"] for entry in history] == [5, 10, 12]
     assert [(entry["weights_auroc"], entry["weights_precision"]) for entry in history] == [(expected, expected)] * 3
+    assert all((entry["weights_auprc"] == 1) == trusts_right for entry in history)
 
 
 class ByPosition(Baseline):
@@ -358,10 +443,34 @@ def test_the_history_s_auroc_is_of_the_last_weight_of_each_example_so_far() -> N
         assert entry["weights_auroc"] == pytest.approx(expected, abs=1e-12)
 
 
+def test_the_history_s_effective_share_is_the_mean_over_the_steps_since_the_last_evaluation() -> None:
+    trainer = trained(ByPosition())
+    notes = [np.array(list(step.values())) for step in trainer.method.diary]
+    shares = [weights.sum() ** 2 / (len(weights) * (weights**2).sum()) for weights in notes]
+    expected = [np.mean(shares[:5]), np.mean(shares[5:10]), np.mean(shares[10:12])]  # histograms come after
+    assert [entry["effective_batch_share"] for entry in trainer.progress.history] == pytest.approx(expected, rel=1e-6)
+
+
+def test_at_the_end_precision_is_reported_per_class() -> None:
+    assert trained(ByTruth()).progress.weights_precision == [1.0] * 3
+    assert trained(ByTruth(False)).progress.weights_precision == [0.0] * 3
+    assert trained(FineTune(ByTruth()), toy_task(hyper_validation=0)).progress.weights_precision == [1.0] * 3
+
+
+def test_a_record_has_the_precision_per_class_of_methods_that_weigh_and_no_others(tmp_path: Path) -> None:
+    places = [f"results_dir={tmp_path}/results", f"checkpoint_dir={tmp_path}/checkpoints"]
+    for cell in cells(["method=baseline,random", "trainer.steps=20", "device=cpu", *places]):
+        per_class = trial.run(cell, 0)["per_class"]
+        weighs = cell.identity["method"]["name"] == "random"
+        assert per_class.keys() == {"accuracy", "confusion_matrix"} | ({"weights_precision"} if weighs else set())
+    assert len(per_class["weights_precision"]) == 10
+
+
 def test_a_method_that_weighs_no_examples_is_reported_nothing_of_it() -> None:
     progress = trained(Baseline()).progress
-    assert not any(FINDINGS & entry.keys() for entry in progress.history)
+    assert not any((FINDINGS | {"effective_batch_share"}) & entry.keys() for entry in progress.history)
     assert progress.weight_histograms == {}
+    assert progress.weights_precision == []
 
 
 def test_weights_are_reported_nothing_of_where_no_label_is_wrong() -> None:
@@ -373,8 +482,8 @@ def test_weights_are_reported_in_the_main_phase_and_not_while_fine_tuning() -> N
     history = trained(FineTune(ByTruth()), evaluate_every=4).progress.history
     assert [entry["phase"] for entry in history] == ["main"] * 3 + ["fine-tuning"] * 2
     for entry in history:
-        expected = {"weights_auroc": 1.0, "weights_precision": 1.0} if entry["phase"] == "main" else {}
-        assert {key: entry[key] for key in FINDINGS & entry.keys()} == expected
+        assert {key: entry[key] for key in FINDINGS & entry.keys()} == (PERFECT if entry["phase"] == "main" else {})
+        assert ("effective_batch_share" in entry) == (entry["phase"] == "main")
 
 
 WEIGHING: dict[str, Callable[[], Method]] = {
@@ -405,10 +514,12 @@ def test_an_interrupted_trial_reports_bit_for_bit_what_an_undisturbed_one_does(
     name: str, undisturbed: dict[str, Trainer], tmp_path: Path
 ) -> None:
     whole = undisturbed[name].progress
-    assert all(entry.keys() >= FINDINGS for entry in whole.history if entry["phase"] == "main")
+    assert all(entry.keys() >= FINDINGS | {"effective_batch_share"} for entry in whole.history if entry["phase"] == "main")
     steps = undisturbed[name].steps
     for stop in sorted({1, 3, 5, 7, 12, 14, steps} & set(range(steps + 1))):
-        assert resumed_after(stop, name, tmp_path).progress.history == whole.history, f"interrupted at {stop}"
+        resumed = resumed_after(stop, name, tmp_path).progress
+        assert resumed.history == whole.history, f"interrupted at {stop}"
+        assert resumed.weights_precision == whole.weights_precision
 
 
 INTERRUPTIONS = [(name, stop) for name in WEIGHING for stop in (3, 5, 12)]  # 5 is an evaluation; 12 ends the main phase

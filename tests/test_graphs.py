@@ -236,7 +236,7 @@ WRONG: dict[str, tuple[Fake, str]] = {  # the fake, and the first value that it 
     "skips the running statistics": (skipping(running_statistics), r"method\.model\.0\.1\.running_mean"),
     "skips the momentum": (skipping(momentum), WEIGHT),
     "skips the loss": (skipping(lambda trainer, _: [trainer._loss_sum]), r"loss_sum"),
-    "skips the weight log": (skipping(lambda trainer, _: [trainer._weights.values]), r"weights"),
+    "skips the weight log": (skipping(lambda trainer, _: [trainer._weights.values]), r"weights\.values"),
     "skips a tensor in no checkpoint": (skipping(lambda trainer, _: [trainer.method.fading]), WEIGHT),
     "is wrong by a thousandth": (wrong_by(1e-3), r"method\.model\.[\w.]+"),
 }

@@ -17,7 +17,7 @@ from benchmark.config import Cell, cells
 from benchmark.speed.measure import Effort, Work, compare
 from benchmark.speed.steps import BATCH, bare_step, random_task
 from benchmark.training.batches import Batches
-from benchmark.training.evaluation import evaluate
+from benchmark.training.evaluation import Evaluator
 from datasets.task import Task
 from methods.base import Method
 from methods.baseline import Baseline
@@ -69,7 +69,7 @@ def evaluation(effort: Effort) -> Iterator[list[str]]:
         method = Baseline()
         step = bare_step(method, name, effort.device)
 
-        contenders: dict[str, Work] = {"10 plain steps": _times(10, step), "an evaluation": partial(evaluate, method, task)}
+        contenders: dict[str, Work] = {"10 plain steps": _times(10, step), "an evaluation": partial(Evaluator(task, 0).evaluate, method)}
         yield from compare(name, contenders, replace(effort, repeats=1))
 
 

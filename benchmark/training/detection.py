@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from datasets.streams import numpy_stream
 from datasets.task import Examples, Task
@@ -16,28 +18,70 @@ EDGES = np.append(np.arange(0, 4.05, 0.1), np.inf)  # of histograms of n w_i: 1 
 
 
 class WeightLog:
-    """The last weight each training example was given, times the batch size; NaN for those not drawn yet."""
+    """The last weight each training example was given, times the batch size, NaN for those not drawn yet; and how even weights are.
+
+    The effective share of a batch is (sum w)^2 / (n sum w^2): 1 for equal weights, k / n where k of them are equal and the others are
+    zero, and 0 where all are zero. Source: Kish, "Survey Sampling" (1965), whose effective sample size is n times it.
+    """
 
     def __init__(self, train: Examples) -> None:
-        self.values = torch.full((len(train),), torch.nan, device=train.labels.device)
+        device = train.labels.device
+        self.values = torch.full((len(train),), torch.nan, device=device)
+        self._shares = torch.zeros((), dtype=torch.float64, device=device)  # summed since the last evaluation
+        self._batches = torch.zeros((), dtype=torch.float64, device=device)
 
     def note(self, index: torch.Tensor, weights: torch.Tensor) -> None:
         """Keep the `weights` of a batch, (n,), for the training examples `index`. Does not wait for the device."""
-        self.values[index] = weights.detach().float() * len(weights)
+        n = len(weights)
+        scaled = weights.detach().float() * n
+        self.values[index] = scaled
+        self._shares += F.normalize(scaled, dim=0).sum().square() / n  # zero weights stay zero
+        self._batches += 1
 
     @property
     def weighs(self) -> bool:
         """Whether anything was noted. Waits for the device."""
         return bool(self.values.isfinite().any())
 
+    def state(self) -> dict[str, torch.Tensor]:
+        """What `restore` needs to go on from here."""
+        return {"values": self.values, "shares": self._shares, "batches": self._batches}
+
+    def restore(self, state: dict[str, torch.Tensor]) -> None:
+        """Go on as the log that gave `state` would have."""
+        for name, tensor in self.state().items():
+            tensor.copy_(state[name])
+
+    def effective_share(self) -> dict[str, float]:
+        """The mean effective share of the batches since the last call; empty without any."""
+        mean = (self._shares / self._batches).item()
+        self._shares.zero_()
+        self._batches.zero_()
+        return {} if math.isnan(mean) else {"effective_batch_share": mean}
+
     def report(self, train: Examples) -> dict[str, float]:
-        """The AUROC and precision of what was noted; empty without weights, or without both kinds of labels."""
-        values = self.values.cpu().numpy()
-        noted = np.isfinite(values)
-        wrong = (train.labels != train.true_labels).cpu().numpy()[noted]
+        """How well what was noted finds wrong labels; empty without weights, or without both kinds of labels."""
+        weights, _, wrong = self._noted(train)
         if not wrong.any() or wrong.all():
             return {}
-        return {"weights_auroc": auroc(values[noted], wrong), "weights_precision": precision(values[noted], wrong)}
+        return {
+            "weights_auroc": auroc(weights, wrong),
+            "weights_auprc": auprc(weights, wrong),
+            "weights_precision": precision(weights, wrong),
+        }
+
+    def precision_per_class(self, train: Examples, classes: int) -> list[float | None]:
+        """The precision among the examples of each given label; None where none of them is wrong."""
+        weights, given, wrong = self._noted(train)
+        members = [given == label for label in range(classes)]
+        return [precision(weights[each], wrong[each]) if wrong[each].any() else None for each in members]
+
+    def _noted(self, train: Examples) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of the examples drawn so far: weights, given labels, and which of these are wrong."""
+        weights, given = self.values.cpu().numpy(), train.labels.cpu().numpy()
+        noted = np.isfinite(weights)
+        wrong = given != train.true_labels.cpu().numpy()
+        return weights[noted], given[noted], wrong[noted]
 
 
 def auroc(weights: np.ndarray, wrong: np.ndarray) -> float:
@@ -47,6 +91,14 @@ def auroc(weights: np.ndarray, wrong: np.ndarray) -> float:
     right = ~wrong
     ranks = rankdata(weights)
     return float((ranks[right].sum() - right.sum() * (right.sum() + 1) / 2) / (right.sum() * wrong.sum()))
+
+
+def auprc(weights: np.ndarray, wrong: np.ndarray) -> float:
+    """Average precision: over the distinct weights, lightest first, the sum of the precision down to there times the gain in recall."""
+    order = np.argsort(weights, kind="stable")
+    last = np.append(np.diff(weights[order]) > 0, True)  # of each distinct weight
+    found = wrong[order].cumsum()[last]
+    return float((np.diff(found, prepend=0) * found / (np.flatnonzero(last) + 1)).sum() / found[-1])
 
 
 def precision(weights: np.ndarray, wrong: np.ndarray) -> float:

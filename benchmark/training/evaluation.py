@@ -1,44 +1,147 @@
-"""Accuracies of a method on held-out and training examples."""
+"""What a method's predictions on test, hyper-validation and training images are worth, by the names of benchmark.metrics."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from benchmark.training.batches import in_order
 from datasets.augment import Preprocessing
+from datasets.streams import numpy_stream
 from datasets.task import Examples, Task
 from methods.base import Method
 
-TRAINING_SAMPLE = 1000  # the training set's first examples tell how far wrong labels are memorised
+TRAINING_SAMPLE = 1000  # so many training examples show how far wrong labels are memorised
+CONFIDENCE_EDGES = np.linspace(0, 1, 16)  # 15 bins, each with its upper edge
+
+
+class Part:
+    """Examples, and on the host their labels, int64 (n,): those given and the true ones."""
+
+    def __init__(self, examples: Examples) -> None:
+        self.examples = examples
+        self.given = examples.labels.cpu().numpy()
+        self.true = examples.true_labels.cpu().numpy()
+
+
+class Evaluator:
+    """Evaluates methods on a task, always on the same images.
+
+    seed: the trial's; it determines the sample of training examples
+    """
+
+    def __init__(self, task: Task, seed: int) -> None:
+        self._classes = len(task.classes)
+        self._preprocessing = task.preprocessing
+        self._test, self._hyper_validation = Part(task.test), Part(task.hyper_validation)
+        self._train = Part(training_sample(task.train, seed))
+        self._groups = shot_groups(np.bincount(task.train.true_labels.cpu().numpy(), minlength=self._classes))
+
+    def evaluate(self, method: Method) -> tuple[dict[str, float], list[list[int]]]:
+        """Metrics, and the confusion matrix of the test set: counts, rows the true class, columns the predicted one.
+
+        Metrics that are not defined on this task are left out. `nll` is not finite where logits are not.
+        """
+        test = self._logits(method, self._test)
+        pairs = self._test.true * self._classes + test.argmax(axis=1)
+        confusion = np.bincount(pairs, minlength=self._classes**2).reshape(self._classes, self._classes)
+        found = class_metrics(confusion) | shot_metrics(confusion, self._groups) | probability_metrics(test, self._test.true)
+        if len(self._hyper_validation.examples) > 0:
+            predicted = self._logits(method, self._hyper_validation).argmax(axis=1)
+            found |= _accuracies("hyper_validation", predicted, self._hyper_validation)
+        predicted = self._logits(method, self._train).argmax(axis=1)
+        found |= _accuracies("train", predicted, self._train) | memorisation(predicted, self._train.given, self._train.true)
+        return found, confusion.tolist()
+
+    def _logits(self, method: Method, part: Part) -> np.ndarray:
+        return logits_on(part.examples, method, self._preprocessing)
 
 
 @torch.no_grad()
-def predictions(method: Method, examples: Examples, preprocessing: Preprocessing) -> torch.Tensor:
-    """Predicted classes, int64 (n,), in evaluation mode; the method is left in training mode."""
+def logits_on(examples: Examples, method: Method, preprocessing: Preprocessing) -> np.ndarray:
+    """Logits, float32 (n, classes), in evaluation mode; the method is left in training mode."""
     method.eval()
-    classes = [method.predict(batch.images).argmax(dim=1) for batch in in_order(examples, preprocessing)]
+    outputs = [method.predict(batch.images) for batch in in_order(examples, preprocessing)]
     method.train()
-    return torch.cat(classes) if classes else torch.empty_like(examples.labels)
+    return torch.cat(outputs).float().cpu().numpy()
 
 
-def evaluate(method: Method, task: Task) -> tuple[dict[str, float], list[list[int]]]:
-    """Accuracies in [0, 1], and the confusion matrix of the test set: counts, rows the true class, columns the predicted one.
+def training_sample(train: Examples, seed: int) -> Examples:
+    """TRAINING_SAMPLE random examples, or all where there are fewer, in their order.
 
-    Accuracies are on test, hyper-validation and (a sample of) training images, by the true labels and by those given. There is no
-    hyper-validation entry where that set is empty.
+    Each position has a random number of its own, so methods of a trial have the same sample; where their training sets differ by the
+    clean images at the end (Split.clean_returns), the same but for a few.
     """
-    predicted = predictions(method, task.test, task.preprocessing)
-    accuracies = {"test_accuracy": _share(predicted == task.test.true_labels)}
-    sample = task.train.take(slice(TRAINING_SAMPLE))
-    for name, examples in (("hyper_validation", task.hyper_validation), ("train", sample)):
-        if len(examples) > 0:
-            hits = predictions(method, examples, task.preprocessing)
-            accuracies[f"{name}_accuracy"] = _share(hits == examples.true_labels)
-            accuracies[f"{name}_accuracy_on_given_labels"] = _share(hits == examples.labels)
-    classes = len(task.classes)
-    pairs = torch.bincount(task.test.true_labels * classes + predicted, minlength=classes**2)
-    return accuracies, pairs.view(classes, classes).tolist()
+    numbers = numpy_stream(seed, "training sample").random(len(train))
+    return train.take(np.sort(np.argsort(numbers)[:TRAINING_SAMPLE]))
 
 
-def _share(hits: torch.Tensor) -> float:
-    return hits.double().mean().item()
+def class_metrics(confusion: np.ndarray) -> dict[str, float]:
+    """Accuracies and macro F1, from a confusion matrix.
+
+    Balanced accuracy and that of the worst class are over classes with images; F1 is over these and those that are predicted.
+    """
+    right, images, predictions = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
+    recalls = right[images > 0] / images[images > 0]
+    met = images + predictions > 0
+    return {
+        "test_accuracy": float(right.sum() / images.sum()),
+        "balanced_accuracy": float(recalls.mean()),
+        "worst_class_accuracy": float(recalls.min()),
+        "macro_f1": float((2 * right[met] / (images + predictions)[met]).mean()),
+    }
+
+
+def shot_groups(counts: np.ndarray) -> dict[str, np.ndarray]:
+    """Classes with many (over 100), medium (20 to 100) and few training images, as masks, bool (classes,).
+
+    Groups without classes are left out, and all of them where one holds every class or where the largest class has less than twice the
+    images of the smallest, so that the data are not imbalanced.
+    Source: Liu et al., "Large-Scale Long-Tailed Recognition in an Open World" (CVPR 2019).
+    """
+    groups = {"many": counts > 100, "medium": (counts >= 20) & (counts <= 100), "few": counts < 20}
+    filled = {name: group for name, group in groups.items() if group.any()}
+    imbalanced = counts.max() >= 2 * counts.min()
+    return filled if len(filled) > 1 and imbalanced else {}
+
+
+def shot_metrics(confusion: np.ndarray, groups: dict[str, np.ndarray]) -> dict[str, float]:
+    """Accuracies on the images of each group's classes, from a confusion matrix; none for a group without images."""
+    right, images = confusion.diagonal(), confusion.sum(axis=1)
+    return {
+        f"{name}_shot_accuracy": float(right[group].sum() / images[group].sum()) for name, group in groups.items() if images[group].any()
+    }
+
+
+def probability_metrics(logits: np.ndarray, true: np.ndarray) -> dict[str, float]:
+    """Negative log-likelihood, expected calibration error and Brier score (0 to 2) of the softmax of `logits`, (n, classes).
+
+    true: int64 (n,)
+    Source of the calibration error: Guo et al., "On Calibration of Modern Neural Networks" (ICML 2017).
+    """
+    n, rows = len(true), np.arange(len(true))
+    with np.errstate(invalid="ignore"):  # of logits that are not finite
+        scores = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    odds = np.exp(scores)
+    totals = odds.sum(axis=1)
+    nll = np.log(totals) - scores[rows, true]
+    probabilities = odds / totals[:, None]
+    excess = (logits.argmax(axis=1) == true) - probabilities.max(axis=1)
+    bins = np.searchsorted(CONFIDENCE_EDGES, probabilities.max(axis=1))
+    probabilities[rows, true] -= 1
+    return {
+        "nll": float(nll.mean()),
+        "ece": float(np.abs(np.bincount(bins, excess)).sum() / n),
+        "brier": float(np.square(probabilities).sum() / n),
+    }
+
+
+def memorisation(predicted: np.ndarray, given: np.ndarray, true: np.ndarray) -> dict[str, float]:
+    """The share of wrong labels that are predicted as they were given; none where no label is wrong."""
+    wrong = given != true
+    return {"wrong_labels_memorised": float((predicted == given)[wrong].mean())} if wrong.any() else {}
+
+
+def _accuracies(name: str, predicted: np.ndarray, part: Part) -> dict[str, float]:
+    shares = float((predicted == part.true).mean()), float((predicted == part.given).mean())
+    return {f"{name}_accuracy": shares[0], f"{name}_accuracy_on_given_labels": shares[1]}

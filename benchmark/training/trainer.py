@@ -16,7 +16,8 @@ from benchmark.training.batches import Batches, CleanBatches, in_order
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.compute import Compute
 from benchmark.training.detection import WeightLog, weight_histograms
-from benchmark.training.evaluation import evaluate
+from benchmark.training.evaluation import Evaluator
+from benchmark.training.evidence import Evidence
 from benchmark.training.graphs import cuda_graph
 from benchmark.training.proof import Prover, Steps
 from benchmark.training.sgd import SGD
@@ -54,7 +55,11 @@ class Unwatched:
 
 @dataclass(frozen=True)
 class Settings:
-    """SGD with momentum, and when to look. evaluate_every: steps; checkpoint_seconds: between checkpoints."""
+    """SGD with momentum, and when to look.
+
+    evaluate_every: steps; checkpoint_seconds: between checkpoints
+    evidence: each evaluation looks at all training examples as well
+    """
 
     schedules: Schedules
     batch_size: int = 100
@@ -62,6 +67,7 @@ class Settings:
     weight_decay: float = 0.0
     evaluate_every: int = 1000
     checkpoint_seconds: float = 30.0
+    evidence: bool = False
 
 
 @dataclass
@@ -69,7 +75,7 @@ class Progress:
     """How far a trial is: steps done in the current phase, evaluations so far, seconds over all resumptions.
 
     confusion_matrix: of the last evaluation
-    weight_histograms: at the end, of methods that weigh examples (see benchmark.training.detection)
+    weights_precision, weight_histograms: at the end, of methods that weigh examples (see benchmark.training.detection)
     """
 
     phase: int = 0
@@ -79,6 +85,7 @@ class Progress:
     evaluation_seconds: float = 0.0
     diverged: bool = False
     confusion_matrix: list[list[int]] = field(default_factory=list)
+    weights_precision: list[float | None] = field(default_factory=list)
     weight_histograms: dict[str, Any] = field(default_factory=dict)
 
 
@@ -126,6 +133,13 @@ class Trainer:
         self._clean_source = self.compute.uncompiled(self._clean.draw) if Knowledge.CLEAN_SET in method.needs else None
         self._loss_sum = torch.zeros((), device=device)
         self._weights = WeightLog(self.task.train)
+        self._evaluator = Evaluator(self.task, seed)
+        self.evidence = Evidence(self.task)
+
+    @property
+    def example_weights(self) -> torch.Tensor:
+        """The last weight each training example was given, times the batch size, (n,); NaN for those without."""
+        return self._weights.values
 
     @property
     def steps(self) -> int:
@@ -152,8 +166,8 @@ class Trainer:
             yield from self._phase_turns(phase, batches)
             self.progress.phase += 1
             self.progress.step = 0
-        if self._weights.weighs and len(self.task.hyper_validation) > 0 and not self.progress.diverged:
-            self.progress.weight_histograms = weight_histograms(self._weigh, self.task, self.settings.batch_size, self._seed)
+        if self._weights.weighs and not self.progress.diverged:
+            self._report_weights()
 
     def _phase_turns(self, phase: Phase, batches: Batches) -> Iterator[None]:
         progress, every = self.progress, self.settings.evaluate_every
@@ -223,7 +237,7 @@ class Trainer:
         return update
 
     def _evaluate(self, phase: Phase) -> None:
-        """Append to the history; a loss or weight that is no longer finite is divergence."""
+        """Append to the history; a loss, weight or prediction that is no longer finite is divergence."""
         progress = self.progress
         steps = (progress.step - 1) % self.settings.evaluate_every + 1
         loss = self._loss_sum.item() / steps
@@ -232,9 +246,20 @@ class Trainer:
         entry: dict[str, Any] = {"phase": phase.name, "step": progress.step, "train_loss": loss if math.isfinite(loss) else None}
         if not progress.diverged:
             with self.compute.autocast(self.device):
-                accuracies, progress.confusion_matrix = evaluate(self.method, self.task)
-            entry |= accuracies | ({} if phase.on_clean else self._weights.report(self.task.train))
+                found, confusion = self._evaluator.evaluate(self.method)
+                if self.settings.evidence:
+                    self.evidence.note(self.method)
+            progress.diverged = not math.isfinite(found["nll"])
+        if not progress.diverged:
+            progress.confusion_matrix = confusion
+            entry |= found | ({} if phase.on_clean else self._weights.effective_share() | self._weights.report(self.task.train))
         progress.history.append(entry)
+
+    def _report_weights(self) -> None:
+        """Measure what is measured of example weights at the end alone."""
+        self.progress.weights_precision = self._weights.precision_per_class(self.task.train, len(self.task.classes))
+        if len(self.task.hyper_validation) > 0:
+            self.progress.weight_histograms = weight_histograms(self._weigh, self.task, self.settings.batch_size, self._seed)
 
     def _weigh(self, examples: Examples) -> torch.Tensor:
         """The method's weights of `examples`, (n,), as in training, with nothing trained and no running state moved."""
@@ -274,7 +299,8 @@ class Trainer:
         return Batches(train, lambda g: self.method.batches(train.labels, size, g), self.task.preprocessing, self._seed, name)
 
     def _save(self, checkpoints: Checkpoints, batches: Batches) -> None:
-        checkpoints.save({"progress": asdict(self.progress), **self._state(batches)})
+        evidence = self.evidence.state() if self.settings.evidence else {}
+        checkpoints.save({"progress": asdict(self.progress), "evidence": evidence, **self._state(batches)})
 
     def _resume(self) -> dict[str, Any] | None:
         """Take up the last checkpoint, if any; returns the state of its batches."""
@@ -285,6 +311,8 @@ class Trainer:
         earlier = self.phases[: self.progress.phase]
         self._watch.stepped(sum(phase.schedule.steps for phase in earlier) + self.progress.step)
         self._restore(saved)
+        if saved["evidence"]:
+            self.evidence.restore(saved["evidence"])
         return dict(saved["batches"])
 
     def _state(self, batches: Batches) -> dict[str, Any]:
@@ -293,7 +321,7 @@ class Trainer:
             "method": self.method.state_dict(),
             "optimiser": self._optimiser.state_dict(),
             "loss_sum": self._loss_sum,
-            "weights": self._weights.values,
+            "weights": self._weights.state(),
             "batches": batches.state(),
             "clean": self._clean.state(),
             "random": torch.get_rng_state(),
@@ -305,7 +333,7 @@ class Trainer:
         self.method.load_state_dict(state["method"])
         self._optimiser.load_state_dict(state["optimiser"])
         self._loss_sum.copy_(state["loss_sum"])
-        self._weights.values.copy_(state["weights"])
+        self._weights.restore(state["weights"])
         self._clean.restore(state["clean"])
         torch.set_rng_state(state["random"])
         if state["cuda_random"] is not None and self._loss_sum.is_cuda:

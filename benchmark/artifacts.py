@@ -1,0 +1,98 @@
+"""Trained models, from the weights that runs keep with `keep=[weights]`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+
+from benchmark.config import composed_choice
+from benchmark.records.store import Record, read_record
+from benchmark.training.artifacts import place
+from benchmark.trial import instantiated
+from datasets.augment import Preprocessing
+from datasets.task import Examples, Task
+from methods import registry
+from methods.base import Method, View
+from robust_benchmark.errors import UserError
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A method with the weights that a trial ended with. classes: their names, in the order of the columns of `predict_proba`."""
+
+    method: Method
+    preprocessing: Preprocessing
+    classes: tuple[str, ...]
+    image_shape: tuple[int, ...]
+
+    @torch.no_grad()
+    def predict_proba(self, images: np.ndarray | torch.Tensor) -> np.ndarray:
+        """Probabilities of the classes, float32 (n, classes), of images as the data set has them, uint8 (n, channels, height, width).
+
+        Raises UserError for images of another type or shape.
+        """
+        pixels = torch.as_tensor(images)
+        if pixels.dtype != torch.uint8 or tuple(pixels.shape[1:]) != self.image_shape:
+            wanted = f"uint8 (n, {', '.join(map(str, self.image_shape))})"
+            raise UserError(f"images must be {wanted}, not {str(pixels.dtype).removeprefix('torch.')} {tuple(pixels.shape)}")
+        logits = [self.method.predict(self.preprocessing.normalise(part)) for part in pixels.split(250)]
+        return torch.cat(logits).softmax(dim=1).float().numpy() if logits else np.empty((0, len(self.classes)), dtype=np.float32)
+
+
+def load_model(record: str | Path | Mapping[str, Any], checkpoint_dir: str | Path = ".checkpoints") -> TrainedModel:
+    """The trained model of a record: architecture, weights and preprocessing, on the CPU.
+
+    record: the path of a record, a record, or a row of `robust_benchmark.load`
+    checkpoint_dir: of the run that kept the weights (keep=[weights])
+    Raises UserError where the weights were not kept, or are another trial's.
+    """
+    whole = read_record(record if isinstance(record, str | Path) else record["path"])
+    file = place(checkpoint_dir, whole["key"], whole["seed"], "weights")
+    weights = _read_weights(file, whole)
+    config, classes = whole["config"], tuple(whole["data"]["classes"])
+    image_shape = tuple(whole["data"]["image_shape"])
+    make_model = instantiated(composed_choice("model", config["model"]["name"]) | config["model"])
+    method = registry.build(config["method"])
+    preprocessing = Preprocessing(**config["dataset"]["preprocessing"])
+    task = _blank_task(whole, classes, image_shape, preprocessing)
+    method.setup(
+        lambda: make_model(len(classes), torch.Size(image_shape)),
+        View(method.needs, len(classes), task.train.labels, lambda: iter(()), task),
+    )
+    try:
+        method.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UserError(f"{file} does not fit {whole['method']} as it is today: {str(error).splitlines()[-1].strip()}") from error
+    return TrainedModel(method.eval(), preprocessing, classes, image_shape)
+
+
+def _read_weights(file: Path, record: Record) -> dict[str, torch.Tensor]:
+    try:
+        with safe_open(file, "pt") as opened:
+            metadata, weights = opened.metadata() or {}, {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except FileNotFoundError as error:
+        how = "train it with keep=[weights] in another results_dir, or give the checkpoint_dir of the run that kept them"
+        raise UserError(f"no weights of {record['method']}, seed {record['seed']}, at {file}: {how}") from error
+    except SafetensorError as error:
+        raise UserError(f"{file} cannot be read ({error})") from error
+    if (metadata.get("key"), metadata.get("seed")) != (record["key"], str(record["seed"])):
+        raise UserError(f"{file} holds the weights of key {metadata.get('key')} and seed {metadata.get('seed')}, not of {record['path']}")
+    return weights
+
+
+def _blank_task(record: Record, classes: tuple[str, ...], image_shape: tuple[int, ...], preprocessing: Preprocessing) -> Task:
+    """A task of the sizes of the record's, without its content: what a method sets up from it, the weights replace."""
+
+    def blank(size: int) -> Examples:
+        labels = torch.arange(size) % len(classes)
+        return Examples(torch.zeros((size, *image_shape), dtype=torch.uint8), labels, labels)
+
+    sizes = record["data"]["sizes"]
+    train, clean, hyper_validation, test = (blank(sizes[part]) for part in ("train", "clean", "hyper_validation", "test"))
+    return Task(train, clean, hyper_validation, test, classes, 0.0, torch.eye(len(classes)).double(), preprocessing)

@@ -1,0 +1,63 @@
+"""What a trial leaves beside its checkpoint where `keep` asks for it: weights, evidence on training examples, predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+
+from benchmark.training.evaluation import logits_on
+from benchmark.training.trainer import Trainer
+from robust_benchmark.files import write
+
+ENDINGS = {"weights": ".weights.safetensors", "evidence": ".evidence.parquet", "predictions": ".predictions.safetensors"}
+
+
+def place(checkpoint_dir: str | Path, key: str, seed: int, kind: str) -> Path:
+    """Where an artifact of a trial lies, by its kind, one of ENDINGS."""
+    return Path(checkpoint_dir) / key / f"seed-{seed}{ENDINGS[kind]}"
+
+
+def keep(kinds: Sequence[str], trainer: Trainer, checkpoint_dir: str, key: str, seed: int) -> None:
+    """Write artifacts of a trial that has ended. kinds: some of ENDINGS. Raises OSError."""
+    makers = {"weights": _weights, "evidence": _evidence, "predictions": _predictions}
+    for kind in kinds:
+        write(place(checkpoint_dir, key, seed, kind), makers[kind](trainer, {"key": key, "seed": str(seed)}))
+
+
+def _weights(trainer: Trainer, metadata: dict[str, str]) -> bytes:
+    """The method's parameters and buffers, as safetensors."""
+    return save({name: tensor.contiguous() for name, tensor in trainer.method.state_dict().items()}, metadata)
+
+
+def _predictions(trainer: Trainer, metadata: dict[str, str]) -> bytes:
+    """`logits`, float32 (n, classes), and true `labels`, int64 (n,), of the test set, as safetensors."""
+    test = trainer.task.test
+    logits = torch.from_numpy(logits_on(test, trainer.method, trainer.task.preprocessing))
+    return save({"logits": logits, "labels": test.true_labels}, metadata)
+
+
+def _evidence(trainer: Trainer, _: dict[str, str]) -> bytes:
+    """A row for each training example, as Parquet.
+
+    Columns: position in the source's training images, given and true label, mean loss and mean margin over all evaluations, last
+    prediction, and last example weight times the batch size (missing without weights).
+    """
+    import pandas as pd  # a second to import, for this artifact alone
+
+    train, (loss, margin) = trainer.task.train, trainer.evidence.means()
+    columns = {
+        "position": trainer.task.train_positions,
+        "given_label": train.labels,
+        "true_label": train.true_labels,
+        "loss": loss,
+        "margin": margin,
+        "prediction": trainer.evidence.prediction,
+        "weight": trainer.example_weights,
+    }
+    content = BytesIO()
+    pd.DataFrame({name: tensor.cpu().numpy() for name, tensor in columns.items()}).to_parquet(content, index=False)
+    return content.getvalue()

@@ -1,0 +1,111 @@
+"""What `keep` leaves: weights that predict as the trial did, evidence on every training example, test logits."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors.numpy import load_file
+
+from benchmark import run, trial
+from benchmark.artifacts import load_model
+from benchmark.config import cells
+from benchmark.records.store import read_all
+from robust_benchmark.errors import UserError
+
+KEEP = "keep=[weights,evidence,predictions]"
+
+
+def command(root: Path, *more: str) -> list[str]:
+    places = [f"results_dir={root}/results", f"checkpoint_dir={root}/checkpoints"]
+    return ["trials=1", "trainer.steps=30", "trainer.evaluate_every=10", *places, *more]
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("kept")
+    assert run.main(command(root, "method=baseline,l2rw,s_model_conf,baseline_ft,mentornet_dd", KEEP)) == 0
+    return root
+
+
+def artifacts(root: Path, record: dict, ending: str) -> Path:
+    return root / "checkpoints" / record["key"] / f"seed-0.{ending}"
+
+
+def test_kept_weights_give_the_predictions_of_the_record(kept: Path) -> None:
+    (cell,) = cells(["method=baseline", "trials=1"])
+    test = trial.prepare(cell, 0).task.test
+    records, _ = read_all(kept / "results")
+    assert len(records) == 5
+    for record in records:
+        model = load_model(record["path"], kept / "checkpoints")
+        probabilities = model.predict_proba(test.images.numpy())
+        assert probabilities.shape == (500, 10)
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+        accuracy = (probabilities.argmax(axis=1) == test.true_labels.numpy()).mean()
+        assert accuracy == record["metrics"]["test_accuracy"]
+        saved = load_file(artifacts(kept, record, "predictions.safetensors"))
+        softmax = np.exp(saved["logits"]) / np.exp(saved["logits"]).sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(probabilities, softmax, atol=1e-6)
+        assert (saved["labels"] == test.true_labels.numpy()).all()
+
+
+def test_evidence_has_a_row_for_each_training_example(kept: Path) -> None:
+    records, _ = read_all(kept / "results")
+    for record in records:
+        table = pd.read_parquet(artifacts(kept, record, "evidence.parquet"))
+        assert len(table) == record["data"]["sizes"]["train"]
+        assert table["position"].is_unique
+        assert (table["given_label"] != table["true_label"]).sum() == record["data"]["wrong_labels"]["train"]
+        assert table["weight"].notna().any() == (record["method"] in ("l2rw", "mentornet_dd"))
+        assert (table["loss"] > 0).all()
+
+
+def test_loss_and_margin_agree_where_there_is_one_evaluation(tmp_path: Path) -> None:
+    assert run.main([*command(tmp_path, "method=baseline", KEEP), "trainer.evaluate_every=30"]) == 0
+    (record,), _ = read_all(tmp_path / "results")
+    table = pd.read_parquet(artifacts(tmp_path, record, "evidence.parquet"))
+    (cell,) = cells(["method=baseline", "trials=1"])
+    train = trial.prepare(cell, 0).task.train
+    p = load_model(record, tmp_path / "checkpoints").predict_proba(train.images)
+    given = p[np.arange(len(p)), table["given_label"]]
+    others = p.copy()
+    others[np.arange(len(p)), table["given_label"]] = 0
+    np.testing.assert_allclose(table["loss"], -np.log(given), rtol=2e-3, atol=2e-5)
+    np.testing.assert_allclose(table["margin"], np.log(given / others.max(axis=1)), rtol=2e-3, atol=2e-4)
+    assert (table["prediction"] == p.argmax(axis=1)).all()
+
+
+def test_a_record_does_not_depend_on_what_is_kept(kept: Path, tmp_path: Path) -> None:
+    assert run.main(command(tmp_path, "method=l2rw")) == 0
+    (without,), _ = read_all(tmp_path / "results")
+    (with_all,) = [record for record in read_all(kept / "results")[0] if record["method"] == "l2rw"]
+    assert (without["key"], without["history"]) == (with_all["key"], with_all["history"])
+    assert not list((tmp_path / "checkpoints").rglob("seed-*"))
+
+
+def test_what_is_missing_or_wrong_is_one_sentence(kept: Path, tmp_path: Path) -> None:
+    records = {record["method"]: record for record in read_all(kept / "results")[0]}
+    with pytest.raises(UserError, match=r"no weights of baseline, seed 0, at .*keep=\[weights\]"):
+        load_model(records["baseline"], tmp_path)
+    for method in ("baseline", "l2rw"):
+        file = artifacts(kept, records[method], "weights.safetensors")
+        (tmp_path / records[method]["key"]).mkdir()
+        shutil.copy(file, tmp_path / records[method]["key"] / "seed-0.weights.safetensors")
+    mine = tmp_path / records["baseline"]["key"] / "seed-0.weights.safetensors"
+    mine.write_bytes((tmp_path / records["l2rw"]["key"] / "seed-0.weights.safetensors").read_bytes())
+    with pytest.raises(UserError, match=f"holds the weights of key {records['l2rw']['key']} and seed 0, not of"):
+        load_model(records["baseline"], tmp_path)
+    mine.write_bytes(mine.read_bytes()[:100])
+    with pytest.raises(UserError, match="cannot be read"):
+        load_model(records["baseline"], tmp_path)
+    with pytest.raises(UserError, match=r"images must be uint8 \(n, 1, 8, 8\), not float32 \(2, 8, 8\)"):
+        load_model(records["baseline"], kept / "checkpoints").predict_proba(np.zeros((2, 8, 8), dtype=np.float32))
+
+
+def test_an_unknown_kind_is_refused_before_anything_trains(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run.main(command(tmp_path, "keep=[wieghts]")) == 2
+    assert "nearest: weights" in capsys.readouterr().err
