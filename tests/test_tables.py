@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import stats
+from tabulate import tabulate
 
 from benchmark import ROOT, report
 from benchmark.analysis.settings import settings_of
 from benchmark.analysis.statistics import estimate
-from benchmark.analysis.tables import FORMATS, frame, render, summary
+from benchmark.analysis.tables import FORMATS, frame, laid_out, render, summary
 from benchmark.records.store import Record, Store
 from robust_benchmark.errors import UserError
 from tests.records import config_of, entry, record_of
@@ -292,6 +293,13 @@ def test_text_has_a_row_a_method_and_a_column_a_setting() -> None:
     assert set(rule) == {"-", " "}
     assert " ".join(lines[0].split()) == "noisy labels baseline 55.00 ± 63.53 42.00 ± 25.41"
     assert " ".join(lines[1].split()) == "noisy labels + clean set l2rw 82.00 ± 25.41"
+
+
+@pytest.mark.parametrize("lines", [[], [["noisy labels", "reed", "55.00 ± 63.53"], ["", "a longer name", ""]]])
+def test_text_is_laid_out_as_tabulate_does(lines: list[list[str]]) -> None:
+    headers = ["sees", "method", "digits bgflip rate=0.2"]
+    theirs = tabulate(lines, headers=headers, tablefmt="simple", disable_numparse=True)
+    assert laid_out(headers, lines, "text") == "\n".join(line.rstrip() for line in theirs.splitlines())
 
 
 def test_markdown_is_a_table_of_pipes() -> None:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from tabulate import tabulate
 
 from benchmark.analysis import tables
 from benchmark.analysis.captions import provenance, selected
@@ -157,7 +156,7 @@ def _lines(table: pd.DataFrame, form: str) -> str:
         difference=[f"{difference:+.2f}" if math.isfinite(difference) else "" for difference in table["difference"]],
         **{name: [_text(estimated) for estimated in table[name]] for name in _estimates(table)},
     )
-    return tabulate(texts.values.tolist(), headers=list(texts.columns), tablefmt=tables.STYLES[form], disable_numparse=True)
+    return tables.laid_out(list(texts.columns), texts.values.tolist(), form)
 
 
 def _shortened(found: Sequence[Found], table: pd.DataFrame, form: str) -> str:

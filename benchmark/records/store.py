@@ -162,10 +162,13 @@ def _decoder(whole: bool, metrics: tuple[str, ...] | None) -> Callable[[bytes], 
 
 
 def _content(path: str | Path) -> bytes:
-    """All of a file, in two thirds of the time that `open` takes."""
+    """All of a file, without the questions that `open` asks of it first."""
     file = os.open(path, os.O_RDONLY)
     try:
-        return b"".join(iter(lambda: os.read(file, CHUNK), b""))
+        text = os.read(file, CHUNK)
+        while more := os.read(file, CHUNK):
+            text += more
+        return text
     finally:
         os.close(file)
 
@@ -225,9 +228,9 @@ def record_paths(root: str | Path) -> Iterator[str]:
             found = {entry.name: entry for entry in entries}
     except OSError:  # taken away meanwhile, or nobody's to read
         return
-    names = sorted(found)
+    records = sorted(filter(RECORD.fullmatch, found))
     prefix = os.path.join(root, "")
-    yield from (prefix + name for name in names if RECORD.fullmatch(name))
-    for name in names:
-        if not RECORD.fullmatch(name) and found[name].is_dir(follow_symlinks=False):
+    yield from (prefix + name for name in records)
+    for name in sorted(found.keys() - records):
+        if found[name].is_dir(follow_symlinks=False):
             yield from record_paths(prefix + name)
