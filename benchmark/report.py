@@ -31,6 +31,16 @@ COSTS = ROOT / "results" / "cost.json"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status: 0, or 1 where a record was unreadable, or 2 for the user's mistake."""
+    given = _parser().parse_intermixed_args(arguments)
+    given.select = list(dict.fromkeys(given.select))
+    try:
+        return _report(given)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmark.report", description="The table, or a picture, of the records under a directory."
     )
@@ -51,13 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help=f"which evaluation of a trial counts: {', '.join(SELECTIONS)}; several stand side by side; last unless given",
     )
     parser.add_argument("--cost", type=Path, metavar="FILE", help="what methods cost; results/cost.json unless given, where it exists")
-    given = parser.parse_intermixed_args(arguments)
-    given.select = list(dict.fromkeys(given.select))
-    try:
-        return _report(given)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return parser
 
 
 def _report(given: argparse.Namespace) -> int:

@@ -138,8 +138,8 @@ def render(
     if table["paper"].isna().all():
         ordinary = tables.render(named(found, rows), form, selections=selections, most=None)
         return ordinary + ("" if form == "csv" else _shortened(found, table, form))
-    for name in selections[1:]:
-        table.insert(COLUMNS.index("trials"), f"ours, {name}", [_ours(each, name) for each in found])
+    for place, name in enumerate(selections[1:], COLUMNS.index("trials")):
+        table.insert(place, f"ours, {name}", [_ours(each, name) for each in found])
     if form == "csv":
         return _flat(table).to_csv(index=False)
     lines = _lines(table.rename(columns={"ours": f"ours, {selections[0]}"} if len(selections) > 1 else {}), form)

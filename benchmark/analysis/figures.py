@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -161,7 +162,7 @@ def _lines(data: pd.DataFrame, x: str, logarithmic: bool) -> Any:
     grid.set_axis_labels(x, (metrics[0].unit or "value") if share else metrics[0].label).set_titles("{col_name}")
     if len(units) > 1:
         for each, axis in zip(metrics, grid.axes[:, 0], strict=True):
-            axis.set_ylabel(each.label)
+            axis.set_ylabel(textwrap.fill(each.label, 32))
     if logarithmic:
         grid.set(xscale="log")
     return grid.figure
