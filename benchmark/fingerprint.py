@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -276,8 +276,7 @@ def earlier(records: Iterable[Mapping[str, Any]], root: Path = ROOT, plugins: Ma
     """
     trials: dict[str, Counter[str]] = defaultdict(Counter)
     stale: dict[str, Counter[str]] = defaultdict(Counter)
-    alike = Counter((_names(record["config"]), tuple(record.get("fingerprint", {}).items())) for record in records)
-    for (names, recorded), count in alike.items():
+    for (names, recorded), count in _alike(list(records)).items():
         today = _of(names, root, _items(plugins))
         subjects = _subjects(names)
         for part in today:
@@ -285,6 +284,15 @@ def earlier(records: Iterable[Mapping[str, Any]], root: Path = ROOT, plugins: Ma
         for part in stale_parts(dict(recorded), today):
             stale[part][subjects[part]] += count
     return [sentence for part in (*FOLDERS, "plugin") for sentence in _sentences(part, stale[part], trials[part])]
+
+
+def _alike(records: Sequence[Mapping[str, Any]]) -> Counter[tuple[_Names, tuple[tuple[str, str], ...]]]:
+    """How many records have these choices and this fingerprint. Equal parts of records are mostly one object, and are looked at once."""
+    parts = {(id(record["config"]), id(record.get("fingerprint"))): record for record in records}
+    found: Counter[tuple[_Names, tuple[tuple[str, str], ...]]] = Counter()
+    for part, count in Counter((id(record["config"]), id(record.get("fingerprint"))) for record in records).items():
+        found[_names(parts[part]["config"]), tuple(parts[part].get("fingerprint", {}).items())] += count
+    return found
 
 
 def _subjects(names: _Names) -> Mapping[str, str]:
@@ -301,7 +309,7 @@ def _subjects(names: _Names) -> Mapping[str, str]:
 def _sentences(part: str, stale: Counter[str], trials: Counter[str]) -> list[str]:
     if len(stale) > MANY:
         return [_sentence(stale.total(), trials.total(), f"their {'data code' if part == 'data' else part}")]
-    return [_sentence(count, trials[subject], subject) for subject, count in stale.items()]
+    return [_sentence(count, trials[subject], subject) for subject, count in sorted(stale.items(), key=lambda each: (-each[1], each[0]))]
 
 
 def _sentence(count: int, trials: int, subject: str) -> str:

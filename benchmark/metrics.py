@@ -38,13 +38,18 @@ class Metric:
         """
         return f"{self.caption} ({self.unit})" if self.unit else self.caption
 
+    @property
+    def kept(self) -> str:
+        """The name under which records keep it."""
+        return self.complement_of or self.name
+
     def of(self, metrics: Mapping[str, Any]) -> float:
         """The value in this metric's unit, from the metrics of one evaluation; NaN where they lack it.
 
         >>> METRICS["test_error"].of({"test_accuracy": 0.75})
         25.0
         """
-        kept = metrics.get(self.complement_of or self.name)
+        kept = metrics.get(self.kept)
         if kept is None:
             return math.nan
         share = 1 - kept if self.complement_of else kept

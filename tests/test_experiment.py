@@ -17,13 +17,14 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from benchmark import ROOT, config, report
+from benchmark import ROOT, config, report, trial
 from benchmark.analysis.experiment import Found, Wanted, comparison, find, missing, named, render, verdict
 from benchmark.analysis.statistics import Estimate
 from benchmark.analysis.tables import FORMATS
 from benchmark.config import Cell, cells
 from benchmark.records.store import Record, Store, digest
 from robust_benchmark.errors import UserError
+from tests.records import config_of, entry, record_of
 
 NAN = math.nan
 
@@ -33,23 +34,19 @@ def grid(*overrides: str) -> tuple[Cell, ...]:
     return tuple(cells(overrides))
 
 
+BASE: dict[str, Any] = {
+    "method": {"name": "l2rw"},
+    "dataset": {"name": "cifar10"},
+    "noise": {"name": "bgflip", "rate": 0.4},
+    "split": {"clean_per_class": 10},
+    "model": {"name": "resnet32"},
+    "trainer": {"name": "cifar", "steps": 1000, "evaluate_every": 100, "main": {"decay_at": [0.5, 0.75]}},
+}
+
+
 def configuration(row: str = "l2rw", dataset: str = "cifar10", **options: Any) -> dict[str, Any]:
     """What determines a cell's numbers, as a record holds it; `noise__rate=0.2` and `scale=0.1` set options."""
-    made: dict[str, Any] = {
-        "method": {"name": row},
-        "dataset": {"name": dataset},
-        "noise": {"name": "bgflip", "rate": 0.4},
-        "split": {"clean_per_class": 10},
-        "model": {"name": "resnet32"},
-        "trainer": {"name": "cifar", "steps": 1000, "evaluate_every": 100, "main": {"decay_at": [0.5, 0.75]}},
-    }
-    for option, value in options.items():
-        part, _, name = option.partition("__")
-        if name:
-            made[part][name] = value
-        else:
-            made[part] = value
-    return made
+    return config_of(BASE, method__name=row, dataset__name=dataset, **options)
 
 
 def wanted(row: str = "l2rw", trials: int = 3, **options: Any) -> Wanted:
@@ -59,20 +56,9 @@ def wanted(row: str = "l2rw", trials: int = 3, **options: Any) -> Wanted:
 
 def record(accuracy: float | None, seed: int = 0, row: str = "l2rw", torch: str = "2.11.0", **options: Any) -> Record:
     """A finished trial's record; accuracy None is a diverged one."""
-    made = configuration(row, **options)
-    return {
-        "schema": 1,
-        "key": digest(made, 12),
-        "seed": seed,
-        "status": "diverged" if accuracy is None else "done",
-        "method": row,
-        "needs": [],
-        "config": made,
-        "metrics": {"history": []} | ({} if accuracy is None else {"test_accuracy": accuracy}),
-        "data": {},
-        "timing": {},
-        "environment": {"device": "a CPU", "versions": {"torch": torch}},
-    }
+    environment = {"device": "a CPU", "versions": {"torch": torch}, "revision": "0123456789ab"}
+    history = [entry(1000, accuracy)]
+    return record_of(configuration(row, **options), seed, history, done=accuracy is not None, environment=environment)
 
 
 def runs(accuracies: Sequence[float | None], row: str = "l2rw", **options: Any) -> list[Record]:
@@ -119,27 +105,27 @@ TABLE1 = {
     "MentorNet": "mentornet",
     "Random": "random",
     "Clean Only": "clean_only",
-    "Baseline +FT": "baseline +FT",
-    "MentorNet +FT": "mentornet +FT",
-    "Random +FT": "random +FT",
+    "Baseline +FT": "baseline_ft",
+    "MentorNet +FT": "mentornet_ft",
+    "Random +FT": "random_ft",
     "L2RW": "l2rw",
 }
 TABLE2 = {
     "Baseline": "baseline",
-    "Baseline +ES": "baseline +ES",
+    "Baseline +ES": "baseline_es",
     "Random": "random",
     "Weighted": "weighted",
-    "Reed Soft +ES": "reed(beta=0.95, soft=True) +ES",
-    "Reed Hard +ES": "reed +ES",
+    "Reed Soft +ES": "reed_soft_es",
+    "Reed Hard +ES": "reed_es",
     "S-Model": "s_model",
-    "S-Model +Conf": "s_model(init=confusion)",
-    "S-Model +Conf +ES": "s_model(init=confusion) +ES",
+    "S-Model +Conf": "s_model_conf",
+    "S-Model +Conf +ES": "s_model_conf_es",
     "Clean Only": "clean_only",
-    "Baseline +FT": "baseline +FT",
-    "Baseline +ES +FT": "baseline +ES +FT",
-    "Weighted +FT": "weighted +FT",
-    "S-Model +Conf +FT": "s_model(init=confusion) +FT",
-    "S-Model +Conf +ES +FT": "s_model(init=confusion) +ES +FT",
+    "Baseline +FT": "baseline_ft",
+    "Baseline +ES +FT": "baseline_es_ft",
+    "Weighted +FT": "weighted_ft",
+    "S-Model +Conf +FT": "s_model_conf_ft",
+    "S-Model +Conf +ES +FT": "s_model_conf_es_ft",
     "L2RW": "l2rw",
 }
 
@@ -201,7 +187,7 @@ def test_fig4_is_the_clean_set_from_15_to_1000_images_on_background_3() -> None:
     assert names(found) == ["cifar10", "bgflip", "resnet32", "cifar"]
     assert (the(found, "noise", "background"), the(found, "noise", "rate"), the(found, "trainer", "steps")) == (3, 0.4, 80_000)
     made = {(cell.identity["split"]["clean_total"], cell.label) for cell in found}
-    assert made == set(itertools.product([15, 50, 100, 200, 500, 1000], ["baseline +FT", "baseline +ES +FT", "l2rw"]))
+    assert made == set(itertools.product([15, 50, 100, 200, 500, 1000], ["baseline_ft", "baseline_es_ft", "l2rw"]))
 
 
 def test_fig5_is_the_noise_rate_from_0_to_a_half() -> None:
@@ -209,7 +195,7 @@ def test_fig5_is_the_noise_rate_from_0_to_a_half() -> None:
     assert names(found) == ["cifar10", "bgflip", "resnet32", "cifar"]
     assert (the(found, "noise", "background"), the(found, "trainer", "steps")) == ([0, 1, 3, 5, 7], 80_000)
     made = {(cell.identity["noise"]["rate"], cell.label) for cell in found}
-    methods = ["baseline", "baseline +ES", "baseline +FT", "baseline +ES +FT", "l2rw"]
+    methods = ["baseline", "baseline_es", "baseline_ft", "baseline_es_ft", "l2rw"]
     assert made == set(itertools.product([0, 0.1, 0.2, 0.3, 0.4, 0.5], methods))
 
 
@@ -231,7 +217,7 @@ def test_fig6_has_each_noise_with_the_model_and_clean_set_of_its_table() -> None
 def test_fig7_has_the_s_model_that_knows_the_noise() -> None:
     found = grid("experiment=fig7")
     assert names(found) == ["cifar10", "bgflip", "resnet32", "cifar"]
-    assert labels(found) == {"baseline", "s_model(init=oracle)", "l2rw"}
+    assert labels(found) == {"baseline", "s_model_oracle", "l2rw"}
     assert (the(found, "noise", "background"), the(found, "trainer", "steps")) == ([0, 1, 3, 5, 7], 80_000)
     assert the(found, "split", "hyper_validation") == 5000  # whose accuracy it draws
 
@@ -699,6 +685,23 @@ def test_the_printed_command_writes_where_the_report_reads(tmp_path: Path, capsy
     assert (cell.config.results_dir, cell.key) == (str(root), grid("experiment=fig3")[0].key)
 
 
+@pytest.mark.parametrize("read", [".", "parts", "parts/second", "parts/second/cifar10/bgflip"])
+def test_following_the_printed_command_finds_the_records_that_there_are(
+    read: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (cell,) = grid("experiment=fig3")
+    for part, seeds in (("first", [0]), ("second", [1, 2, 3])):  # most of them lie in the second
+        for seed in seeds:
+            Store(tmp_path / "parts" / part).write(recorded(cell, 0.8, seed))
+    assert report.main([read, "experiment=fig3"]) == 0
+    words = shlex.split(capsys.readouterr().err.splitlines()[-1].removeprefix("to fill them: "))
+    (again,) = cells(words[3:])
+    assert again.config.results_dir == "parts/second"
+    found = [seed for seed in again.seeds if trial.path(again, seed).exists()]
+    assert found == [1, 2, 3]
+
+
 @pytest.mark.usefixtures("composed_once")
 def test_a_full_table_says_nothing_of_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fill(tmp_path, grid("experiment=fig7"), 5)
@@ -724,6 +727,35 @@ def test_the_methods_asked_for_are_the_only_ones_in_an_experiments_table(tmp_pat
     told = capsys.readouterr().out
     assert "L2RW" in told
     assert "Baseline" not in told
+
+
+@pytest.mark.usefixtures("composed_once")
+@pytest.mark.parametrize("name", ["S-Model", "s_model_oracle"])
+def test_a_method_of_an_experiment_goes_by_its_row_or_by_its_choice(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(tmp_path, grid("experiment=fig7"), 2)
+    assert report.main([str(tmp_path), "experiment=fig7", "--methods", name, "--format", "csv"]) == 0
+    assert [row["method"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))] == ["S-Model"]
+
+
+@pytest.mark.usefixtures("composed_once")
+def test_a_method_that_was_not_run_yet_has_its_row_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(tmp_path, [cell for cell in grid("experiment=table1") if cell.choice == "l2rw"], 5)
+    assert report.main([str(tmp_path), "experiment=table1", "--methods", "l2rw", "Baseline +FT", "--format", "csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    found = sorted((row["setting"], row["method"], row["trials"]) for row in rows)
+    assert found == [
+        (f"{dataset} uniflip", name, trials) for dataset in BACKGROUNDS for name, trials in (("Baseline +FT", "0 of 5"), ("L2RW", "5 of 5"))
+    ]
+
+
+@pytest.mark.usefixtures("composed_once")
+@pytest.mark.parametrize(("name", "nearest"), [("baselin", "baseline"), ("L2RV", "L2RW"), ("S-Modle", "S-Model")])
+def test_a_method_that_an_experiment_has_not_is_told_with_the_nearest_name(
+    name: str, nearest: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(tmp_path, grid("experiment=fig7"), 1)
+    told = told_in_one_sentence([str(tmp_path), "experiment=fig7", "--methods", name], capsys)
+    assert told.startswith(f"no method in this experiment '{name}'; nearest: {nearest} ")
 
 
 def test_two_experiments_at_once_are_refused_or_each_has_its_own_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,6 +22,7 @@ from benchmark.analysis.figures import (
     _confusions,
     _interval,
     _lines,
+    _percent_interval,
     against,
     confusion,
     draw,
@@ -30,6 +31,7 @@ from benchmark.analysis.figures import (
 )
 from benchmark.records.store import Record
 from robust_benchmark.errors import UserError
+from tests.records import config_of, entry, record_of
 
 EDGES = [0.0, 0.1, 0.2]
 
@@ -40,38 +42,11 @@ def _closed_figures() -> Iterator[None]:
     plt.close("all")
 
 
-def entry(step: int, accuracy: float | None = None, phase: str = "main", **metrics: float) -> dict[str, Any]:
-    """An evaluation as a run notes it; accuracy None is one at which the trial had diverged."""
-    noted = {"phase": phase, "step": step, "train_loss": None if accuracy is None else 1.0}
-    return noted | ({} if accuracy is None else {"test_accuracy": accuracy} | metrics)
-
-
 def record(method: str = "reed", seed: int = 0, history: Sequence[dict[str, Any]] = (), done: bool = True, **parts: Any) -> Record:
-    """A record as a run writes it: `noise__rate=0.2` sets an option, any other word one of the metrics."""
-    config: dict[str, Any] = {
-        "method": {"name": method},
-        "dataset": {"name": "digits"},
-        "noise": {"name": "bgflip", "rate": 0.4, "background": None},
-        "split": {"clean_per_class": 10, "stratified": True},
-        "trainer": {"name": "digits", "steps": 100},
-    }
-    last = {name: value for name, value in history[-1].items() if name not in ("phase", "step")} if history else {}
-    metrics: dict[str, Any] = (last if done else {}) | {"history": list(history)}
-    for word, value in parts.items():
-        part, _, name = word.partition("__")
-        if name:
-            config[part][name] = value
-        else:
-            metrics[part] = value
-    return {
-        "key": method + "".join(f"{word}{value}" for word, value in parts.items() if "__" in word),
-        "seed": seed,
-        "status": "done" if done else "diverged",
-        "method": method,
-        "needs": [],
-        "config": config,
-        "metrics": metrics,
-    }
+    """A record as a run writes it: `noise__rate=0.2` sets an option, any other word one of the fields."""
+    options = {word: value for word, value in parts.items() if "__" in word}
+    fields = {word: value for word, value in parts.items() if "__" not in word}
+    return record_of(config_of(method__name=method, **options), seed, history, done, **fields)
 
 
 def rows(data: pd.DataFrame, *columns: str) -> list[tuple[Any, ...]]:
@@ -132,10 +107,10 @@ def test_settings_part_the_lines() -> None:
 
 def test_a_metric_that_no_evaluation_has_is_told_with_the_nearest() -> None:
     records = [record(history=[entry(50, 0.5, weights_auroc=0.9)])]
-    with pytest.raises(UserError, match=r"^no metric of these records 'weights_aurok'; nearest: weights_auroc "):
+    with pytest.raises(UserError, match=r"^no metric 'weights_aurok'; nearest: weights_auroc "):
         training(records, ["test_accuracy", "weights_aurok"])
-    with pytest.raises(UserError, match="train_loss"):  # no share of anything
-        training(records, ["train_loss"])
+    with pytest.raises(UserError, match=r"^none of these records has few_shot_accuracy: it is absent where the training counts "):
+        training(records, ["few_shot_accuracy"])
 
 
 # --- lines against an option
@@ -163,7 +138,7 @@ def test_against_has_several_metrics() -> None:
 
 
 def test_against_leaves_diverged_trials_out() -> None:
-    diverged = record(seed=1, history=[entry(50, 0.9), entry(100)], done=False, noise__rate=0.2, test_accuracy=0.9)
+    diverged = record(seed=1, history=[entry(50, 0.9), entry(100)], done=False, noise__rate=0.2, metrics={"test_accuracy": 0.9})
     data = against([*sweep((0, 0.2, 0.75)), diverged], "noise.rate", ["test_accuracy"])
     assert rows(data, "x", "value") == [(0.2, 75)]
 
@@ -195,7 +170,7 @@ def test_a_truth_value_or_nothing_is_no_axis(option: str) -> None:
 
 
 def test_a_metric_that_no_record_has_is_told_with_the_nearest() -> None:
-    with pytest.raises(UserError, match=r"^no metric of these records 'test_acuracy'; nearest: test_accuracy "):
+    with pytest.raises(UserError, match=r"^no metric 'test_acuracy'; nearest: test_accuracy "):
         against(sweep((0, 0.2, 0.75)), "noise.rate", ["test_acuracy"])
 
 
@@ -239,8 +214,12 @@ def test_the_drawn_legend_reads_like_the_picture() -> None:
 
 def test_the_band_is_the_student_t_interval_and_of_one_trial_no_wider_than_its_line() -> None:
     values = pd.Series([70.0, 72.0, 77.0])
-    assert _interval(values) == pytest.approx(stats.t.interval(0.95, 2, loc=73, scale=stats.sem(values)))
-    assert _interval(pd.Series([70.0])) == (70, 70)
+    assert _percent_interval(values) == pytest.approx(stats.t.interval(0.95, 2, loc=73, scale=stats.sem(values)))
+    assert _percent_interval(pd.Series([70.0])) == (70, 70)
+
+
+def test_the_band_of_a_metric_that_is_no_percentage_has_no_upper_end() -> None:
+    assert _interval(pd.Series([90.0, 120.0])) == pytest.approx((0, 105 + 12.706 * 15), rel=1e-3)
 
 
 def test_the_line_runs_through_the_means_over_trials() -> None:
@@ -250,12 +229,29 @@ def test_the_line_runs_through_the_means_over_trials() -> None:
     assert (axis.get_xlabel(), axis.get_ylabel()) == ("noise.rate", "Test accuracy (%)")
 
 
+def test_metrics_of_one_unit_share_a_panel_and_those_of_several_have_a_row_each() -> None:
+    records = [record(history=[entry(50, 0.5, ece=0.1, nll=0.7), entry(100, 0.75, ece=0.2, nll=0.9)])]
+    shared = _lines(training(records, ["test_accuracy", "ece"]), "step", False)
+    assert [axis.get_ylabel() for axis in shared.axes] == ["%"]
+    rows = _lines(training(records, ["test_accuracy", "nll"]), "step", False)
+    assert [axis.get_ylabel().replace("\n", " ") for axis in rows.axes] == [
+        "Test accuracy (%)",
+        "Negative log-likelihood on the test set (nats)",
+    ]
+    assert [axis.lines[0].get_ydata().tolist() for axis in rows.axes] == [[50, 75], [0.7, 0.9]]
+
+
+def test_steps_are_counted_on_where_two_phases_have_one_name() -> None:
+    phases = [entry(step, 0.1, "fine-tuning") for step in (5, 10, 5, 10)]
+    assert training([record(history=phases)], ["test_accuracy"])["x"].tolist() == [5, 10, 15, 20]
+
+
 # --- confusion matrices
 
 
 def test_confusion_is_the_mean_over_trials_of_the_rows_shares() -> None:
     counts = np.random.default_rng(0).integers(1, 40, (3, 5, 5))  # rows and trials of unequal size
-    found = confusion([record(seed=seed, confusion_matrix=trial.tolist()) for seed, trial in enumerate(counts)])
+    found = confusion([record(seed=seed, per_class={"confusion_matrix": trial.tolist()}) for seed, trial in enumerate(counts)])
     shares = [[[100 * cell / sum(row) for cell in row] for row in trial] for trial in counts.tolist()]
     np.testing.assert_allclose(found, np.mean(shares, axis=0))
     np.testing.assert_allclose(found.sum(axis=1), 100)
@@ -263,7 +259,11 @@ def test_confusion_is_the_mean_over_trials_of_the_rows_shares() -> None:
 
 
 def test_a_right_classifier_has_100_on_the_diagonal() -> None:
-    np.testing.assert_array_equal(confusion([record(confusion_matrix=[[4, 0], [0, 9]])]), [[100, 0], [0, 100]])
+    np.testing.assert_array_equal(confusion([record(per_class={"confusion_matrix": [[4, 0], [0, 9]]})]), [[100, 0], [0, 100]])
+
+
+def test_a_class_without_test_images_has_an_empty_row() -> None:
+    np.testing.assert_array_equal(confusion([record(per_class={"confusion_matrix": [[4, 0], [0, 0]]})]), [[100, 0], [0, 0]])
 
 
 # --- example weights
@@ -335,7 +335,7 @@ def drawable() -> list[Record]:
             seed,
             [entry(50, 0.4 + rate, train_accuracy=0.7), entry(100, 0.5 + rate + 0.1 * seed, train_accuracy=0.8)],
             noise__rate=rate,
-            confusion_matrix=[[8, 2 + seed], [1, 9]],
+            per_class={"confusion_matrix": [[8, 2 + seed], [1, 9]]},
             weight_histograms=counts,
         )
         for method in ("reed", "l2rw")
@@ -390,8 +390,8 @@ def test_a_logarithmic_axis_is_the_x_axis_alone() -> None:
 
 
 def test_a_setting_without_a_method_leaves_its_panel_empty() -> None:
-    matrix = [[3, 1], [0, 4]]
-    records = [record("reed", confusion_matrix=matrix, noise__rate=0.2), record("l2rw", confusion_matrix=matrix, noise__rate=0.4)]
+    counts = {"confusion_matrix": [[3, 1], [0, 4]]}
+    records = [record("reed", per_class=counts, noise__rate=0.2), record("l2rw", per_class=counts, noise__rate=0.4)]
     assert sorted(axis.get_title() for axis in _confusions(records).axes) == [
         "",
         "",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import re
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 
 from benchmark import ROOT
 from benchmark.records.history import columns
-from benchmark.records.store import SCHEMA, Record, Store, canonical, digest, read_all, read_record, text_of
+from benchmark.records.store import SCHEMA, Record, Store, canonical, digest, read_all, read_record, record_paths, text_of
 from robust_benchmark.errors import UserError
 
 CONFIG = {"dataset": {"name": "digits"}, "noise": {"name": "bgflip", "rate": 0.4}, "method": {"name": "reed", "beta": 0.8}}
@@ -125,6 +126,32 @@ def test_a_short_record_is_the_whole_one_without_what_no_table_needs(tmp_path: P
     long = ("overrides", "per_class", "history", "weight_histograms", "data", "timing")
     expected = {field: value for field, value in record().items() if field not in long}
     assert read_back(Store(tmp_path).write(record()), whole=False) == expected
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["short", "whole"])
+def test_only_the_metrics_asked_for_are_kept(whole: bool, tmp_path: Path) -> None:
+    metrics = {"test_accuracy": 0.25, "ece": 0.5, "nll": 2.0}
+    path = Store(tmp_path).write(record() | {"metrics": metrics})
+    assert read_record(path, whole)["metrics"] == metrics
+    assert read_record(path, whole, ("ece", "brier"))["metrics"] == {"ece": 0.5}
+    assert read_record(path, whole, ())["metrics"] == {}
+
+
+def test_equal_parts_of_records_are_one_object(tmp_path: Path) -> None:
+    first, second = (read_record(Store(tmp_path).write(record(seed))) for seed in (0, 1))
+    assert first["config"] is second["config"]
+    other = record(key="def456")
+    other["config"]["noise"]["rate"] = 0.2
+    third = read_record(Store(tmp_path).write(other))
+    assert third["config"] == other["config"] != first["config"]
+    assert third["config"]["method"] is first["config"]["method"]
+
+
+def test_a_record_longer_than_what_is_read_at_once_is_read_whole(tmp_path: Path) -> None:
+    long = record() | {"data": {"filler": "x" * 200_000}}
+    path = Store(tmp_path).write(long)
+    assert read_back(path) == long
+    assert read_back(path, whole=False)["metrics"] == long["metrics"]
 
 
 def test_the_record_of_one_trial_in_the_place_of_another_is_refused(tmp_path: Path) -> None:
@@ -271,3 +298,13 @@ def test_a_results_directory_that_is_none_is_told(make: Any, tmp_path: Path) -> 
     make(tmp_path / "results")
     with pytest.raises(UserError, match="no results directory"):
         read_all(tmp_path / "results")
+
+
+def test_records_are_found_in_order_whatever_else_lies_there(tmp_path: Path) -> None:
+    names = ["b/seed-10.json", "b/seed-2.json", "a/c/seed-0.json", "seed-7.json", "a/seed-1.json"]
+    for name in [*names, "a/seed-1.json.part", "a/seed-x.json", "b/xseed-1.json", "seed-3.jsonl"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "link").symlink_to(tmp_path / "a")  # a directory that is not searched a second time
+    expected = ["seed-7.json", "a/seed-1.json", "a/c/seed-0.json", "b/seed-10.json", "b/seed-2.json"]
+    assert list(record_paths(tmp_path)) == [os.path.join(tmp_path, name) for name in expected]

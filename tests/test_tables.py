@@ -13,39 +13,22 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import stats
+from tabulate import tabulate
 
 from benchmark import ROOT, report
+from benchmark.analysis.settings import settings_of
 from benchmark.analysis.statistics import estimate
-from benchmark.analysis.tables import FORMATS, frame, render, settings_of, summary
+from benchmark.analysis.tables import FORMATS, frame, laid_out, render, summary
 from benchmark.records.store import Record, Store
+from robust_benchmark.errors import UserError
+from tests.records import config_of, entry, record_of
 
 
 def record(method: str = "reed", accuracy: float | None = 0.5, seed: int = 0, needs: tuple[str, ...] = (), **options: Any) -> Record:
     """A record as a run writes it; accuracy None is a diverged trial, and `noise__rate=0.2` sets an option."""
-    config: dict[str, Any] = {
-        "method": {"name": method, "beta": 0.8},
-        "dataset": {"name": "digits", "source": {"test_size": 500}},
-        "noise": {"name": "bgflip", "rate": 0.4},
-        "split": {"clean_per_class": 10, "clean_total": None},
-        "model": {"name": "convnet", "width": 16},
-        "trainer": {"name": "digits", "steps": 100},
-    }
-    for option, value in options.items():
-        part, _, name = option.partition("__")
-        config[part][name] = value
-    return {
-        "schema": 1,
-        "key": f"{method}{sorted(options.items())}".encode().hex(),
-        "seed": seed,
-        "status": "diverged" if accuracy is None else "done",
-        "method": method,
-        "needs": list(needs),
-        "config": config,
-        "metrics": {"history": []} | ({} if accuracy is None else {"test_accuracy": accuracy}),
-        "data": {},
-        "timing": {},
-        "environment": {"device": "a CPU"},
-    }
+    config = config_of(method__name=method, **options)
+    key = f"{method}{sorted(options.items())}".encode().hex()
+    return record_of(config, seed, [entry(100, accuracy)], done=accuracy is not None, needs=list(needs), key=key)
 
 
 def trials(method: str, accuracies: list[float | None], **options: Any) -> list[Record]:
@@ -153,6 +136,112 @@ def test_frame_has_a_row_a_trial() -> None:
     assert math.isnan(rows["mean"].iloc[1])
 
 
+# --- metrics
+
+
+def measured(method: str, metrics: dict[str, float], **options: Any) -> Record:
+    return record_of(config_of(method__name=method, **options), 0, [entry(100, 0.5, **metrics)])
+
+
+def test_percents_are_shown_in_percent_and_other_metrics_in_their_own_units() -> None:
+    trial = measured("reed", {"worst_class_accuracy": 0.125, "ece": 0.0625, "nll": 1.23456, "brier": 0.123456})
+    shown = {name: render([trial], metrics=name).split()[10] for name in ("worst_class_accuracy", "ece", "nll", "brier")}
+    assert shown == {"worst_class_accuracy": "12.50", "ece": "6.25", "nll": "1.235", "brier": "0.1235"}
+
+
+@pytest.mark.parametrize(
+    ("metric", "caption"),
+    [
+        ("worst_class_accuracy", "Test accuracy of the worst class in %, mean ± "),
+        ("nll", "Negative log-likelihood on the test set in nats, mean ± "),
+        ("brier", "Brier score, mean ± "),
+    ],
+)
+def test_the_caption_names_the_metric_and_its_unit(metric: str, caption: str) -> None:
+    assert caption in render([measured("reed", {metric: 0.5})], metrics=metric)
+
+
+@pytest.mark.parametrize(("metric", "order"), [("macro_f1", ["low", "middle", "high"]), ("ece", ["high", "middle", "low"])])
+def test_the_best_stands_last_whichever_direction_is_better(metric: str, order: list[str]) -> None:
+    records = [measured(name, {metric: value}) for name, value in (("middle", 0.5), ("high", 0.9), ("low", 0.1))]
+    assert summary(records, metric)["method"].tolist() == order
+
+
+def test_a_method_whose_trials_all_diverged_stands_first_in_its_group() -> None:
+    for metric in ("test_accuracy", "test_error"):
+        rows = summary([record("gone", None), record("poor", 0.1), record("rich", 0.9)], metric)
+        assert rows["method"].tolist()[0] == "gone"
+
+
+def test_several_metrics_are_tables_one_below_the_other_and_one_table_in_csv() -> None:
+    records = [measured("reed", {"worst_class_accuracy": 0.25, "ece": 0.125})]
+    names = ["worst_class_accuracy", "ece"]
+    assert render(records, metrics=names) == "\n".join(render(records, metrics=name) for name in names)
+    rows = list(csv.DictReader(io.StringIO(render(records, "csv", names))))
+    assert [(row["metric"], float(row["mean"])) for row in rows] == [("worst_class_accuracy", 25), ("ece", 12.5)]
+
+
+def test_cells_that_lack_the_metric_are_left_out() -> None:
+    records = [measured("l2rw", {"weights_auroc": 0.75}), measured("reed", {})]
+    assert summary(records, "weights_auroc")["method"].tolist() == ["l2rw"]
+
+
+MISTAKES = {
+    "weights_aurok": "no metric 'weights_aurok'; nearest: weights_auroc ",
+    "weights_auroc": "none of these records has weights_auroc: it is absent for methods that neither weigh nor select examples",
+    "hyper_validation_accuracy": "none of these records has hyper_validation_accuracy: it is absent without a hyper-validation set",
+    "ece": "none of these records has ece: records of earlier versions lack it",
+}
+
+
+@pytest.mark.parametrize("metric", MISTAKES)
+@pytest.mark.parametrize("form", ["text", "csv"])
+def test_a_metric_that_is_unknown_or_absent_is_one_sentence_and_status_2(
+    metric: str, form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, RECORDS)
+    assert report.main([str(tmp_path), "--y", "test_accuracy", metric, "--format", form]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.count("\n") == 1
+    assert told.err.startswith(f"error: {MISTAKES[metric]}")
+
+
+def test_no_record_is_nothing_to_show() -> None:
+    with pytest.raises(UserError, match="no records to show"):
+        render([])
+
+
+# --- where the numbers come from
+
+
+def from_revision(revision: str, seed: int) -> Record:
+    return record(seed=seed) | {"environment": {"device": "a CPU", "revision": revision}}
+
+
+@pytest.mark.parametrize(
+    ("revisions", "told"),
+    [
+        (["aaa"], "From revision aaa."),
+        (["bbb", "aaa", "bbb"], "From 2 revisions: aaa, bbb."),
+        (["a", "b", "c", "d"], "From 4 revisions: a, b, c, d."),
+        (["a", "b", "c", "d", "e", "f"], "From 6 revisions: a, b, c, d and 2 more."),
+        (["aaa", "aaa-dirty", "aaa"], "From revision aaa. 1 of 3 trials comes from a checkout with uncommitted changes."),
+        (["aaa-dirty", "bbb-dirty"], "From 2 revisions: aaa, bbb. 2 of 2 trials come from a checkout with uncommitted changes."),
+        (["aaa", "unknown"], "From revision aaa. 1 of 2 trials comes from an unknown revision."),
+    ],
+)
+def test_the_caption_names_the_revisions_and_what_was_not_committed(revisions: list[str], told: str) -> None:
+    text = render([from_revision(revision, seed) for seed, revision in enumerate(revisions)])
+    assert text.endswith(f"On: a CPU. {told}\n")
+
+
+def test_the_caption_counts_the_trials_of_earlier_code() -> None:
+    older = record(seed=1)
+    older["fingerprint"] = older["fingerprint"] | {"method": "0" * 12}
+    assert render([record(seed=0), older]).endswith(" 1 of 2 trials comes from an earlier version of method reed.\n")
+
+
 # --- settings
 
 
@@ -206,6 +295,13 @@ def test_text_has_a_row_a_method_and_a_column_a_setting() -> None:
     assert " ".join(lines[1].split()) == "noisy labels + clean set l2rw 82.00 ± 25.41"
 
 
+@pytest.mark.parametrize("lines", [[], [["noisy labels", "reed", "55.00 ± 63.53"], ["", "a longer name", ""]]])
+def test_text_is_laid_out_as_tabulate_does(lines: list[list[str]]) -> None:
+    headers = ["sees", "method", "digits bgflip rate=0.2"]
+    theirs = tabulate(lines, headers=headers, tablefmt="simple", disable_numparse=True)
+    assert laid_out(headers, lines, "text") == "\n".join(line.rstrip() for line in theirs.splitlines())
+
+
 def test_markdown_is_a_table_of_pipes() -> None:
     lines = [line for line in render(RECORDS, "markdown").splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
@@ -257,6 +353,88 @@ def test_two_cells_of_a_method_in_one_setting_both_show() -> None:
 @pytest.mark.parametrize("form", FORMATS)
 def test_the_order_in_which_records_are_read_does_not_change_the_table(form: str) -> None:
     assert render(RECORDS[::-1], form) == render(RECORDS, form)
+
+
+# --- many settings
+
+
+def headings(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line and line == line.lstrip() and "  " not in line and "Student" not in line]
+
+
+def columns(text: str) -> list[list[str]]:
+    """The columns of each table, after those of groups and methods."""
+    lines = [line for line in text.splitlines() if line.startswith("sees  ")]
+    return [[cell.strip() for cell in line.split("  ") if cell.strip()][2:] for line in lines]
+
+
+GRID = [
+    record(dataset__name=dataset, noise__name=noise, noise__rate=rate)
+    for dataset in ("digits", "mnist")
+    for noise in ("bgflip", "uniflip")
+    for rate in (0.1, 0.2, 0.3)
+]
+
+
+def test_up_to_eight_settings_are_one_table_without_a_heading() -> None:
+    text = render(GRID[:8])
+    assert len(columns(text)) == 1
+    assert len(columns(text)[0]) == 8
+    assert text.startswith("sees ")
+
+
+def test_more_settings_are_split_by_data_set_first() -> None:
+    text = render(GRID)
+    assert headings(text) == ["digits", "mnist"]
+    assert columns(text) == [[f"{noise} rate={rate}" for noise in ("bgflip", "uniflip") for rate in (0.1, 0.2, 0.3)]] * 2
+    assert text.count("Student t") == 1  # one caption below them all
+
+
+def test_they_are_split_by_noise_and_further_options_until_eight_are_left() -> None:
+    records = [
+        record(noise__name=noise, noise__rate=rate, split__clean_per_class=size)
+        for noise in ("bgflip", "uniflip")
+        for rate in (0.1, 0.2, 0.3)
+        for size in (1, 5, 10)
+    ]
+    text = render(records)
+    assert headings(text) == [f"digits {noise} rate={rate}" for noise in ("bgflip", "uniflip") for rate in (0.1, 0.2, 0.3)]
+    assert columns(text) == [[f"clean_per_class={size}" for size in (1, 5, 10)]] * 6
+
+
+def test_one_option_with_more_than_eight_values_is_cut_into_tables_of_eight() -> None:
+    text = render([record(noise__rate=rate / 20) for rate in range(18)])
+    assert headings(text) == ["digits bgflip (1 of 3)", "digits bgflip (2 of 3)", "digits bgflip (3 of 3)"]
+    assert [len(table) for table in columns(text)] == [8, 8, 2]
+    assert [column for table in columns(text) for column in table] == [f"rate={rate / 20}" for rate in range(18)]
+
+
+def test_a_setting_that_is_alone_in_its_table_or_lacks_the_option_has_its_whole_name() -> None:
+    alone = [*[record(noise__rate=rate / 20) for rate in range(8)], record(dataset__name="mnist")]
+    assert columns(render(alone))[1] == ["mnist bgflip rate=0.4"]
+    without = [record(split__clean_total=total, noise__rate=rate) for rate in (0.1, 0.2, 0.3, 0.4, 0.5) for total in (None, 100)]
+    assert columns(render(without))[0] == ["digits bgflip rate=0.1", "clean_total=100"]
+
+
+def test_every_cell_stands_in_one_of_the_tables_and_csv_stays_one() -> None:
+    rng = np.random.default_rng(0)
+    accuracies = [round(float(each), 4) for each in rng.random(40)]
+    records = [record(accuracy=each, dataset__name=f"d{place % 3}", noise__rate=place / 50) for place, each in enumerate(accuracies)]
+    text = render(records)
+    cells = [cell for line in text.splitlines() if line.startswith("noisy labels") for cell in line.split()[3:]]
+    assert sorted(cells) == sorted(f"{100 * each:.2f}" for each in accuracies)
+    assert all(len(table) <= 8 for table in columns(text))
+    assert len(list(csv.DictReader(io.StringIO(render(records, "csv"))))) == 40
+
+
+def test_the_columns_of_several_selections_count_too() -> None:
+    records = [record(noise__rate=rate / 20) for rate in range(8)]
+    assert [len(table) for table in columns(render(records, selections=["last", "last5"]))] == [8, 8]
+
+
+def test_the_headings_of_latex_are_comments() -> None:
+    lines = render(GRID, "latex").splitlines()
+    assert [line for line in lines if line.startswith("%")][:2] == ["% digits", "% mnist"]
 
 
 # --- the command

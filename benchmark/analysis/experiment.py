@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from tabulate import tabulate
 
 from benchmark.analysis import tables
+from benchmark.analysis.captions import provenance, selected
+from benchmark.analysis.selection import LAST, check_selection, value
+from benchmark.analysis.settings import text_of, words_of
 from benchmark.analysis.statistics import Estimate, estimate
+from benchmark.metrics import METRICS
 from benchmark.records.store import Record, digest
 
 PAPER_DATASET = {"cifar10_jpeg": "cifar10"}  # whose numbers a stand-in is held against
@@ -73,21 +78,25 @@ def named(found: Sequence[Found], rows: Mapping[str, Any]) -> list[Record]:
     return [record | {"method": rows.get(each.wanted.row, {}).get("name", record["method"])} for each in found for record in each.records]
 
 
-def comparison(found: Sequence[Found], rows: Mapping[str, Any]) -> pd.DataFrame:
+def comparison(found: Sequence[Found], rows: Mapping[str, Any], selection: str = LAST) -> pd.DataFrame:
     """One row a cell, by COLUMNS; accuracies in percent, `paper` and `ours` being Estimates (the paper's of unknown trials)."""
-    settings = tables.settings_of([{"config": each.wanted.config} for each in found])
+    settings = [text_of(words) for words in words_of([each.wanted.config for each in found])]
     table = []
     for each, setting in zip(found, settings, strict=True):
         row = rows.get(each.wanted.row, {})
         dataset = each.wanted.config["dataset"]["name"]
         reported = row.get(PAPER_DATASET.get(dataset, dataset))
         paper = Estimate(reported[0], math.nan if reported[1] is None else reported[1], 0) if reported else None
-        accuracies = [100 * record["metrics"]["test_accuracy"] for record in each.records if record["status"] == "done"]
-        ours = estimate(accuracies)
+        ours = _ours(each, selection)
         name = " ".join(filter(None, [row.get("name", each.wanted.row), row.get("note") if paper else None]))
         difference = ours.mean - paper.mean if paper else math.nan
         table.append((setting, name, paper, ours, f"{ours.trials} of {each.wanted.trials}", difference, verdict(each, ours, paper)))
     return pd.DataFrame(table, columns=COLUMNS)
+
+
+def _ours(found: Found, selection: str) -> Estimate:
+    accuracies = [value(record, METRICS["test_accuracy"], selection) for record in found.records]
+    return estimate([accuracy for accuracy in accuracies if not math.isnan(accuracy)])
 
 
 def verdict(found: Found, ours: Estimate, paper: Estimate | None) -> str:
@@ -113,26 +122,41 @@ def _agreement(ours: Estimate, paper: Estimate | None) -> str:
     return f"off by {difference:+.2f}, intervals {'overlap' if overlap else 'apart'}"
 
 
-def render(found: Sequence[Found], rows: Mapping[str, Any], notes: Sequence[str], form: str = "text") -> str:
+def render(
+    found: Sequence[Found], rows: Mapping[str, Any], notes: Sequence[str], form: str = "text", selections: Sequence[str] = (LAST,)
+) -> str:
     """The table in one of the formats of `benchmark.analysis.tables`; CSV has means and half-widths in columns of their own.
 
+    With several selections the numbers of the first are held against the paper's, and those of the others stand beside them.
     Where the paper has no numbers, it is the ordinary table of the experiment's records, under their names in it.
+    Raises UserError for a selection that no record can give.
     """
-    table = comparison(found, rows)
+    used = [record for each in found for record in each.records]
+    for name in selections:
+        check_selection(name, used)
+    table = comparison(found, rows, selections[0])
     if table["paper"].isna().all():
-        return tables.render(named(found, rows), form) + ("" if form == "csv" else _shortened(found, table, form))
+        ordinary = tables.render(named(found, rows), form, selections=selections, most=None)
+        return ordinary + ("" if form == "csv" else _shortened(found, table, form))
+    for place, name in enumerate(selections[1:], COLUMNS.index("trials")):
+        table.insert(place, f"ours, {name}", [_ours(each, name) for each in found])
     if form == "csv":
         return _flat(table).to_csv(index=False)
-    table["difference"] = [f"{value:+.2f}" if math.isfinite(value) else "" for value in table["difference"]]
-    table["paper"] = [_text(value) for value in table["paper"]]
-    table["ours"] = [_text(value) for value in table["ours"]]
-    table["setting"] = table["setting"].where(~table["setting"].duplicated(), "")
-    lines = tabulate(table.values.tolist(), headers=list(table.columns), tablefmt=tables.STYLES[form], disable_numparse=True)
-    used = [record for each in found for record in each.records]
-    below = ["Test accuracy in %, mean ± 95 % confidence interval (Student t) over trials, last step."]
+    lines = _lines(table.rename(columns={"ours": f"ours, {selections[0]}"} if len(selections) > 1 else {}), form)
+    below = selected("Test accuracy in %, mean ± 95 % confidence interval (Student t) over trials", selections)
     below += [note for note in notes if not note.startswith("[") or note.partition(" ")[0] in lines]  # of the rows that are there
-    below += [tables.provenance(used)] if used else []
+    below += [provenance(used)] if used else []
     return "\n".join([lines, "", *(f"% {line}" if form == "latex" else line for line in below)]) + "\n"
+
+
+def _lines(table: pd.DataFrame, form: str) -> str:
+    """The comparison as text, in which a setting stands once."""
+    texts = table.assign(
+        setting=table["setting"].where(~table["setting"].duplicated(), ""),
+        difference=[f"{difference:+.2f}" if math.isfinite(difference) else "" for difference in table["difference"]],
+        **{name: [_text(estimated) for estimated in table[name]] for name in _estimates(table)},
+    )
+    return tables.laid_out(list(texts.columns), texts.values.tolist(), form)
 
 
 def _shortened(found: Sequence[Found], table: pd.DataFrame, form: str) -> str:
@@ -142,16 +166,26 @@ def _shortened(found: Sequence[Found], table: pd.DataFrame, form: str) -> str:
     return f"{'% ' if form == 'latex' else ''}Not at full scale: {'; '.join(names)}.\n" if names else ""
 
 
+def _estimates(table: pd.DataFrame) -> list[str]:
+    return [name for name in table.columns if name == "paper" or name.startswith("ours")]
+
+
 def _flat(table: pd.DataFrame) -> pd.DataFrame:
     flat = table[["setting", "method", "trials", "difference", "verdict"]].copy()
-    for name in ("paper", "ours"):
-        flat[name] = [value.mean if value else math.nan for value in table[name]]
-        flat[f"{name}_half_width"] = [value.half_width if value else math.nan for value in table[name]]
+    for name in _estimates(table):
+        flat[name] = [estimated.mean if estimated else math.nan for estimated in table[name]]
+        flat[f"{name}_half_width"] = [estimated.half_width if estimated else math.nan for estimated in table[name]]
     return flat
 
 
-def _text(value: Estimate | None) -> str:
-    return "" if value is None or math.isnan(value.mean) else tables.plus_minus(value.mean, value.half_width)
+def _text(estimated: Estimate | None) -> str:
+    return "" if estimated is None or math.isnan(estimated.mean) else tables.plus_minus(estimated.mean, estimated.half_width)
+
+
+def root(found: Sequence[Found]) -> str:
+    """The results directory that most of these records lie in, of which there must be one (benchmark.records.store.Store.path)."""
+    roots = Counter(os.path.normpath(os.path.join(record["path"], *[os.pardir] * 4)) for each in found for record in each.records)
+    return roots.most_common(1)[0][0]
 
 
 def missing(found: Sequence[Found], rows: Mapping[str, Any]) -> list[str]:

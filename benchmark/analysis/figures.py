@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmark.analysis.cost import COST
+from benchmark.analysis.selection import LAST, check_selection, value
+from benchmark.analysis.settings import flatten, settings_of
 from benchmark.analysis.statistics import estimate
-from benchmark.analysis.tables import check_metric, flatten, percents, settings_of, words
+from benchmark.analysis.tables import absent
+from benchmark.metrics import METRICS, Metric, metric
+from benchmark.records.history import rows
 from benchmark.records.store import Record
 from robust_benchmark.errors import UserError, unknown
 
@@ -21,40 +27,52 @@ LINES = ["method", "setting", "metric", "x", "value"]
 
 
 def training(records: Sequence[Record], metrics: Sequence[str]) -> pd.DataFrame:
-    """By LINES, one row an evaluation and metric; x: step, counted over all phases; value: percent.
+    """By LINES, one row an evaluation and metric; x: step, counted over all phases; value: in the metric's unit.
 
-    Raises UserError, with the nearest name, for a metric that no record has.
+    Raises UserError for an unknown metric, with the nearest name, or for one that no evaluation has.
     """
-    known = {name for record in records for entry in record["metrics"]["history"] for name in percents(entry)}
-    for metric in metrics:
-        check_metric(metric, known)
-    rows = []
+    measured = [metric(name) for name in metrics]
+    for name in set(metrics).intersection(COST):
+        raise UserError(f"{name} does not change along training; draw it against an option (--x)")
+    lines = []
     for record, setting in zip(records, settings_of(records), strict=True):
         before, last, phase = 0, 0, None
-        for entry in record["metrics"]["history"]:
-            if phase not in (None, entry["phase"]):
+        for entry in rows(record["history"]):
+            if phase not in (None, entry["phase"]) or entry["step"] <= last:  # two phases may have one name
                 before += last
             phase, last = entry["phase"], entry["step"]
-            values = percents(entry)
-            rows += [(record["method"], setting, name, before + last, values[name]) for name in metrics if name in values]
-    return pd.DataFrame(rows, columns=LINES)
+            lines += [(record["method"], setting, each.name, before + last, each.of(entry)) for each in measured if each.kept in entry]
+    return _checked(lines, measured, records)
 
 
-def against(records: Sequence[Record], option: str, metrics: Sequence[str]) -> pd.DataFrame:
-    """By LINES, one row a finished trial that has the option, and metric; setting: without the option; x: its value; value: percent.
+def against(records: Sequence[Record], option: str, metrics: Sequence[str], selections: Sequence[str] = (LAST,)) -> pd.DataFrame:
+    """By LINES, one row a finished trial that has the option, metric and selection; x: the option's value; value: in the metric's unit.
 
-    Raises UserError, with the nearest name, for an option that no record has as a number, or a metric that no record has.
+    setting: without the option, and with the selection unless that is the last step
+    Raises UserError, with the nearest name, for an option that no record has as a number, or a metric or selection that is unknown or
+    that no record can give.
     """
+    measured = [metric(name) for name in metrics]
     having = [record for record in records if option in _numbers(record)]
     if not having:
         raise unknown("numeric option of these records", option, {name for record in records for name in _numbers(record)})
-    for metric in metrics:
-        check_metric(metric, {name for record in having for name in percents(record["metrics"])})
-    rows = []
+    for name in selections:
+        check_selection(name, having)
+    lines = []
     for record, setting in zip(having, settings_of(having, without=option), strict=True):
-        values = percents(record["metrics"]) if record["status"] == "done" else {}
-        rows += [(record["method"], setting, name, _numbers(record)[option], values[name]) for name in metrics if name in values]
-    return pd.DataFrame(rows, columns=LINES)
+        for name in selections:
+            panel, x = setting if name == LAST else f"{setting}, {name}", _numbers(record)[option]
+            lines += [(record["method"], panel, each.name, x, value(record, each, name)) for each in measured]
+    return _checked([line for line in lines if not math.isnan(line[-1])], measured, having)
+
+
+def _checked(lines: Sequence[tuple[Any, ...]], metrics: Sequence[Metric], records: Sequence[Record]) -> pd.DataFrame:
+    """By LINES. Raises UserError for a metric that no line has though trials finished."""
+    data = pd.DataFrame(lines, columns=LINES)
+    for each in metrics:
+        if each.name not in set(data["metric"]) and any(record["status"] != "diverged" for record in records):
+            raise absent(each)
+    return data
 
 
 def _numbers(record: Record) -> dict[str, float]:
@@ -69,6 +87,7 @@ def draw(
     x: str = "step",
     y: str | Sequence[str] = "test_accuracy",
     logarithmic: bool = False,
+    selections: Sequence[str] = (LAST,),
 ) -> None:
     """Draw the picture and write it as PNG or PDF by the path's ending, or as both where it has none.
 
@@ -77,18 +96,21 @@ def draw(
     y: metric or metrics of the lines, such as test_accuracy, test_error or weights_auroc; a panel for each setting, a line for
         each method with its 95 % confidence band over the trials
     logarithmic: the x axis
+    selections: of kind 'against', which evaluations count (benchmark.analysis.selection), a panel each
     """
     if path.suffix not in (".png", ".pdf", ""):
         raise UserError(f"{path} must end in .png or .pdf, or in neither for both")
     metrics = [y] if isinstance(y, str) else list(y)
     kinds: dict[str, Callable[[], Any]] = {
         "training": lambda: _lines(training(records, metrics), "step", logarithmic),
-        "against": lambda: _lines(against(records, x, metrics), x, logarithmic),
+        "against": lambda: _lines(against(records, x, metrics, selections), x, logarithmic),
         "confusion": lambda: _confusions(records),
         "weights": lambda: _weights(records),
     }
     if kind not in kinds:
         raise unknown("kind of figure", kind, kinds)
+    if list(selections) != [LAST] and kind != "against":
+        raise UserError(f"--select is for tables and for figures of kind against, not for one of kind {kind}")
     figure = kinds[kind]()
     for file in [path] if path.suffix else [path.with_name(f"{path.name}.png"), path.with_name(f"{path.name}.pdf")]:
         figure.savefig(file, dpi=150, bbox_inches="tight", metadata={"CreationDate": None} if file.suffix == ".pdf" else None)
@@ -112,11 +134,13 @@ def _seaborn() -> Any:
 
 
 def _lines(data: pd.DataFrame, x: str, logarithmic: bool) -> Any:
+    """Panels of lines. Metrics of one unit share theirs; else each metric has a row of its own."""
     if data.empty:
         raise UserError("no finished trial to draw")
-    methods, metrics = _best_last_value_first(data), data["metric"].unique()
+    methods, metrics = _best_last_value_first(data), [METRICS[name] for name in data["metric"].unique()]
+    units = {each.unit for each in metrics}
+    share = len(metrics) > 1 and len(units) == 1
     dashes = {method: DASHES[number // len(COLOURS) % len(DASHES)] for number, method in enumerate(methods)}
-    several = len(metrics) > 1
     grid: Any = _seaborn().relplot(
         data=data,
         kind="line",
@@ -125,17 +149,20 @@ def _lines(data: pd.DataFrame, x: str, logarithmic: bool) -> Any:
         hue="method",
         hue_order=methods,
         palette=[COLOURS[number % len(COLOURS)] for number in range(len(methods))],
-        style="metric" if several else "method",
-        style_order=list(metrics) if several else methods,
-        dashes=True if several else dashes,
+        style="metric" if share else "method",
+        style_order=[each.name for each in metrics] if share else methods,
+        dashes=True if share else dashes,
         markers=x != "step",
         col="setting",
-        col_wrap=min(3, data["setting"].nunique()),
-        errorbar=_interval,
+        **({"row": "metric", "facet_kws": {"sharey": "row"}} if len(units) > 1 else {"col_wrap": min(3, data["setting"].nunique())}),
+        errorbar=_percent_interval if units == {"%"} else _interval,
         height=4.2,
         aspect=1.35,
     )
-    grid.set_axis_labels(x, "%" if several else f"{words(metrics[0])} (%)").set_titles("{col_name}")
+    grid.set_axis_labels(x, (metrics[0].unit or "value") if share else metrics[0].label).set_titles("{col_name}")
+    if len(units) > 1:
+        for each, axis in zip(metrics, grid.axes[:, 0], strict=True):
+            axis.set_ylabel(textwrap.fill(each.label, 32))
     if logarithmic:
         grid.set(xscale="log")
     return grid.figure
@@ -147,17 +174,23 @@ def _best_last_value_first(data: pd.DataFrame) -> list[str]:
     return ends.groupby("method")["value"].mean().sort_values(ascending=False, kind="stable").index.tolist()
 
 
-def _interval(values: pd.Series) -> tuple[float, float]:
+def _percent_interval(values: pd.Series) -> tuple[float, float]:
     """The 95 % interval of percentages, as far as they go."""
-    value = estimate(values.tolist())
-    half_width = 0.0 if math.isnan(value.half_width) else value.half_width
-    return max(0.0, value.mean - half_width), min(100.0, value.mean + half_width)
+    low, high = _interval(values)
+    return low, min(100.0, high)
+
+
+def _interval(values: pd.Series) -> tuple[float, float]:
+    """The 95 % interval of a metric; none is below 0."""
+    found = estimate(values.tolist())
+    half_width = 0.0 if math.isnan(found.half_width) else found.half_width
+    return max(0.0, found.mean - half_width), found.mean + half_width
 
 
 def confusion(records: Sequence[Record]) -> np.ndarray:
     """The mean over trials of the test set's confusion matrix in percent, rows (the true class) summing to 100."""
-    counts = np.array([record["metrics"]["confusion_matrix"] for record in records], dtype=float)
-    return (100 * counts / counts.sum(axis=2, keepdims=True)).mean(axis=0)
+    counts = np.array([record["per_class"]["confusion_matrix"] for record in records], dtype=float)
+    return (100 * counts / np.maximum(1, counts.sum(axis=2, keepdims=True))).mean(axis=0)  # a class may have no test images
 
 
 def _panels(records: Sequence[Record]) -> dict[tuple[str, str], list[Record]]:
@@ -188,18 +221,18 @@ def _confusions(records: Sequence[Record]) -> Any:
 
 def weight_shares(records: Sequence[Record]) -> pd.DataFrame:
     """One row a setting, method, panel, kind of label and bin: edge (n w from here on), share (percent of the kind's examples)."""
-    rows = []
+    shares = []
     for (setting, method), trials in _panels(records).items():
         for panel in ("mixed", "one_class"):
             for kind in ("right", "wrong"):
-                histograms = [trial["metrics"]["weight_histograms"] for trial in trials if "weight_histograms" in trial["metrics"]]
+                histograms = [trial["weight_histograms"] for trial in trials if trial["weight_histograms"]]
                 counts = sum((np.array(histogram[panel][kind]) for histogram in histograms), np.zeros(1))
                 edges = histograms[0]["edges"] if histograms else []
                 share = 100 * counts / max(1, counts.sum())
-                rows += [(setting, method, panel, kind, edge, value) for edge, value in zip(edges, share, strict=False)]
-    if not rows:
+                shares += [(setting, method, panel, kind, edge, each) for edge, each in zip(edges, share, strict=False)]
+    if not shares:
         raise UserError("no record has example weights on a hyper-validation set (split.hyper_validation)")
-    return pd.DataFrame(rows, columns=["setting", "method", "panel", "label", "edge", "share"])
+    return pd.DataFrame(shares, columns=["setting", "method", "panel", "label", "edge", "share"])
 
 
 def _weights(records: Sequence[Record]) -> Any:

@@ -7,7 +7,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from scipy import special  # scipy.stats takes half a second to import
 
 
@@ -29,10 +28,11 @@ def estimate(values: Sequence[float], level: float = 0.95) -> Estimate:
     n = len(values)
     if n == 0:
         return Estimate(math.nan, math.nan, 0)
+    mean = math.fsum(values) / n  # a tenth of the time that NumPy takes for so few
     if n == 1:
-        return Estimate(float(values[0]), math.nan, 1)
-    half_width = _quantile((1 + level) / 2, n - 1) * np.std(values, ddof=1) / math.sqrt(n)
-    return Estimate(float(np.mean(values)), float(half_width), n)
+        return Estimate(mean, math.nan, 1)
+    variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
+    return Estimate(mean, _quantile((1 + level) / 2, n - 1) * math.sqrt(variance / n), n)
 
 
 @functools.cache

@@ -2,195 +2,229 @@
 
 from __future__ import annotations
 
-import json
 import math
-import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import pandas as pd
-from tabulate import tabulate
+from benchmark.analysis.captions import caption
+from benchmark.analysis.cost import COST
+from benchmark.analysis.selection import LAST, SELECTIONS, check_selection, value
+from benchmark.analysis.settings import Group, Words, groups, in_order, settings_of, text_of, words_of
+from benchmark.analysis.statistics import Estimate, estimate
+from benchmark.metrics import Metric
+from benchmark.metrics import metric as metric_of
+from benchmark.records.store import Record
+from robust_benchmark.errors import UserError
 
-from benchmark.analysis.statistics import estimate
-from benchmark.records.store import Record, canonical
-from robust_benchmark.errors import unknown
+if TYPE_CHECKING:
+    import pandas as pd  # a third of a second to import, and no table needs it but those for programs
 
 STYLES = {"text": "simple", "markdown": "github", "latex": "latex_booktabs"}
 FORMATS = (*STYLES, "csv")
+MOST = 8  # columns of one table
 SEES = {
     "clean_set": "clean set",
     "noise_rate": "noise rate",
     "transition_matrix": "transition matrix",
     "true_labels": "true labels",
 }
-FIRST = ("dataset.name", "noise.name", "noise.rate", "noise.ratio", "split.clean_per_class", "split.clean_total", "model.name")
 
 
-def percents(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Every accuracy and measure of example weights in a record's metrics or in one evaluation, in percent; and the test error."""
-    shares = {name: value for name, value in metrics.items() if "accuracy" in name or name.startswith("weights_")}
-    found = {name: 100 * value for name, value in shares.items() if isinstance(value, float | int)}
-    return found | ({"test_error": 100 - found["test_accuracy"]} if "test_accuracy" in found else {})
+class Row(NamedTuple):
+    """What a table says of one cell by one selection; the mean and half-width of the 95 % interval are in the metric's unit."""
+
+    selection: str
+    sees: str
+    method: str
+    setting: Words
+    mean: float
+    half_width: float
+    trials: int
+    diverged: int
+    key: str
 
 
-def words(metric: str) -> str:
-    """A metric's name as a caption has it.
+def frame(records: Sequence[Record], metric: str = "test_accuracy", selection: str = LAST) -> pd.DataFrame:
+    """One row a trial: sees, method, setting, seed, key, diverged, mean (the metric in its unit; NaN where diverged)."""
+    import pandas as pd
 
-    >>> words("test_accuracy"), words("weights_auroc")
-    ('Test accuracy', 'Weights AUROC')
-    """
-    name = metric.replace("_", " ").replace("auroc", "AUROC")
-    return name[0].upper() + name[1:]
-
-
-def check_metric(metric: str, known: set[str]) -> None:
-    """Raises UserError, with the nearest name, for a metric that is not `known`."""
-    if metric not in known:
-        raise unknown("metric of these records", metric, known)
-
-
-def frame(records: Sequence[Record], metric: str = "test_accuracy") -> pd.DataFrame:
-    """One row a trial: method, sees, setting, status, mean (the metric in percent; NaN where diverged), seed, key."""
-    settings = settings_of(records)
+    measured = metric_of(metric)
     return pd.DataFrame(
         {
-            "sees": [sees(record) for record in records],
+            "sees": [sees(record, selection) for record in records],
             "method": [record["method"] for record in records],
-            "setting": settings,
+            "setting": settings_of(records),
             "seed": [record["seed"] for record in records],
             "key": [record["key"] for record in records],
             "diverged": [record["status"] == "diverged" for record in records],
-            "mean": [percents(record["metrics"]).get(metric, math.nan) for record in records],
+            "mean": [value(record, measured, selection) for record in records],
         }
     )
 
 
-def sees(record: Record) -> str:
-    """What the record's method saw, in words."""
-    return " + ".join(["noisy labels", *(SEES.get(need, need) for need in record["needs"])])
+def sees(record: Record, selection: str = LAST) -> str:
+    """What the record's method saw, and what chose among its evaluations, in words."""
+    chosen_by = SELECTIONS[selection].sees
+    return " + ".join(["noisy labels", *(SEES.get(need, need) for need in record["needs"]), *filter(None, [chosen_by])])
 
 
-def settings_of(records: Sequence[Record], without: str = "") -> list[str]:
-    """For each record the words that tell its setting from the others', as few as will do; neither the method nor `without` counts."""
-    configs = {id(record["config"]): record["config"] for record in records}  # the trials of a cell share theirs
-    texts = {number: canonical({part: value for part, value in config.items() if part != "method"}) for number, config in configs.items()}
-    distinct = list(dict.fromkeys(texts.values()))
-    flat = [flatten(json.loads(text)) for text in distinct]
-    keys = sorted(
-        {key for leaves in flat for key in leaves} - {without}, key=lambda key: (FIRST.index(key) if key in FIRST else len(FIRST), key)
-    )
-    told: list[list[str]] = [[] for _ in flat]
-    groups = [0] * len(flat)  # those of the same values so far have the same number; a further key is told only where it parts a group
-    for key in keys:
-        numbers: dict[tuple[int, str], int] = {}
-        finer = [numbers.setdefault((group, str(leaves.get(key))), len(numbers)) for group, leaves in zip(groups, flat, strict=True)]
-        if key in ("dataset.name", "noise.name") or len(numbers) > len(set(groups)):
-            groups = finer
-            for words, leaves in zip(told, flat, strict=True):
-                words.append(_word(key, leaves.get(key)))
-    settings = dict(zip(distinct, (" ".join(filter(None, words)) for words in told), strict=True))
-    return [settings[texts[id(record["config"])]] for record in records]
+def summary(records: Sequence[Record], metric: str = "test_accuracy", selections: Sequence[str] = (LAST,)) -> pd.DataFrame:
+    """One row a cell and selection, by the fields of Row.
 
-
-def flatten(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Leaves of nested mappings by dotted name.
-
-    >>> flatten({"noise": {"rate": 0.4}})
-    {'noise.rate': 0.4}
+    Rows are grouped by what methods see, fewest first, and within by the method's mean over all its settings, the best last.
+    Raises UserError as `render`.
     """
-    leaves: dict[str, Any] = {}
-    for key, value in node.items():
-        leaves |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return leaves
+    import pandas as pd
+
+    measured = metric_of(metric)
+    rows = _sorted(_rows(records, measured, _counting(measured, selections)), measured)
+    return pd.DataFrame(rows, columns=Row._fields).assign(setting=[text_of(row.setting) for row in rows])
 
 
-def _word(key: str, value: Any) -> str:
-    if value is None:
-        return ""
-    return str(value) if key.endswith(".name") else f"{key.rpartition('.')[2]}={value}"
+def _rows(records: Sequence[Record], metric: Metric, selections: Sequence[str]) -> list[Row]:
+    """One a cell and selection, less those for which finished trials lack the metric."""
+    if not records:
+        raise UserError("there are no records to show")
+    for name in selections:
+        check_selection(name, records)
+    cells: dict[tuple[str, ...], list[Record]] = {}
+    for record in records:
+        cells.setdefault((record["key"], record["method"], *record["needs"]), []).append(record)
+    rows = [row for trials in cells.values() for name in selections if (row := _row(trials, metric, name)).trials or row.diverged]
+    if not any(row.trials for row in rows) and any(record["status"] != "diverged" for record in records):
+        raise absent(metric)
+    configs = {trials[0]["key"]: trials[0]["config"] for trials in cells.values()}
+    settings = words_of([configs[row.key] for row in rows])
+    return [row._replace(setting=setting) for row, setting in zip(rows, settings, strict=True)]
 
 
-def summary(records: Sequence[Record], metric: str = "test_accuracy") -> pd.DataFrame:
-    """One row a cell: sees, method, setting, mean and half-width of the 95 % interval (percent), trials, diverged, key.
+def _row(trials: Sequence[Record], metric: Metric, selection: str) -> Row:
+    """The row of a cell, which does not say its setting yet."""
+    first = trials[0]
+    diverged = sum(trial["status"] == "diverged" for trial in trials)
+    found = _estimate(trials, metric, selection)
+    return Row(selection, sees(first, selection), first["method"], (), found.mean, found.half_width, found.trials, diverged, first["key"])
 
-    Rows are grouped by what methods see, fewest first, and within by the method's mean over all its settings.
+
+def _estimate(trials: Sequence[Record], metric: Metric, selection: str) -> Estimate:
+    values = [measured for trial in trials if not math.isnan(measured := value(trial, metric, selection))]
+    return estimate(values[:1] if metric.name in COST else values)  # a cost was measured once for all trials
+
+
+def _counting(metric: Metric, selections: Sequence[str]) -> Sequence[str]:
+    """The selections that make a difference."""
+    return [LAST] if metric.name in COST else selections
+
+
+def absent(metric: Metric) -> UserError:
+    """The error for a metric that none of the records has."""
+    when = f"it is absent {metric.absent}" if metric.absent else "records of earlier versions lack it"
+    return UserError(f"none of these records has {metric.name}: {when}")
+
+
+def _sorted(rows: Sequence[Row], metric: Metric) -> list[Row]:
+    merits = _merits(rows, metric)
+    places = {setting: place for place, setting in enumerate(in_order(row.setting for row in rows))}
+
+    def order(row: Row) -> tuple[Any, ...]:
+        return row.sees.count("+"), row.sees, merits[row.sees, row.method], row.method, places[row.setting], row.key
+
+    return sorted(rows, key=order)  # which leaves the selections of a cell in their order
+
+
+def _merits(rows: Iterable[Row], metric: Metric) -> dict[tuple[str, str], float]:
+    """The more the better, for each group and method: by its first selection, over all settings; least where all trials diverged."""
+    means: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for row in rows:
+        of_selection = means.setdefault((row.sees, row.method), {}).setdefault(row.selection, [])
+        of_selection += [] if math.isnan(row.mean) else [row.mean if metric.larger_is_better else -row.mean]
+    firsts = {method: next(iter(selections.values())) for method, selections in means.items()}
+    return {method: math.fsum(first) / len(first) if first else -math.inf for method, first in firsts.items()}
+
+
+def render(
+    records: Sequence[Record],
+    form: str = "text",
+    metrics: str | Sequence[str] = "test_accuracy",
+    selections: Sequence[str] = (LAST,),
+    most: int | None = MOST,
+) -> str:
+    """The tables of the metrics in one of FORMATS. CSV has a row a cell, metric and selection, all in one table.
+
+    The others have a row a method and a column a setting and selection, at most `most` in a table, or all in one for None.
+    Raises UserError, with the nearest name, for an unknown metric or selection, or for one that no record can give.
     """
-    cells: dict[Any, list[Any]] = {}
-    for trial in frame(records, metric).itertuples():
-        cells.setdefault((trial.sees, trial.method, trial.setting, trial.key), []).append(trial)
-    rows = []
-    for (seen, method, setting, key), trials in cells.items():
-        value = estimate([trial.mean for trial in trials if not trial.diverged])
-        rows.append((seen, method, setting, value.mean, value.half_width, value.trials, len(trials) - value.trials, key))
-    table = pd.DataFrame(rows, columns=["sees", "method", "setting", "mean", "half_width", "trials", "diverged", "key"])
-    overall = table.groupby(["sees", "method"])["mean"].transform("mean")
-    table = table.assign(needs=table["sees"].str.count(r"\+"), overall=overall, order=table["setting"].map(_natural))
-    table = table.sort_values(["needs", "sees", "overall", "method", "order", "key"])
-    return table.drop(columns=["needs", "overall", "order"]).reset_index(drop=True)
-
-
-def render(records: Sequence[Record], form: str = "text", metric: str = "test_accuracy") -> str:
-    """The table of `metric` in one of FORMATS. CSV has a row a cell; the others have a row a method and a column a setting.
-
-    Raises UserError, with the nearest name, for a metric that no record has.
-    """
-    having = [record for record in records if record["status"] == "diverged" or metric in percents(record["metrics"])]
-    if len(having) < len(records):
-        check_metric(metric, {name for record in records for name in percents(record["metrics"])})
-    cells = summary(having, metric)
+    names = [metrics] if isinstance(metrics, str) else metrics
     if form == "csv":
-        return cells.to_csv(index=False)
-    headers, rows = _wide(cells)
-    lines = tabulate(rows, headers=headers, tablefmt=STYLES[form], disable_numparse=True)
-    return f"{lines}\n\n{'% ' if form == 'latex' else ''}{_caption(cells, having, metric)}\n"
+        import pandas as pd
+
+        return pd.concat([summary(records, name, selections).assign(metric=name) for name in names]).to_csv(index=False)
+    return "\n".join(_render(records, form, metric_of(name), selections, most) for name in names)
 
 
-def _wide(cells: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-    """Headers and rows, one a method; what methods see stands once a group."""
-    texts: dict[tuple[str, str], dict[str, list[str]]] = {}
-    for cell in cells.itertuples():
-        texts.setdefault((str(cell.sees), str(cell.method)), {}).setdefault(str(cell.setting), []).append(_text(cell))
-    settings = sorted({setting for row in texts.values() for setting in row}, key=_natural)
-    groups = ["", *(seen for seen, _ in texts)]
-    rows = [
-        ["" if seen == before else seen, method, *(" / ".join(row.get(setting, [])) for setting in settings)]
-        for before, ((seen, method), row) in zip(groups, texts.items(), strict=False)
+def _render(records: Sequence[Record], form: str, metric: Metric, selections: Sequence[str], most: int | None) -> str:
+    selections = _counting(metric, selections)
+    rows = _rows(records, metric, selections)
+    by_setting: dict[Words, list[Row]] = {}
+    for row in rows:
+        by_setting.setdefault(row.setting, []).append(row)
+    digits, comment = decimals(metric, [row.mean for row in rows]), "% " if form == "latex" else ""
+    blocks = []
+    for group in groups(by_setting, most and max(1, most // len(selections))):
+        mine = _sorted([row for setting in group.settings for row in by_setting[setting]], metric)
+        headers, lines = _wide(mine, group, selections, digits)
+        blocks += [f"{comment}{group.heading}"] if group.heading else []
+        blocks += [laid_out(headers, lines, form)]
+    keys = {row.key for row in rows}
+    shown = [record for record in records if record["key"] in keys]
+    return "\n\n".join([*blocks, f"{comment}{caption(metric, (row.trials for row in rows), shown, selections)}\n"])
+
+
+def laid_out(headers: Sequence[str], lines: Sequence[Sequence[str]], form: str) -> str:
+    """A table of texts in one of STYLES."""
+    if form == "text":  # as tabulate has it, in a tenth of the time, for there may be hundreds
+        widths = [max([len(header) + 2, *map(len, column)]) for header, *column in zip(headers, *lines, strict=True)]
+        rows = [headers, ["-" * width for width in widths], *lines]
+        return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    from tabulate import tabulate
+
+    return tabulate(lines, headers=headers, tablefmt=STYLES[form], disable_numparse=True)
+
+
+def _wide(rows: Iterable[Row], group: Group, selections: Sequence[str], digits: int) -> tuple[list[str], list[list[str]]]:
+    """Headers and lines, one a method; what methods see stands once a group."""
+    texts: dict[tuple[str, str], dict[tuple[Words, str], list[str]]] = {}
+    for row in rows:
+        texts.setdefault((row.sees, row.method), {}).setdefault((row.setting, row.selection), []).append(_text(row, digits))
+    columns = [(setting, name) for setting in group.settings for name in selections]
+    seen_before = ["", *(seen for seen, _ in texts)]
+    lines = [
+        ["" if seen == before else seen, method, *(" / ".join(cells.get(column, [])) for column in columns)]
+        for before, ((seen, method), cells) in zip(seen_before, texts.items(), strict=False)
     ]
-    return ["sees", "method", *settings], rows
+    names = [group.column(setting) + (f", {name}" if len(selections) > 1 else "") for setting, name in columns]
+    return ["sees", "method", *names], lines
 
 
-def _natural(setting: str) -> tuple[tuple[float, str], ...]:
-    """Sort key by which rate=0.05 comes before rate=0.4 and 5 before 10."""
-    return tuple((float(part), "") if part[:1].isdigit() else (math.inf, part) for part in re.split(r"(\d+\.?\d*)", setting))
+def decimals(metric: Metric, means: Iterable[float]) -> int:
+    """Places after the point: two for percent, else as many as give the largest mean four digits, at most six.
+
+    >>> decimals(metric_of("ece"), [61.0]), decimals(metric_of("nll"), [0.31, 1.52]), decimals(metric_of("peak_memory"), [312.5])
+    (2, 3, 1)
+    """
+    largest = max((mean for mean in means if mean > 0), default=1.0)  # NaN is not above 0
+    return 2 if metric.unit == "%" else min(6, max(0, 3 - math.floor(math.log10(largest))))
 
 
-def _text(row: Any) -> str:
+def _text(row: Row, digits: int) -> str:
     diverged = f" ({row.diverged} diverged)" if row.diverged else ""
-    if row.trials == 0:
-        return f"-{diverged}"
-    return f"{plus_minus(row.mean, row.half_width)}{diverged}"
+    return f"{plus_minus(row.mean, row.half_width, digits) if row.trials else '-'}{diverged}"
 
 
-def plus_minus(mean: float, half_width: float) -> str:
+def plus_minus(mean: float, half_width: float, digits: int = 2) -> str:
     """A mean with its interval, without one where it is NaN.
 
     >>> plus_minus(61.0, 4.331), plus_minus(61.0, math.nan)
     ('61.00 ± 4.33', '61.00')
     """
-    return f"{mean:.2f}" + ("" if math.isnan(half_width) else f" ± {half_width:.2f}")
-
-
-def _caption(cells: pd.DataFrame, records: Sequence[Record], metric: str) -> str:
-    low, high = cells["trials"].min(), cells["trials"].max()
-    trials = f"{low} to {high} trials" if low != high else f"{high} {'trial' if high == 1 else 'trials'}"
-    return f"{words(metric)} in %, mean ± 95 % confidence interval (Student t) over {trials}, last step. {provenance(records)}"
-
-
-def provenance(records: Sequence[Record]) -> str:
-    """On what, and by which versions, in a sentence; schedules shortened by `scale` are told."""
-    devices = sorted({record["environment"]["device"] for record in records})
-    torches = sorted({record["environment"].get("versions", {}).get("torch", "?") for record in records})
-    scales = sorted({record["config"].get("scale", 1) for record in records})
-    shortened = "" if scales == [1] else f" Schedules at {', '.join(map(str, scales))} of their steps."
-    mixed = f" Versions differ: torch {', '.join(torches)}." if len(torches) > 1 else ""
-    return f"On: {', '.join(devices)}.{mixed}{shortened}"
+    return f"{mean:.{digits}f}" + ("" if math.isnan(half_width) else f" ± {half_width:.{digits}f}")

@@ -7,9 +7,9 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import msgspec
 
@@ -39,7 +39,7 @@ class Short(msgspec.Struct):
     needs: list[str]
     config: msgspec.Raw
     fingerprint: msgspec.Raw
-    digests: dict[str, str]
+    digests: msgspec.Raw
     metrics: dict[str, float]
     environment: msgspec.Raw
 
@@ -62,8 +62,11 @@ class Whole(Short):
 
 
 FIELDS = Whole.__struct_fields__
-SHARED = ("config", "fingerprint", "environment")  # equal in the trials of a cell, so parsed once
-_decode = {whole: msgspec.json.Decoder(kind).decode for whole, kind in ((False, Short), (True, Whole))}
+BELOW_SHORT = b',\n"%b": ' % FIELDS[len(Short.__struct_fields__)].encode()
+SHARED = ("config", "fingerprint", "digests", "environment")  # equal in many trials, so parsed once
+RECORD = re.compile(r"seed-\d+\.json")
+CHUNK = 2**16  # bytes, more than nearly all records have
+_parts = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def canonical(value: Any) -> str:
@@ -109,33 +112,34 @@ def text_of(record: Mapping[str, Any]) -> str:
     Raises ValueError for a number that is not finite.
     """
     lines = ",\n".join(f'"{name}": {json.dumps(record[name], allow_nan=False)}' for name in FIELDS)
-    return _signed(f"{{\n{lines}".encode()).decode()
+    above = f"{{\n{lines}".encode()
+    return (above + _signature(above)).decode()
 
 
-def _signed(lines: bytes) -> bytes:
-    return b'%b,\n"checksum": "%b"\n}\n' % (lines, hashlib.sha256(lines).hexdigest()[:16].encode())
+def _signature(above: bytes | memoryview) -> bytes:
+    """The end of a record, with the checksum of the lines above it."""
+    return b',\n"checksum": "%b"\n}\n' % hashlib.sha256(above).hexdigest()[:16].encode()
 
 
-SIGNATURE = len(_signed(b""))
+SIGNATURE = len(_signature(b""))
 
 
-def read_record(path: str | Path, whole: bool = True) -> Record:
-    """The record in the file `path`, and its `path`; unless `whole`, only the fields of Short.
+def read_record(path: str | Path, whole: bool = True, metrics: tuple[str, ...] | None = None) -> Record:
+    """The record in the file `path`, and its `path`; unless `whole`, only the fields of Short; of its metrics only those given, if any are.
 
     Equal parts of several records are one object, for reading only.
     Raises UserError where it is truncated, edited after it was written, of another schema, or in another trial's place.
     """
     try:
-        with open(path, "rb", buffering=0) as file:
-            text = file.read()
-        record = msgspec.structs.asdict(_decode[whole](text))
+        text = _content(path)
+        record = msgspec.structs.asdict(_decoder(whole, metrics)(text if whole else _short(text)))
         for name in SHARED:
             record[name] = _parsed_once(bytes(record[name]))
     except (ValueError, RecursionError, OSError) as error:  # ValueError: not JSON, not UTF-8, or not of this schema
         raise _unreadable(path, error) from error
     if record["schema"] != SCHEMA:
         raise _other_schema(path, record["schema"])
-    if text != _signed(text[:-SIGNATURE]):
+    if text[-SIGNATURE:] != _signature(memoryview(text)[:-SIGNATURE]):
         raise UserError(f"record {path} was changed after it was written (its checksum differs); delete it to run that trial again")
     if not str(path).endswith(f"-{record['key']}{os.sep}seed-{record['seed']}.json"):
         raise UserError(f"record {path} is that of key {record['key']} and seed {record['seed']}, in another's place; delete it")
@@ -143,9 +147,41 @@ def read_record(path: str | Path, whole: bool = True) -> Record:
     return record
 
 
+def _short(text: bytes) -> bytes:
+    """The lines of a record that hold the fields of Short, which stand above the longer ones; all of another text."""
+    end = text.find(BELOW_SHORT)  # no string within JSON has a line break
+    return text[:end] + b"}" if end > 0 else text
+
+
+@functools.cache
+def _decoder(whole: bool, metrics: tuple[str, ...] | None) -> Callable[[bytes], Any]:
+    if metrics is None:
+        return msgspec.json.Decoder(Whole if whole else Short).decode
+    kept = TypedDict("kept", dict.fromkeys(metrics, float), total=False)  # type: ignore[misc]  # the parser skips the others
+    return msgspec.json.Decoder(msgspec.defstruct("Few", [("metrics", kept)], bases=(Whole if whole else Short,))).decode
+
+
+def _content(path: str | Path) -> bytes:
+    """All of a file, without the questions that `open` asks of it first."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        text = os.read(file, CHUNK)
+        while more := os.read(file, CHUNK):
+            text += more
+        return text
+    finally:
+        os.close(file)
+
+
 @functools.lru_cache(maxsize=100_000)
-def _parsed_once(text: bytes) -> Any:
-    return msgspec.json.decode(text, type=dict[str, Any])
+def _parsed_once(text: bytes) -> dict[str, Any]:
+    """An object, whose parts are also those of other objects, where they are equal."""
+    return {name: _part(bytes(value)) for name, value in _parts(text).items()}
+
+
+@functools.lru_cache(maxsize=100_000)
+def _part(text: bytes) -> Any:
+    return msgspec.json.decode(text)
 
 
 def _unreadable(path: str | Path, error: Exception) -> UserError:
@@ -165,10 +201,10 @@ def _other_schema(path: str | Path, schema: object) -> UserError:
     return UserError(f"record {path} is of schema {schema}, and this version reads schema {SCHEMA}")
 
 
-def read_all(root: str | Path, whole: bool = True) -> tuple[list[Record], list[UserError]]:
+def read_all(root: str | Path, whole: bool = True, metrics: tuple[str, ...] | None = None) -> tuple[list[Record], list[UserError]]:
     """The readable records under `root`, in the order of their paths, one a trial; and what is wrong with the others.
 
-    whole: as in `read_record`
+    whole, metrics: as in `read_record`
     Raises UserError where `root` is no directory.
     """
     if not Path(root).is_dir():
@@ -177,7 +213,7 @@ def read_all(root: str | Path, whole: bool = True) -> tuple[list[Record], list[U
     errors = []
     for path in record_paths(root):
         try:
-            record = read_record(path, whole)
+            record = read_record(path, whole, metrics)
         except UserError as error:
             errors.append(error)
         else:
@@ -187,6 +223,14 @@ def read_all(root: str | Path, whole: bool = True) -> tuple[list[Record], list[U
 
 def record_paths(root: str | Path) -> Iterator[str]:
     """The files named as records under `root`, in order."""
-    for directory, folders, files in os.walk(root):
-        folders.sort()
-        yield from (os.path.join(directory, name) for name in sorted(files) if re.fullmatch(r"seed-\d+\.json", name))
+    try:
+        with os.scandir(root) as entries:
+            found = {entry.name: entry for entry in entries}
+    except OSError:  # taken away meanwhile, or nobody's to read
+        return
+    records = sorted(filter(RECORD.fullmatch, found))
+    prefix = os.path.join(root, "")
+    yield from (prefix + name for name in records)
+    for name in sorted(found.keys() - records):
+        if found[name].is_dir(follow_symlinks=False):
+            yield from record_paths(prefix + name)

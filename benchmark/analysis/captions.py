@@ -1,0 +1,91 @@
+"""What stands below a table: what its numbers are, and where they come from. One sentence for each fact."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from benchmark.analysis.cost import COST
+from benchmark.analysis.selection import LAST, SELECTIONS
+from benchmark.fingerprint import earlier
+from benchmark.metrics import Metric
+from benchmark.records.store import Record
+
+MANY = 4  # revisions that are named
+DIRTY = "-dirty"
+
+
+def caption(metric: Metric, trials: Iterable[int], records: Sequence[Record], selections: Sequence[str] = (LAST,)) -> str:
+    """What the numbers are, and where they come from.
+
+    trials: how many each number is over
+    """
+    measured = metric.caption + (f" in {metric.unit}" if metric.unit else "")
+    if metric.name in COST:
+        where = sorted({record["cost"] for record in records if "cost" in record})
+        return f"{measured}. Cost was measured on {', '.join(where)}."
+    numbers = f"{measured}, mean ± 95 % confidence interval (Student t) over {_trials(trials)}"
+    return " ".join([*selected(numbers, selections), provenance(records)])
+
+
+def selected(numbers: str, selections: Sequence[str]) -> list[str]:
+    """Sentences: what the numbers are, and which evaluations they are of.
+
+    >>> selected("Test accuracy", ["last"])
+    ['Test accuracy, last step.']
+    """
+    if list(selections) == [LAST]:
+        return [f"{numbers}, last step."]
+    return [f"{numbers}.", *(f"{name}: {SELECTIONS[name].words}." for name in selections)]
+
+
+def _trials(counts: Iterable[int]) -> str:
+    counts = set(counts)
+    low, high = min(counts), max(counts)
+    return f"{low} to {high} trials" if low != high else f"{high} {'trial' if high == 1 else 'trials'}"
+
+
+def provenance(records: Sequence[Record]) -> str:
+    """On what, from which revisions, by which versions, in a sentence each; schedules shortened by `scale` are told."""
+    environments, configs = _counted(records, "environment"), _counted(records, "config")
+    devices = sorted({environment["device"] for environment, _ in environments})
+    torches = sorted({environment.get("versions", {}).get("torch", "?") for environment, _ in environments})
+    scales = sorted({config.get("scale", 1) for config, _ in configs})
+    sentences = [
+        f"On: {', '.join(devices)}.",
+        f"Versions differ: torch {', '.join(torches)}." if len(torches) > 1 else "",
+        f"Schedules at {', '.join(map(str, scales))} of their steps." if scales != [1] else "",
+        *_revisions([(environment.get("revision", "unknown"), count) for environment, count in environments]),
+        *earlier(records),
+    ]
+    return " ".join(filter(None, sentences))
+
+
+def _counted(records: Sequence[Record], part: str) -> list[tuple[Any, int]]:
+    """Each object that is this part of records, with their number. Equal parts are mostly one object."""
+    parts = {id(record[part]): record[part] for record in records}
+    return [(parts[number], count) for number, count in Counter(id(record[part]) for record in records).items()]
+
+
+def _revisions(counts: Sequence[tuple[str, int]]) -> list[str]:
+    trials = sum(count for _, count in counts)
+    named = sorted({revision.removesuffix(DIRTY) for revision, _ in counts} - {"unknown"})
+    more = f" and {len(named) - MANY} more" if len(named) > MANY else ""
+    several = f"From {len(named)} revisions: {', '.join(named[:MANY])}{more}." if len(named) > 1 else ""
+    dirty = sum(count for revision, count in counts if revision.endswith(DIRTY))
+    unknown = sum(count for revision, count in counts if revision == "unknown")
+    return [
+        several or "".join(f"From revision {revision}." for revision in named),
+        _share(dirty, trials, "a checkout with uncommitted changes"),
+        _share(unknown, trials, "an unknown revision"),
+    ]
+
+
+def _share(count: int, trials: int, origin: str) -> str:
+    """
+    >>> _share(1, 70, "an unknown revision"), _share(0, 70, "an unknown revision")
+    ('1 of 70 trials comes from an unknown revision.', '')
+    """
+    verb, noun = "comes" if count == 1 else "come", "trial" if trials == 1 else "trials"
+    return f"{count} of {trials} {noun} {verb} from {origin}." if count else ""

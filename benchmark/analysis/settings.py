@@ -1,0 +1,129 @@
+"""What tells settings apart, in words, and which settings stand in one table."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from benchmark.records.store import Record, canonical
+
+FIRST = ("dataset.name", "noise.name", "noise.rate", "noise.ratio", "split.clean_per_class", "split.clean_total", "model.name")
+ALWAYS = ("dataset.name", "noise.name")
+
+Words = tuple[str, ...]  # of one setting; in all settings of a table the same place belongs to the same option
+
+
+class Group(NamedTuple):
+    """The settings of one table, in order, with the words that they share; '' for the only table."""
+
+    heading: str
+    settings: list[Words]
+
+    def column(self, setting: Words) -> str:
+        """What a column says of its setting: what the heading does not say, or all where nothing is left."""
+        if not self.heading:
+            return text_of(setting)
+        places = zip(setting, zip(*self.settings, strict=True), strict=True)
+        return text_of(word for word, place in places if len(set(place)) > 1) or text_of(setting)
+
+
+def settings_of(records: Sequence[Record], without: str = "") -> list[str]:
+    """For each record the words that tell its setting from the others', as few as will do; neither the method nor `without` counts."""
+    return [text_of(words) for words in words_of([record["config"] for record in records], without)]
+
+
+def text_of(words: Iterable[str]) -> str:
+    """The words as a table has them."""
+    return " ".join(filter(None, words))
+
+
+def words_of(configs: Sequence[Mapping[str, Any]], without: str = "") -> list[Words]:
+    """As `settings_of`, the words one by one, '' for what a setting has not."""
+    texts = _texts(configs)
+    distinct = list(dict.fromkeys(texts))
+    flat = [flatten(msgspec.json.decode(text)) for text in distinct]
+    keys = {key for leaves in flat for key in leaves} - {without}
+    told: list[list[str]] = [[] for _ in flat]
+    groups = [0] * len(flat)  # those of the same values so far have the same number; a further key is told only where it parts a group
+    for key in sorted(keys, key=lambda key: (FIRST.index(key) if key in FIRST else len(FIRST), key)):
+        numbers: dict[tuple[int, str], int] = {}
+        finer = [numbers.setdefault((group, str(leaves.get(key))), len(numbers)) for group, leaves in zip(groups, flat, strict=True)]
+        if key in ALWAYS or len(numbers) > len(set(groups)):
+            groups = finer
+            for words, leaves in zip(told, flat, strict=True):
+                words.append(_word(key, leaves.get(key)))
+    settings = dict(zip(distinct, map(tuple, told), strict=True))
+    return [settings[text] for text in texts]
+
+
+def _texts(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The canonical JSON of each configuration without its method. Equal parts are mostly one object, and are written once."""
+    written: dict[tuple[tuple[str, int], ...], str] = {}
+    texts = []
+    for config in configs:
+        parts = tuple((name, id(part)) for name, part in config.items() if name != "method")
+        if parts not in written:
+            written[parts] = canonical({name: part for name, part in config.items() if name != "method"})
+        texts.append(written[parts])
+    return texts
+
+
+def flatten(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Leaves of nested mappings by dotted name.
+
+    >>> flatten({"noise": {"rate": 0.4}})
+    {'noise.rate': 0.4}
+    """
+    leaves: dict[str, Any] = {}
+    for key, value in node.items():
+        leaves |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return leaves
+
+
+def _word(key: str, value: Any) -> str:
+    if value is None:
+        return ""
+    return str(value) if key.endswith(".name") else f"{key.rpartition('.')[2]}={value}"
+
+
+def in_order(settings: Iterable[Words]) -> list[Words]:
+    """The distinct ones, by their text and its numbers."""
+    return sorted(set(settings), key=lambda words: _natural(text_of(words)))
+
+
+def _natural(setting: str) -> tuple[tuple[float, str], ...]:
+    """Sort key by which rate=0.05 comes before rate=0.4 and 5 before 10."""
+    return tuple((float(part), "") if part[:1].isdecimal() else (math.inf, part) for part in re.split(r"(\d+\.?\d*)", setting))
+
+
+def groups(settings: Iterable[Words], most: int | None) -> list[Group]:
+    """The settings of each table, at most `most` where that is given: split by their first word, then by the second, and so on."""
+    distinct = in_order(settings)
+    parts = _split(distinct, most)
+    if len(parts) == 1:
+        return [Group("", distinct)]
+    shared = [text_of(place[0] for place in zip(*part, strict=True) if len(set(place)) == 1) for part in parts]
+    several, so_far = Counter(shared), Counter[str]()
+    found = []
+    for words, part in zip(shared, parts, strict=True):
+        so_far[words] += 1
+        number = f"({so_far[words]} of {several[words]})" if several[words] > 1 else ""
+        found.append(Group(text_of([words, number]), part))
+    return found
+
+
+def _split(settings: list[Words], most: int | None, place: int = 0) -> list[list[Words]]:
+    """Parts that share their words before `place`; where the next word alone tells all settings apart, they are cut."""
+    if most is None or len(settings) <= most:
+        return [settings]
+    by_word: dict[str, list[Words]] = {}
+    for words in settings:
+        by_word.setdefault(words[place], []).append(words)
+    if len(by_word) == len(settings):
+        return [settings[start : start + most] for start in range(0, len(settings), most)]
+    return [part for same in by_word.values() for part in _split(same, most, place + 1)]
