@@ -170,6 +170,7 @@ def _cell(overrides: Sequence[str], swept: set[str], templates: dict[tuple[str, 
     check(config)
     rescale(config)
     whole = asdict(config)
+    config.method = whole["method"]  # the class of its options is made while composing, so no other process could read it
     identity = {part: _one_spelling(whole[part], part, typed=part not in UNTYPED) for part in (*PARTS, "split")}
     source = identity["dataset"]["source"]
     identity["dataset"]["source"] = {key: value for key, value in source.items() if key not in PLACES}

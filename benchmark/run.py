@@ -10,11 +10,14 @@ from tempfile import TemporaryFile
 
 from omegaconf import OmegaConf
 
-from benchmark import ROOT, trial
+from benchmark import ROOT, trial, workers
 from benchmark.config import GROUPS, Cell, cells
 from benchmark.options import SlurmLauncher
+from benchmark.progress import Trial
+from benchmark.records.claims import remove_left
 from benchmark.records.store import Record, read_record
-from benchmark.worker import Trial, forget_failures, train
+from benchmark.training.threads import one_thread
+from benchmark.worker import forget_failures
 from methods import registry
 from robust_benchmark.errors import UserError
 
@@ -45,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(grid: Sequence[Cell], overrides: Sequence[str]) -> int:
     trials = [(cell, seed) for cell in grid for seed in cell.seeds]
+    remove_left({trial.path(cell, cell.config.seed).parent for cell in grid})
     recorded = _recorded(trials)
     missing = [(cell, seed) for cell, seed in trials if (cell.key, seed) not in recorded]
     missing.sort(key=lambda each: each[1])  # trial by trial, so that an interrupted grid still compares methods
@@ -68,15 +72,23 @@ def _run(grid: Sequence[Cell], overrides: Sequence[str]) -> int:
 def _train(grid: Sequence[Cell], missing: Sequence[Trial], overrides: Sequence[str]) -> tuple[list[str], int]:
     """Here, or wherever the launcher says; returns what failed, a line each, and the signal that stopped it or 0."""
     launcher = grid[0].config.launcher
-    if not isinstance(launcher, SlurmLauncher):  # a cluster's data and devices may be out of sight here
+    if not missing:
+        return [], 0
+    if isinstance(launcher, SlurmLauncher):  # a cluster's data and devices may be out of sight here
+        return _launch(grid, missing, overrides)
+    with one_thread(trial.device_of(grid[0].config.device)):
         for cell in {cell.key: cell for cell, _ in missing}.values():
             trial.prepare(cell, cell.seeds[0])  # what cannot work is told before anything trains
-    if launcher is None:
+        if launcher is not None:
+            return _launch(grid, missing, overrides)
         forget_failures(missing)
-        return train(missing)
+        return workers.train(missing)
+
+
+def _launch(grid: Sequence[Cell], missing: Sequence[Trial], overrides: Sequence[str]) -> tuple[list[str], int]:
     from benchmark.launching.launch import launch  # submitit, which training here does not need
 
-    return launch(grid, missing, overrides) if missing else ([], 0)
+    return launch(grid, missing, overrides)
 
 
 def _recorded(trials: Sequence[Trial]) -> dict[tuple[str, int], Record]:
@@ -103,7 +115,8 @@ def _help() -> str:
         "  python -m benchmark.run method=l2rw,reed noise=bgflip noise.rate=0.2,0.4 trials=5",
         "",
         "Any option takes a comma-separated sweep. --cfg job prints the configuration.",
-        "Options: trials, seed, scale, device, results_dir, checkpoint_dir, data_dir, split.*, and those of each choice (see --cfg job).",
+        "Options: trials, seed, scale, device, processes, results_dir, checkpoint_dir, data_dir, split.*, and those of each choice",
+        "(see --cfg job).",
     ]
     for group in GROUPS:
         choices = _choices(group)
