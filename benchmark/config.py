@@ -87,6 +87,8 @@ def _hydra() -> Iterator[None]:
     """Hydra initialised on conf/, with every registered method as a choice of `method`."""
     store = ConfigStore.instance()
     for name in registry.names():
+        if (ROOT / "conf" / "method" / f"{name}.yaml").exists():
+            raise UserError(f"two choices of method are named '{name}': {registry.get(name).__module__} and conf/method/{name}.yaml")
         store.store(group="method", name=name, node=registry.schema(name))
     for name, schema in (("trainer", TrainerConfig), ("local", LocalLauncher), ("slurm", SlurmLauncher)):
         store.store(group="schema", name=name, node=schema)

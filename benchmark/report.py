@@ -19,6 +19,7 @@ from benchmark.analysis.selection import LAST, SELECTIONS, check_selection
 from benchmark.metrics import METRICS, Metric, metric
 from benchmark.records.store import Record, read_all
 from robust_benchmark.errors import UserError, unknown
+from robust_benchmark.imports import command
 
 if TYPE_CHECKING:  # composing grids takes torch
     from benchmark.analysis.experiment import Found
@@ -41,9 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmark.report", description="The table, or a picture, of the records under a directory."
-    )
+    parser = argparse.ArgumentParser(prog=command("report"), description="The table, or a picture, of the records under a directory.")
     parser.add_argument("results", type=Path, help="directory of records, searched with its folders")
     parser.add_argument("overrides", nargs="*", help="experiment=NAME and further options of it, as given to benchmark.run")
     parser.add_argument("--methods", nargs="+", metavar="METHOD", help="only these: names in the table, or an experiment's `method=`")
@@ -116,11 +115,11 @@ def _experiment(given: argparse.Namespace, records: list[Record]) -> None:
     grid = cells(given.overrides)
     experiment = grid[0].config.experiment
     if len({cell.config.experiment.name for cell in grid}) > 1 or not experiment.name:
-        raise UserError("give experiment=NAME among the options, one alone; see python -m benchmark.run --help")
+        raise UserError(f"give experiment=NAME among the options, one alone; see {command('run')} --help")
     found = analysis.find([analysis.Wanted(cell.choice, cell.identity, cell.key, cell.config.trials) for cell in grid], records)
     if not any(each.records for each in found):
         raise UserError(f"{given.results} has no records of {experiment.name}; to make them: {_command(given, given.results)}")
-    command = _command(given, analysis.root(found))
+    fill = _command(given, analysis.root(found))
     found = _of_rows(grid, found, given.methods)
     shown = analysis.named(found, experiment.rows)
     if given.y is None:
@@ -133,7 +132,7 @@ def _experiment(given: argparse.Namespace, records: list[Record]) -> None:
     missing = analysis.missing(found, experiment.rows)
     if missing:
         names = ", ".join(missing[:MANY]) + (f" and {len(missing) - MANY} more" if len(missing) > MANY else "")
-        print(f"{len(missing)} of {len(found)} cells lack trials: {names}\nto fill them: {command}", file=sys.stderr)
+        print(f"{len(missing)} of {len(found)} cells lack trials: {names}\nto fill them: {fill}", file=sys.stderr)
 
 
 def _of_rows(grid: Sequence[Cell], found: Sequence[Found], methods: list[str] | None) -> list[Found]:
@@ -150,7 +149,7 @@ def _of_rows(grid: Sequence[Cell], found: Sequence[Found], methods: list[str] | 
 
 def _command(given: argparse.Namespace, root: str | Path) -> str:
     """What trains the missing trials, into the results directory `root`."""
-    return shlex.join(["python", "-m", "benchmark.run", *given.overrides, f"results_dir={root}"])
+    return f"{command('run')} {shlex.join([*given.overrides, f'results_dir={root}'])}"
 
 
 def _write(given: argparse.Namespace, records: list[Record], table: str, figure: Mapping[str, Any]) -> None:

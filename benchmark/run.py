@@ -14,14 +14,17 @@ from benchmark import ROOT, trial
 from benchmark.config import GROUPS, Cell, cells
 from benchmark.options import SlurmLauncher
 from benchmark.recorded import check_data, recorded, set_stale_aside
+from benchmark.records.grids import TrialId
+from benchmark.records.store import Record
 from benchmark.worker import Trial, forget_failures, train
 from methods import registry
 from robust_benchmark.errors import UserError
+from robust_benchmark.imports import command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status: 0, 1 where a trial failed, 2 for the user's mistake, 130 when interrupted."""
-    parser = argparse.ArgumentParser(prog="python -m benchmark.run", add_help=False)
+    parser = argparse.ArgumentParser(prog=command("run"), add_help=False)
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--help", "-h", action="store_true")
     parser.add_argument("--cfg", choices=("job",))
@@ -43,7 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _run(grid: Sequence[Cell], overrides: Sequence[str]) -> int:
+def complete(grid: Sequence[Cell], overrides: Sequence[str]) -> tuple[dict[TrialId, Record], list[str], int]:
+    """Train what is missing of the grid of `overrides`.
+
+    Returns the records that there are, what failed, a line each, and the signal that stopped it or 0. Raises UserError.
+    """
     trials = [(cell, seed) for cell in grid for seed in cell.seeds]
     done = recorded(trials)
     if grid[0].config.rerun == "stale":
@@ -55,14 +62,19 @@ def _run(grid: Sequence[Cell], overrides: Sequence[str]) -> int:
     if missing:
         _check_writable(grid[0])
     failed, stopped_by = _train(grid, missing, overrides)
-    done |= recorded(missing)
+    return done | recorded(missing), failed, stopped_by
+
+
+def _run(grid: Sequence[Cell], overrides: Sequence[str]) -> int:
+    done, failed, stopped_by = complete(grid, overrides)
     if done:
         from benchmark.analysis.tables import render  # pandas, which training does not need
 
         print(f"\n{render(list(done.values()))}")
     for line in failed:
         print(f"failed: {line}", file=sys.stderr)
-    print(f"{len(done)} of {len(trials)} trials are in {grid[0].config.results_dir}" + (f"; {len(failed)} failed" if failed else ""))
+    trials = sum(len(cell.seeds) for cell in grid)
+    print(f"{len(done)} of {trials} trials are in {grid[0].config.results_dir}" + (f"; {len(failed)} failed" if failed else ""))
     if stopped_by:
         print("interrupted: the same command goes on from here", file=sys.stderr)
         return 130
@@ -99,7 +111,7 @@ def _help() -> str:
     lines = [
         "Trains the missing trials of a grid of configurations and prints its table.",
         "",
-        "  python -m benchmark.run method=l2rw,reed noise=bgflip noise.rate=0.2,0.4 trials=5",
+        f"  {command('run')} method=l2rw,reed noise=bgflip noise.rate=0.2,0.4 trials=5",
         "",
         "Any option takes a comma-separated sweep. --cfg job prints the configuration.",
         "Options: trials, seed, scale, device, results_dir, checkpoint_dir, data_dir, split.*, and those of each choice (see --cfg job).",

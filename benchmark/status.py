@@ -15,11 +15,12 @@ from benchmark.launching.look import KINDS, State, look
 from benchmark.records import grids
 from benchmark.records.grids import Grid, GridCell, TrialId
 from robust_benchmark.errors import UserError
+from robust_benchmark.imports import command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status: 0, 1 where a trial failed, 2 for the user's mistake."""
-    parser = argparse.ArgumentParser(prog="python -m benchmark.status", description="What becomes of grids that were sent elsewhere.")
+    parser = argparse.ArgumentParser(prog=command("status"), description="What becomes of grids that were sent elsewhere.")
     parser.add_argument("grid", nargs="*", help="a grid by its name, or by the overrides given to benchmark.run; all where none is given")
     parser.add_argument("--checkpoint-dir", default=".checkpoints", help="where grids given by name are kept (default .checkpoints)")
     parser.add_argument("--cancel", action="store_true", help="end the jobs of the grid; finished trials and checkpoints stay")

@@ -270,7 +270,9 @@ def _processor() -> str:
 
 @functools.cache
 def _revision() -> str:
-    """The commit of this checkout, with '-dirty' where files differ from it."""
+    """The commit of this checkout, with '-dirty' where files differ from it; 'unknown' where this is none."""
+    if not (ROOT / ".git").exists():  # installed, perhaps within somebody else's checkout
+        return "unknown"
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -1,7 +1,8 @@
 """The registry: `@register` on a Method makes it a choice of `method=`, configured by its `__init__` signature.
 
 Built-in methods are the files of this folder. Others are found by the entry-point group `robust_training.methods`, or by the
-environment variable ROBUST_TRAINING_METHODS, a comma-separated list of modules to import.
+environment variable ROBUST_TRAINING_METHODS, a comma-separated list of modules to import. A notebook or a script defines its own under
+`@register("name")`, for its process alone.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import importlib
 import inspect
 import os
 import pkgutil
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import field, make_dataclass
 from importlib.metadata import entry_points
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_type_hints, overload
 
 import methods
 from methods.base import Method
@@ -27,11 +29,30 @@ MethodClass = TypeVar("MethodClass", bound=type[Method])
 _registered: dict[str, type[Method]] = {}
 
 
-def register(cls: MethodClass) -> MethodClass:
-    """Class decorator: makes `cls` a method named after its file. Raises UserError where another has the name."""
-    name = cls.__module__.rpartition(".")[2]
+@overload
+def register(given: MethodClass) -> MethodClass: ...
+@overload
+def register(given: str) -> Callable[[MethodClass], MethodClass]: ...
+def register(given: Any) -> Any:
+    """Class decorator: `@register` makes the class a method named after its file, and `@register("name")` one of that name.
+
+    Raises UserError where another has the name, unless `__main__` defined that one and defines it again, or for a name that is none.
+    """
+    if isinstance(given, str):
+        return functools.partial(_register, given)
+    return _register(given.__module__.rpartition(".")[2], given)
+
+
+def _register(name: str, cls: MethodClass) -> MethodClass:
+    here = cls.__module__ == "__main__"
+    if here:
+        if name == "__main__":
+            raise UserError(f"method {cls.__name__} is defined in __main__, so it needs a name: @register('{cls.__name__.lower()}')")
+        _import_all()  # those of files have their names first
+    if not re.fullmatch("[a-z0-9_]+", name):
+        raise UserError(f"method '{name}' must be named by lower-case letters, digits and underscores")
     taken = _registered.setdefault(name, cls)
-    if taken.__module__ != cls.__module__ or taken.__qualname__ != cls.__qualname__:
+    if taken.__module__ != cls.__module__ or (taken.__qualname__ != cls.__qualname__ and not here):
         raise UserError(f"two methods are named '{name}': {taken.__module__}.{taken.__qualname__} and {cls.__module__}.{cls.__qualname__}")
     _registered[name] = cls
     return cls
@@ -74,6 +95,12 @@ def summary(name: str) -> str:
 def wraps(name: str) -> bool:
     """Whether the method wraps another, its `base`."""
     return "base" in inspect.signature(get(name)).parameters
+
+
+def only_here(config: Mapping[str, Any]) -> list[str]:
+    """Names of the methods in a configuration that no other process can import, as `__main__` defines them."""
+    mine = [config["name"]] if get(config["name"]).__module__ == "__main__" else []
+    return mine + (only_here(config["base"]) if "base" in config else [])
 
 
 def added_options(name: str) -> Mapping[str, Any]:

@@ -1,1 +1,77 @@
-"""The public face of the robust-training benchmark."""
+"""Robust-training methods compared under shared conditions, from Python.
+
+    import robust_benchmark
+
+    trials = robust_benchmark.run_grid("method=l2rw,reed", "noise=bgflip")
+    trials.groupby("method")["test_accuracy"].mean()
+
+`run_grid` trains and `load` reads, and both return a data frame with a row for each trial. `load_model` returns a trained model. A method
+is a subclass of `Method` under `@register("name")`; its `loss` takes a `Batch`, and its `needs` is a `Knowledge`. A mistake raises
+`UserError`.
+
+Nothing heavy is imported before it is used. `load` works beside Hugging Face's `datasets`. All else takes the module names `benchmark`,
+`methods` and `datasets` in this process, so it needs a process without another package `datasets`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from robust_benchmark import imports
+from robust_benchmark.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from robust_benchmark.suite.benchmark.artifacts import load_model  # type: ignore[import-not-found]  # a checkout has no suite/
+    from robust_benchmark.suite.methods.base import Batch, Knowledge, Method  # type: ignore[import-not-found]
+    from robust_benchmark.suite.methods.registry import register  # type: ignore[import-not-found]
+
+__all__ = ["Batch", "Knowledge", "Method", "UserError", "load", "load_model", "register", "run_grid"]
+
+PYTHONS = ((3, 11), (3, 13))  # the first and the last; this file and what it imports can be read by older ones, to say so
+if not PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]:
+    said = "robust-training-benchmark needs Python {}.{} to {}.{}, and this is {}.{}".format(*PYTHONS[0], *PYTHONS[1], *sys.version_info)
+    if os.path.basename(sys.argv[0]) in ("-m", "robust-benchmark"):  # -m: Python imports this package to run it
+        sys.exit(f"error: {said}")
+    raise ImportError(said)
+
+
+def run_grid(*overrides: str) -> pd.DataFrame:
+    """Train what is missing of a grid, as `robust-benchmark run` does; return all its trials, a row each, with the columns of `load`.
+
+    overrides: as on the command line, such as "method=l2rw,reed", "noise.rate=0.2,0.4" and "trials=3"
+
+    A trial is "done" or "diverged" as its record says. It is "failed" where it raised an error, which stops no other trial; its `path` is
+    the note with the traceback. It is "missing" where it is still under way elsewhere (launcher.detach=true).
+    What is recorded is not trained again: after a change of a method in a notebook, give another results_dir.
+    Raises UserError for a mistake, and KeyboardInterrupt on Ctrl-C, after a checkpoint; the same call goes on from there.
+    """
+    with imports.for_children():
+        return imports.module("benchmark.api").run_grid(overrides)
+
+
+def load(results_dir: str | os.PathLike[str]) -> pd.DataFrame:
+    """The records under a directory, a row for each trial, in the order of their paths.
+
+    method: with the options that differ from their defaults; dataset, noise: their names; seed: of the trial
+    status: "done" or "diverged"; sees: what the method may see; key: of the configuration, shared by its trials
+    path: the record's file, which also has what does not fit into a column: the history, the confusion matrix, timing and versions
+    then each metric at the last step as the record has it, accuracies as shares in [0, 1], NaN where the trial has none;
+    then each option of the configuration by its dotted name, such as noise.rate and trainer.steps; lists as text.
+
+    Warns of files that cannot be read, and leaves them out. Raises UserError where there is no such directory.
+    """
+    return imports.module("benchmark.analysis.trials", packages=["benchmark"]).load(results_dir)
+
+
+if not TYPE_CHECKING:  # a type checker would take any name for one of these
+
+    def __getattr__(name: str) -> Any:
+        homes = {"load_model": "benchmark.artifacts", "register": "methods.registry"}
+        homes |= dict.fromkeys(("Batch", "Knowledge", "Method"), "methods.base")
+        if name not in homes:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(imports.module(homes[name]), name)

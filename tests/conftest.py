@@ -19,6 +19,7 @@ from datasets.augment import Preprocessing
 from datasets.noise import Corruption, UniformFlip
 from datasets.source import Source
 from datasets.task import Split, Task, make_task
+from methods import registry
 
 torch.set_num_threads(1)  # quickest for small tensors; and tests that compare bits, also with subprocesses, need one number
 
@@ -29,6 +30,12 @@ def real_data() -> Path:
     if "ROBUST_TRAINING_DATA" not in os.environ:
         pytest.skip("needs the real MNIST and CIFAR-10 pictures: set ROBUST_TRAINING_DATA to a directory with MNIST/raw and cifar10-jpeg")
     return Path(os.environ["ROBUST_TRAINING_DATA"])
+
+
+@pytest.fixture
+def no_method_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the test registers goes away with it."""
+    monkeypatch.setattr(registry, "_registered", {name: registry.get(name) for name in registry.names()})
 
 
 def toy_source(n: int = 120, classes: int = 3, side: int = 8) -> Source:
@@ -63,8 +70,8 @@ def records(directory: Path) -> list[Record]:
 
 
 def untimed(directory: Path) -> dict[tuple[str, int], Record]:
-    """The records by key and seed, without what differs from run to run: the timing, and the revision of the checkout."""
-    parts = {"timing", "environment"}
+    """The records by key and seed, without what differs from run to run: the place, the timing, and the revision of the checkout."""
+    parts = {"timing", "environment", "path"}
     return {(each["key"], each["seed"]): {part: each[part] for part in each.keys() - parts} for each in records(directory)}
 
 

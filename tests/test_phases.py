@@ -114,7 +114,7 @@ def test_compositions_by_configuration_are_those_by_hand() -> None:
     (cell,) = cells(overrides)
     method = registry.build(cell.identity["method"])
     assert_phases(method.phases(cell.config.trainer.schedules()), [pre(SHORT), SHORT, FINE])
-    assert cell.label == "s_model(init=confusion) +ES +FT"
+    assert cell.label == "s_model_conf_es_ft"
     assert method.needs == Knowledge.CLEAN_SET
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ import benchmark.report
 import benchmark.run
 import benchmark.speed.__main__
 import benchmark.status
+import robust_benchmark
 from benchmark import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -85,13 +87,13 @@ def run_trimmed(root: Path, results: Path, **environment: str) -> str:
 
 
 def example() -> str:
-    (code,) = blocks("python")
+    (code,) = [block for block in blocks("python") if "@register" in block]
     return code
 
 
 def test_the_readme_method_works_as_a_file_in_methods(tmp_path: Path) -> None:
     checkout = tmp_path / "checkout"
-    for folder in ("benchmark", "conf", "datasets", "methods"):
+    for folder in ("benchmark", "conf", "datasets", "methods", "robust_benchmark"):
         shutil.copytree(ROOT / folder, checkout / folder, ignore=shutil.ignore_patterns("__pycache__"))
     (checkout / "methods" / "trimmed.py").write_text(example(), encoding="utf-8")
     assert "trimmed(keep=0.5)" in run_trimmed(checkout, tmp_path / "results")
@@ -116,6 +118,17 @@ def test_the_readme_method_works_from_a_package_with_an_entry_point(tmp_path: Pa
     group, line = re.findall(r'"(robust_training\.methods)"\]\n(.*)\n', toml)[0]
     (metadata / "entry_points.txt").write_text(f"[{group}]\n{line.replace(chr(34), '')}\n", encoding="utf-8")
     assert "trimmed(keep=0.5)" in run_trimmed(ROOT, tmp_path / "results", PYTHONPATH=str(package.parent))
+
+
+def test_the_python_of_the_readme_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_grid = robust_benchmark.run_grid
+    monkeypatch.setattr(robust_benchmark, "run_grid", lambda *overrides: run_grid(*overrides, *TINY))
+    (code,) = [block for block in blocks("python") if "run_grid" in block]
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert len(names["trials"]) == len(names["earlier"]) == 4
+    assert "l2rw" in capsys.readouterr().out
 
 
 def test_the_readme_s_table_is_what_the_shipped_records_give() -> None:

@@ -112,6 +112,7 @@ def test_a_checkpoint_of_other_code_is_passed_over(tmp_path: Path, capsys: pytes
     saved = trial.checkpoints(cell, 0)
     saved.save({"step": 1})
     assert saved.load() == {"step": 1}
+    saved.remove()
     saved._code = saved._code | {"method": "0" * 12}
     saved.save({"step": 1})
     assert trial.checkpoints(cell, 0).load() is None

@@ -148,6 +148,55 @@ def test_registering_again_what_is_registered_is_no_mistake() -> None:
     assert registry.get("reed") is reed
 
 
+def defined(module: str, name: str = "Mine") -> type[Method]:
+    return type(name, (Method,), {"__module__": module, "__qualname__": name})
+
+
+@pytest.mark.usefixtures("no_method_stays")
+def test_a_name_may_be_given_and_a_notebook_s_cell_that_runs_again_replaces_its_class() -> None:
+    first, again, other = defined("__main__"), defined("__main__", "Renamed"), defined("mylab.losses")
+    assert register("mine")(first) is first
+    assert registry.get("mine") is first
+    register("mine")(again)
+    assert registry.get("mine") is again
+    with pytest.raises(UserError, match=r"^two methods are named 'mine': __main__\.Renamed and mylab\.losses\.Mine$"):
+        register("mine")(other)
+    register("theirs")(other)
+    with pytest.raises(UserError, match=r"^two methods are named 'theirs': mylab\.losses\.Mine and __main__\.Mine$"):
+        register("theirs")(first)
+    assert registry.get("theirs") is other
+
+
+def test_a_notebook_cannot_take_a_built_in_name_even_before_that_method_was_imported(tmp_path: Path) -> None:
+    (tmp_path / "notebook.py").write_text(
+        "from robust_benchmark import Method, UserError, register\n"
+        "try:\n    register('l2rw')(type('Mine', (Method,), {}))\nexcept UserError as error:\n    print(error)\n"
+    )
+    done = run_python(str(tmp_path / "notebook.py"), path=ROOT)
+    assert done.stdout == "two methods are named 'l2rw': methods.l2rw.L2RW and __main__.Mine\n", done.stderr
+
+
+@pytest.mark.usefixtures("no_method_stays")
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (None, r"^method Mine is defined in __main__, so it needs a name: @register\('mine'\)$"),
+        ("L2RW-2", r"^method 'L2RW-2' must be named by lower-case letters, digits and underscores$"),
+        ("", r"^method '' must be named by"),
+    ],
+)
+def test_a_name_that_is_none_is_refused_in_a_sentence(name: str | None, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        register(defined("__main__")) if name is None else register(name)(defined("__main__"))
+
+
+@pytest.mark.usefixtures("no_method_stays")
+def test_a_name_of_a_configuration_file_is_refused() -> None:
+    register("reed_soft")(defined("__main__"))
+    with pytest.raises(UserError, match=r"^two choices of method are named 'reed_soft': __main__ and conf/method/reed_soft\.yaml$"):
+        cells(["method=reed_soft"])
+
+
 def test_the_signature_is_the_schema_with_types_and_defaults() -> None:
     fields = {field.name: field.type for field in dataclasses.fields(registry.schema("s_model"))}
     assert fields == {"name": str, "init": str, "smoothing": float}

@@ -141,23 +141,19 @@ def _lines(data: pd.DataFrame, x: str, logarithmic: bool) -> Any:
     units = {each.unit for each in metrics}
     share = len(metrics) > 1 and len(units) == 1
     dashes = {method: DASHES[number // len(COLOURS) % len(DASHES)] for number, method in enumerate(methods)}
+    by_method = {"style": "method", "style_order": methods, "dashes": dashes}
+    by_metric = {"style": "metric", "style_order": [each.name for each in metrics], "dashes": True}
+    panels = {"row": "metric", "facet_kws": {"sharey": "row"}} if len(units) > 1 else {"col_wrap": min(3, data["setting"].nunique())}
     grid: Any = _seaborn().relplot(
         data=data,
-        kind="line",
-        x="x",
-        y="value",
+        **{"kind": "line", "x": "x", "y": "value", "col": "setting", "height": 4.2, "aspect": 1.35},
         hue="method",
         hue_order=methods,
         palette=[COLOURS[number % len(COLOURS)] for number in range(len(methods))],
-        style="metric" if share else "method",
-        style_order=[each.name for each in metrics] if share else methods,
-        dashes=True if share else dashes,
         markers=x != "step",
-        col="setting",
-        **({"row": "metric", "facet_kws": {"sharey": "row"}} if len(units) > 1 else {"col_wrap": min(3, data["setting"].nunique())}),
         errorbar=_percent_interval if units == {"%"} else _interval,
-        height=4.2,
-        aspect=1.35,
+        **(by_metric if share else by_method),
+        **panels,
     )
     grid.set_axis_labels(x, (metrics[0].unit or "value") if share else metrics[0].label).set_titles("{col_name}")
     if len(units) > 1:

@@ -17,6 +17,7 @@ from benchmark.records.claims import Observer
 from benchmark.records.grids import Grid, GridCell
 from benchmark.worker import Bar, Trial, forget_failures, stopping_on_signals
 from robust_benchmark.errors import UserError
+from robust_benchmark.imports import command
 
 ASK_SECONDS = 15.0  # between questions to SLURM; records and claims are looked at more often
 END_SECONDS = 60.0  # for a process to write its checkpoint
@@ -44,7 +45,7 @@ def launch(cells: Sequence[Cell], missing: Sequence[Trial], overrides: Sequence[
         submit.to_slurm(grid, launcher, cells, new)
     under_way = f", {len(wanted) - len(new)} under way already" if len(new) < len(wanted) else ""
     sent = f"grid {grid.name}: {len(new)} trials sent{under_way}"
-    print(f"{sent}; to see or end it: python -m benchmark.status {grid.name} [--cancel]", file=sys.stderr)
+    print(f"{sent}; to see or end it: {command('status')} {grid.name} [--cancel]", file=sys.stderr)
     return ([], 0) if launcher.detach else _follow(grid, missing, launcher)
 
 

@@ -13,6 +13,7 @@ from benchmark.speed import cost, peers, pipeline, records, startup, steps
 from benchmark.speed.measure import HEADERS, Effort
 from benchmark.trial import device_of, environment
 from robust_benchmark.errors import UserError, at_least, choice
+from robust_benchmark.imports import command
 
 TOPICS: dict[str, tuple[list[str], Callable[[Effort], Iterator[list[str]]]]] = {
     "steps": (HEADERS, steps.steps),
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status: 0, or 2 for the user's mistake."""
     lines = "\n".join(f"  {name:13} {str(rows.__doc__).splitlines()[0]}" for name, (_, rows) in TOPICS.items())
     parser = argparse.ArgumentParser(
-        prog="python -m benchmark.speed",
+        prog=command("speed"),
         description=f"What things cost, as ratios measured in one run. Topics:\n{lines}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

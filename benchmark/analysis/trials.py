@@ -1,0 +1,45 @@
+"""Trials as a data frame: what `robust_benchmark.load` gives."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from benchmark.analysis.settings import flatten
+from benchmark.analysis.tables import sees
+from benchmark.records.store import Record, read_all
+
+COLUMNS = ["method", "dataset", "noise", "seed", "status", "sees", "key", "path"]
+MANY = 3  # unreadable records that are warned of one by one
+
+
+def load(root: str | os.PathLike[str]) -> pd.DataFrame:
+    """See `robust_benchmark.load`."""
+    records, errors = read_all(Path(root), whole=False)
+    for error in errors[:MANY]:
+        warnings.warn(str(error), stacklevel=3)
+    if len(errors) > MANY:
+        warnings.warn(f"{len(errors) - MANY} more records under {root} cannot be read", stacklevel=3)
+    return frame(records)
+
+
+def frame(records: Iterable[Record]) -> pd.DataFrame:
+    """A row for each record: COLUMNS, then metrics, then options, as they first appear."""
+    rows = [(_about(record), record["metrics"], _options(record)) for record in records]
+    columns = dict.fromkeys([*COLUMNS, *(name for part in (1, 2) for row in rows for name in row[part])])
+    return pd.DataFrame([about | metrics | options for about, metrics, options in rows], columns=list(columns))
+
+
+def _about(record: Record) -> dict[str, Any]:
+    names = {part: record["config"][part]["name"] for part in ("dataset", "noise")}
+    return names | {"sees": sees(record)} | {name: record[name] for name in ("method", "seed", "status", "key", "path")}
+
+
+def _options(record: Record) -> dict[str, Any]:
+    """By dotted name; a list as text, which data frames can group by."""
+    return {name: str(value) if isinstance(value, list) else value for name, value in flatten(record["config"]).items()}

@@ -1,0 +1,39 @@
+"""`robust-benchmark run method=l2rw,reed noise=bgflip`, or `python -m robust_benchmark run ...`: the commands, from any directory."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from robust_benchmark import imports
+from robust_benchmark.errors import unknown
+
+COMMANDS = {
+    "run": ("benchmark.run", "train what is missing of a grid and print its table"),
+    "report": ("benchmark.report", "make the table, or a figure, of the records under a directory"),
+    "status": ("benchmark.status", "show how far grids are that were sent elsewhere, or end them"),
+    "speed": ("benchmark.speed.__main__", "measure what steps, data and options cost on this machine"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns the exit status of the one that the first argument names, or 2 where it names none."""
+    name, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if name in ("--help", "-h"):
+        print(_help())
+        return 0
+    if name not in COMMANDS:
+        print(f"error: {unknown('command', name, COMMANDS)}", file=sys.stderr)
+        return 2
+    imports.put_first()
+    return int(importlib.import_module(COMMANDS[name][0]).main(rest))
+
+
+def _help() -> str:
+    lines = [f"  {name:8}{line}" for name, (_, line) in COMMANDS.items()]
+    return "\n".join(["usage: robust-benchmark COMMAND ...", "", *lines, "", "robust-benchmark COMMAND --help tells more of each."])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
