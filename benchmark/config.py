@@ -200,6 +200,7 @@ def _cell(overrides: Sequence[str], swept: set[str], templates: dict[tuple[str, 
     check(config)
     rescale(config)
     whole = asdict(config)
+    config.method = whole["method"]  # the class of its options is made while composing, so no other process could read it
     determined = identity({part: whole[part] for part in (*PARTS, "split", "scale", "precision")}, registry.added_options)
     choices = ["", *(override.partition("=")[2] for override in overrides if _key(override) == "method")]
     return Cell(config, determined, digest(determined, 12), label(determined["method"]), choices[-1], tuple(overrides))

@@ -137,9 +137,10 @@ class RunConfig:
     side_by_side: int | None = None
     keep: list[str] = field(default_factory=list)
     rerun: str = "missing"
+    processes: int | None = None
     scale: float = 1.0
     experiment: Experiment = field(default_factory=Experiment)
-    launcher: Any = None  # a Launcher, or None for this process
+    launcher: Any = None  # a Launcher, or None for this command
 
 
 def check(config: RunConfig) -> None:
@@ -154,6 +155,7 @@ def check(config: RunConfig) -> None:
     in_range("scale", config.scale, 1e-6, 1)
     choice("precision", config.precision, PRECISIONS)
     at_least("side_by_side", 1 if config.side_by_side is None else config.side_by_side, 1)
+    at_least("processes", 1 if config.processes is None else config.processes, 1)
     at_least("trainer.steps", config.trainer.steps, 1)
     at_least("trainer.batch_size", config.trainer.batch_size, 1)
     at_least("trainer.evaluate_every", config.trainer.evaluate_every, 1)

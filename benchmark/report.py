@@ -115,11 +115,11 @@ def _experiment(given: argparse.Namespace, records: list[Record]) -> None:
     grid = cells(given.overrides)
     experiment = grid[0].config.experiment
     if len({cell.config.experiment.name for cell in grid}) > 1 or not experiment.name:
-        raise UserError(f"give experiment=NAME among the options, one alone; see {command('run')} --help")
+        raise UserError("give experiment=NAME among the options, one alone; see " + command("run") + " --help")
     found = analysis.find([analysis.Wanted(cell.choice, cell.identity, cell.key, cell.config.trials) for cell in grid], records)
     if not any(each.records for each in found):
         raise UserError(f"{given.results} has no records of {experiment.name}; to make them: {_command(given, given.results)}")
-    fill = _command(given, analysis.root(found))
+    to_fill = _command(given, analysis.root(found))
     found = _of_rows(grid, found, given.methods)
     shown = analysis.named(found, experiment.rows)
     if given.y is None:
@@ -132,7 +132,7 @@ def _experiment(given: argparse.Namespace, records: list[Record]) -> None:
     missing = analysis.missing(found, experiment.rows)
     if missing:
         names = ", ".join(missing[:MANY]) + (f" and {len(missing) - MANY} more" if len(missing) > MANY else "")
-        print(f"{len(missing)} of {len(found)} cells lack trials: {names}\nto fill them: {fill}", file=sys.stderr)
+        print(f"{len(missing)} of {len(found)} cells lack trials: {names}\nto fill them: {to_fill}", file=sys.stderr)
 
 
 def _of_rows(grid: Sequence[Cell], found: Sequence[Found], methods: list[str] | None) -> list[Found]:

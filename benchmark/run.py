@@ -5,18 +5,22 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryFile
 
 from omegaconf import OmegaConf
 
-from benchmark import ROOT, trial
+from benchmark import ROOT, trial, workers
 from benchmark.config import GROUPS, Cell, cells
 from benchmark.options import SlurmLauncher
+from benchmark.progress import Trial
 from benchmark.recorded import check_data, recorded, set_stale_aside
+from benchmark.records.claims import remove_left
 from benchmark.records.grids import TrialId
 from benchmark.records.store import Record
-from benchmark.worker import Trial, forget_failures, train
+from benchmark.training.threads import one_thread
+from benchmark.worker import forget_failures
 from methods import registry
 from robust_benchmark.errors import UserError
 from robust_benchmark.imports import command
@@ -51,17 +55,19 @@ def complete(grid: Sequence[Cell], overrides: Sequence[str]) -> tuple[dict[Trial
 
     Returns the records that there are, what failed, a line each, and the signal that stopped it or 0. Raises UserError.
     """
+    config = grid[0].config
+    elsewhere = isinstance(config.launcher, SlurmLauncher)  # a cluster's data and devices may be out of sight here
     trials = [(cell, seed) for cell in grid for seed in cell.seeds]
-    done = recorded(trials)
-    if grid[0].config.rerun == "stale":
-        done = set_stale_aside(trials, done)
-    elif not isinstance(grid[0].config.launcher, SlurmLauncher):  # a cluster's data may be out of sight here
-        check_data(trials, done)
-    missing = [(cell, seed) for cell, seed in trials if (cell.key, seed) not in done]
-    missing.sort(key=lambda each: each[1])  # trial by trial, so that an interrupted grid still compares methods
-    if missing:
-        _check_writable(grid[0])
-    failed, stopped_by = _train(grid, missing, overrides)
+    remove_left({trial.path(cell, cell.config.seed).parent for cell in grid})
+    with nullcontext() if elsewhere else one_thread(trial.device_of(config.device)):
+        done = recorded(trials)
+        if config.rerun == "stale":
+            done = set_stale_aside(trials, done)
+        elif not elsewhere:
+            check_data(trials, done)
+        missing = [(cell, seed) for cell, seed in trials if (cell.key, seed) not in done]
+        missing.sort(key=lambda each: each[1])  # trial by trial, so that an interrupted grid still compares methods
+        failed, stopped_by = _train(grid, missing, overrides) if missing else ([], 0)
     return done | recorded(missing), failed, stopped_by
 
 
@@ -84,15 +90,16 @@ def _run(grid: Sequence[Cell], overrides: Sequence[str]) -> int:
 def _train(grid: Sequence[Cell], missing: Sequence[Trial], overrides: Sequence[str]) -> tuple[list[str], int]:
     """Here, or wherever the launcher says; returns what failed, a line each, and the signal that stopped it or 0."""
     launcher = grid[0].config.launcher
-    if not isinstance(launcher, SlurmLauncher):  # a cluster's data and devices may be out of sight here
+    _check_writable(grid[0])
+    if not isinstance(launcher, SlurmLauncher):
         for cell in {cell.key: cell for cell, _ in missing}.values():
-            trial.prepare(cell, cell.seeds[0])  # what cannot work is told before anything trains
+            trial.prepare(cell, cell.seeds[0])  # what cannot work is reported before anything trains
     if launcher is None:
         forget_failures(missing)
-        return train(missing)
+        return workers.train(missing)
     from benchmark.launching.launch import launch  # submitit, which training here does not need
 
-    return launch(grid, missing, overrides) if missing else ([], 0)
+    return launch(grid, missing, overrides)
 
 
 def _check_writable(cell: Cell) -> None:
@@ -114,7 +121,8 @@ def _help() -> str:
         f"  {command('run')} method=l2rw,reed noise=bgflip noise.rate=0.2,0.4 trials=5",
         "",
         "Any option takes a comma-separated sweep. --cfg job prints the configuration.",
-        "Options: trials, seed, scale, device, results_dir, checkpoint_dir, data_dir, split.*, and those of each choice (see --cfg job).",
+        "Options: trials, seed, scale, device, processes, results_dir, checkpoint_dir, data_dir, split.*, and those of each choice",
+        "(see --cfg job).",
     ]
     for group in GROUPS:
         choices = _choices(group)

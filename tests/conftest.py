@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +15,7 @@ import pytest
 import torch
 from torch import nn
 
+from benchmark import run
 from benchmark.models.convnet import ConvNet
 from benchmark.records.store import Record, read_all
 from benchmark.training.trainer import Watch
@@ -20,6 +24,8 @@ from datasets.noise import Corruption, UniformFlip
 from datasets.source import Source
 from datasets.task import Split, Task, make_task
 from methods import registry
+
+FORK = multiprocessing.get_context("fork")
 
 torch.set_num_threads(1)  # quickest for small tensors; and tests that compare bits, also with subprocesses, need one number
 
@@ -81,6 +87,20 @@ def wait(until: Callable[[], object], seconds: float = 60) -> None:
     while not until():
         assert time.monotonic() < end, "what was waited for did not come"
         time.sleep(0.05)
+
+
+def logged_run(overrides: list[str], log: Path, own_group: bool) -> None:
+    if own_group:
+        os.setpgrp()
+    with log.open("w", buffering=1) as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+        sys.exit(run.main(overrides))
+
+
+def started(overrides: list[str], log: Path = Path(os.devnull), own_group: bool = False) -> multiprocessing.context.ForkProcess:
+    """The command in a process of its own, which has all that this one has imported; signals to its own group reach no other process."""
+    process = FORK.Process(target=logged_run, args=(overrides, log, own_group))
+    process.start()
+    return process
 
 
 class StopAt(Watch):

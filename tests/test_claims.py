@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.records.claims import Claim, Observer, read_claim, remove
+from benchmark.records.claims import Claim, Observer, read_claim, remove, remove_left
 from benchmark.training.trainer import Unwatched
 
 FORK = multiprocessing.get_context("fork")
@@ -192,6 +192,19 @@ def test_a_claim_tells_who_trains_and_how_far(path: Path) -> None:
         while (holder := read_claim(path)) is None or holder.step == 0:
             time.sleep(0.02)
     assert (holder.step, holder.first, holder.steps, holder.pid) == (41, 40, 100, os.getpid())
+
+
+def test_of_the_claims_beside_finished_records_those_of_processes_that_are_gone_are_removed(path: Path) -> None:
+    claims = {name: path.with_name(f"seed-{name}.claim") for name in ("gone", "alive", "elsewhere", "unfinished")}
+    for name, each in claims.items():
+        assert claim_of(each).acquire()
+        if name != "unfinished":
+            each.with_suffix(".json").touch()
+    for name in ("gone", "unfinished"):
+        say(claims[name], pid=gone())
+    elsewhere(claims["elsewhere"])
+    remove_left([path.parent, path.parent / "missing"])
+    assert {name for name, each in claims.items() if each.exists()} == {"alive", "elsewhere", "unfinished"}
 
 
 def test_a_claim_obeys_the_umask_and_leaves_nothing(path: Path) -> None:

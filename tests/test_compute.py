@@ -137,7 +137,7 @@ def test_a_failing_trial_among_those_side_by_side_leaves_the_others_alone(tmp_pa
 
     monkeypatch.setattr(Random, "loss", failing)
     places = [f"results_dir={tmp_path}/results", f"checkpoint_dir={tmp_path}/checkpoints"]
-    assert run.main([*places, "method=random,baseline", "trials=2", "trainer.steps=30", "device=cpu", "side_by_side=4"]) == 1
+    assert run.main([*places, "method=random,baseline", "trials=2", "trainer.steps=30", "device=cpu", "side_by_side=4", "processes=1"]) == 1
     records, _ = read_all(tmp_path / "results")
     assert [record["method"] for record in records] == ["baseline", "baseline"]
 
@@ -283,7 +283,15 @@ def test_bf16_is_another_configuration_and_float32_the_one_it_always_was() -> No
 
 
 def test_how_steps_are_launched_does_not_make_another_configuration() -> None:
-    assert len({cells([option])[0].key for option in ("compile=true", "channels_last=false", "cuda_graphs=false", "side_by_side=3")}) == 1
+    assert (
+        len(
+            {
+                cells([option])[0].key
+                for option in ("compile=true", "channels_last=false", "cuda_graphs=false", "side_by_side=3", "processes=3")
+            }
+        )
+        == 1
+    )
 
 
 def test_bf16_trains_as_well_as_float32(tmp_path: Path) -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
 import os
 import random
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,9 +18,8 @@ from benchmark.records.claims import Claim
 from benchmark.records.store import Record
 from benchmark.training.trainer import Unwatched
 from benchmark.trial import path
-from tests.conftest import untimed, wait
+from tests.conftest import started, untimed, wait
 
-FORK = multiprocessing.get_context("fork")
 GRID = ["trainer.steps=40", "trainer.evaluate_every=15", "checkpoint_seconds=0", "method=s_model,l2rw", "trials=3"]
 
 
@@ -37,18 +33,6 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int
     directory = tmp_path_factory.mktemp("undisturbed")
     assert run.main(tiny(directory)) == 0
     return untimed(directory)
-
-
-def logged_run(overrides: list[str], log: Path) -> None:
-    with log.open("w", buffering=1) as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
-        sys.exit(run.main(overrides))
-
-
-def started(overrides: list[str], log: Path = Path(os.devnull)) -> multiprocessing.context.ForkProcess:
-    """The command in a process of its own, which has all that this one has imported."""
-    process = FORK.Process(target=logged_run, args=(overrides, log))
-    process.start()
-    return process
 
 
 def checkpoints(directory: Path) -> list[Path]:

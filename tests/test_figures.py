@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,6 @@ from benchmark.analysis.figures import (
     training,
     weight_shares,
 )
-from benchmark.metrics import METRICS
 from benchmark.records.store import Record
 from robust_benchmark.errors import UserError
 from tests.records import config_of, entry, record_of
@@ -111,8 +109,7 @@ def test_a_metric_that_no_evaluation_has_is_told_with_the_nearest() -> None:
     records = [record(history=[entry(50, 0.5, weights_auroc=0.9)])]
     with pytest.raises(UserError, match=r"^no metric 'weights_aurok'; nearest: weights_auroc "):
         training(records, ["test_accuracy", "weights_aurok"])
-    absent = f"none of these records has few_shot_accuracy: it is absent {METRICS['few_shot_accuracy'].absent}"
-    with pytest.raises(UserError, match=f"^{re.escape(absent)}$"):
+    with pytest.raises(UserError, match=r"^none of these records has few_shot_accuracy: it is absent where the training set "):
         training(records, ["few_shot_accuracy"])
 
 

@@ -220,7 +220,7 @@ class Cracked(Method):
 def test_a_users_method_that_fails_is_reported_and_the_others_finish(tmp_path: Path) -> None:
     (tmp_path / "cracked.py").write_text(USERS_METHOD)
     variables = {"ROBUST_TRAINING_METHODS": "cracked", "PYTHONPATH": str(tmp_path)}
-    done = finished(command(*tiny(tmp_path, "method=cracked,baseline")), variables=variables)
+    done = finished(command(*tiny(tmp_path, "method=cracked,baseline", "processes=2")), variables=variables)
     assert done.returncode == 1, done.stderr
     told = done.stdout + done.stderr
     assert "cracked, seed 0" in told
@@ -287,6 +287,7 @@ REFUSED = {
     "no clean set for l2rw": ["method=l2rw", "split.clean_per_class=0"],
     "no clean set for finetune": ["method=baseline_ft", "split.clean_total=0"],
     "trials": ["trials=0"],
+    "processes": ["processes=0"],
     "steps": ["trainer.steps=0"],
     "type": ["trainer.steps=many"],
     "learning rate": ["trainer.lr=-1"],

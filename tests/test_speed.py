@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+
 import pytest
 import torch
 
@@ -10,6 +13,7 @@ from benchmark.speed.__main__ import TOPICS, main
 from benchmark.speed.measure import Effort, compare
 from benchmark.speed.peers import unrolled
 from benchmark.speed.steps import MODELS, kept_for_backward
+from benchmark.speed.throughput import throughput
 from methods.base import Batch
 from methods.baseline import Baseline
 from methods.l2rw import L2RW
@@ -51,6 +55,23 @@ def test_a_topic_is_a_table_with_its_hardware(topic: str, capsys: pytest.Capture
     told = capsys.readouterr().out
     assert told.count("| convnet") >= 2
     assert f"torch {torch.__version__.partition('+')[0]}" in told
+
+
+def test_throughput_runs_the_main_job_with_threads_in_one_process_and_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[tuple[list[str], str | None]] = []
+
+    def run(command: list[str], env: dict[str, str], **_: object) -> None:
+        runs.append((command[3:], env.get("OMP_NUM_THREADS")))
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr(subprocess, "run", run)
+    rows = list(throughput(Effort((), CPU, rounds=1, repeats=5), ["trainer.steps=3"]))
+    assert len(rows) == 2
+    (one, many), again = runs[:2], runs[2:]
+    assert [threads for _, threads in (one, many)] == [threads for _, threads in again] == [str(len(os.sched_getaffinity(0))), None]
+    assert set(one[0]) - set(many[0]) >= {"processes=1"}
+    for overrides, _ in runs:
+        assert {"method=l2rw,reed", "noise=bgflip", "device=cpu", "trainer.steps=3"} <= set(overrides)
 
 
 @pytest.mark.parametrize(

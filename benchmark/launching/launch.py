@@ -12,10 +12,12 @@ from benchmark.config import Cell
 from benchmark.launching import jobs, submit
 from benchmark.launching.look import State, look
 from benchmark.options import Launcher, LocalLauncher, SlurmLauncher
+from benchmark.progress import Bar, Trial, name
 from benchmark.records import grids, store
 from benchmark.records.claims import Observer
 from benchmark.records.grids import Grid, GridCell
-from benchmark.worker import Bar, Trial, forget_failures, stopping_on_signals
+from benchmark.signals import stopping_on_signals
+from benchmark.worker import forget_failures
 from robust_benchmark.errors import UserError
 from robust_benchmark.imports import command
 
@@ -62,15 +64,15 @@ def grid_of(cells: Sequence[Cell]) -> Grid:
 
 def _follow(grid: Grid, missing: Sequence[Trial], launcher: Launcher) -> tuple[list[str], int]:
     """Show progress until every trial is settled. Ctrl-C ends processes of this machine, with checkpoints; SLURM's jobs go on."""
-    names = {(cell.key, seed): f"{cell.label}, seed {seed}" for cell, seed in missing}
+    names = {(cell.key, seed): name(cell, seed) for cell, seed in missing}
     mine: States = {}
-    with Bar(sum(trial.steps(cell) for cell, _ in missing)) as bar, stopping_on_signals(bar):
+    with Bar(missing) as bar, stopping_on_signals(bar):
         for states in _looks(grid, 0.0 if isinstance(launcher, LocalLauncher) else ASK_SECONDS):
             before, mine = mine, {each: states[each] for each in names}
-            for each, state in mine.items():
+            for number, (each, state) in enumerate(mine.items()):
+                bar.reach(number, state.step)
                 if state.kind in ("done", "failed") and before.get(each, State("")).kind != state.kind:
                     bar.write(f"{names[each]}: {state.kind} {state.text}")
-            bar.reach(sum(state.step for state in mine.values()))
             if bar.stopping() or not any(state.live for state in mine.values()):
                 break
     if bar.stopping() and isinstance(launcher, LocalLauncher):

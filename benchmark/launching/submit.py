@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TypeVar
 
 import torch
@@ -19,6 +17,7 @@ from benchmark.launching import jobs
 from benchmark.launching.work import Work
 from benchmark.options import LocalLauncher, SlurmLauncher
 from benchmark.records.grids import Assignment, Grid, Submission, TrialId
+from benchmark.signals import out_of_reach_of_the_terminal
 from robust_benchmark.errors import UserError
 
 YEAR = 366 * 24 * 60  # minutes; submitit wants a limit for processes of this machine too
@@ -31,8 +30,8 @@ def to_processes(grid: Grid, launcher: LocalLauncher, device: str, overrides: Se
     executor = LocalExecutor(grid.directory / "local")
     executor.update_parameters(timeout_min=YEAR, stderr_to_stdout=True)
     shares = gpus(device)
-    threads = os.environ.get("OMP_NUM_THREADS") or max(1, len(os.sched_getaffinity(0)) // launcher.processes)
-    with environment_variables(OMP_NUM_THREADS=threads), _out_of_reach_of_the_terminal():
+    threads = os.environ.get("OMP_NUM_THREADS") or "1"
+    with environment_variables(OMP_NUM_THREADS=threads), out_of_reach_of_the_terminal():
         works = [Work((tuple(overrides),), tuple(missing), shares[n % len(shares)]) for n in range(launcher.processes)]
         started = [executor.submit(work) for work in works]
     grid.add(_submission("local", started, [list(missing)] * len(started)))
@@ -97,14 +96,3 @@ def gpus(device: str) -> list[str]:
     if device == "cpu" or not visible:
         return [""]
     return visible if device in ("auto", "cuda") else [",".join(visible)]
-
-
-@contextmanager
-def _out_of_reach_of_the_terminal() -> Iterator[None]:
-    """What is started here hears neither Ctrl-C nor the terminal's end: the command that waits tells it, with time for a checkpoint."""
-    previous = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -15,6 +15,7 @@ import socket
 import threading
 import time
 import uuid
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
@@ -154,6 +155,17 @@ def remove(path: Path, token: str) -> None:
         with contextlib.suppress(FileExistsError):
             os.link(aside, path)
     aside.unlink(missing_ok=True)
+
+
+def remove_left(folders: Iterable[Path]) -> None:
+    """Take away the claims beside finished records in these folders whose holders are gone: they were killed between the two."""
+    for folder in folders:
+        with contextlib.suppress(OSError):  # a folder that is not there, or that is only read
+            names = set(os.listdir(folder))
+            for path in [folder / name for name in names if name.endswith(".claim") and f"{name.removesuffix('.claim')}.json" in names]:
+                holder = read_claim(path)
+                if holder is not None and holder.gone():
+                    remove(path, holder.token)
 
 
 class Observer:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from benchmark.speed import cost, peers, pipeline, records, startup, steps
+from benchmark.speed import cost, peers, pipeline, records, startup, steps, throughput
 from benchmark.speed.measure import HEADERS, Effort
 from benchmark.trial import device_of, environment
 from robust_benchmark.errors import UserError, at_least, choice
@@ -24,6 +24,7 @@ TOPICS: dict[str, tuple[list[str], Callable[[Effort], Iterator[list[str]]]]] = {
     "data": (HEADERS, pipeline.data),
     "evaluation": (HEADERS, pipeline.evaluation),
     "job": (HEADERS, pipeline.job),
+    "throughput": (HEADERS, throughput.throughput),
     "startup": (startup.HEADERS, startup.startup),
     "records": (records.HEADERS, records.analysis),
     "cost": (cost.HEADERS, cost.cost),

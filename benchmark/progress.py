@@ -1,0 +1,118 @@
+"""What a command shows of training: a progress bar over the steps of all missing trials, and lines above it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Protocol
+
+from tqdm import tqdm
+
+from benchmark import trial
+from benchmark.config import Cell
+from benchmark.records.claims import Holder
+
+Trial = tuple[Cell, int]
+
+
+def name(cell: Cell, seed: int) -> str:
+    """The trial as the user reads it."""
+    return f"{cell.label}, seed {seed}"
+
+
+class Display(Protocol):
+    """What training reports to, trials by their numbers among the missing ones, and what asks it to stop."""
+
+    def begin(self, number: int) -> None:
+        """The trial starts, at step 0 or, as `stepped` then says, at its checkpoint."""
+
+    def end(self, number: int) -> None:
+        """The trial trains here no more, be it settled or not."""
+
+    def stepped(self, number: int, steps: int) -> None:
+        """The trial is so many steps further."""
+
+    def settled(self, number: int) -> None:
+        """The trial has its record or has failed, here or elsewhere."""
+
+    def failed(self, number: int, reason: str) -> None:
+        """The trial failed here."""
+
+    def write(self, text: str) -> None:
+        """Show a line."""
+
+    def waiting_for(self, number: int, holder: Holder | None, count: int) -> None:
+        """Nothing is left to take: other processes train the last `count` trials, and `holder` this one."""
+
+    def stopping(self) -> bool:
+        """Whether training is to stop."""
+
+
+class Bar:
+    """The Display of a terminal.
+
+    unsettled: the trials without a record or failure so far, as far as is reported; failures: of each failed trial a line
+    stopped_by: the signal that asks to stop, or 0
+    """
+
+    def __init__(self, missing: Sequence[Trial]) -> None:
+        self._names = [name(cell, seed) for cell, seed in missing]
+        self._steps = [trial.steps(cell) for cell, _ in missing]
+        self._at = [0] * len(missing)  # the step of each trial
+        self._running: list[int] = []
+        interval = 0.2 if sys.stderr.isatty() else 10
+        self._bar = tqdm(total=sum(self._steps), unit="step", mininterval=interval, dynamic_ncols=True)
+        self._waiting = ""
+        self.unsettled = set(range(len(missing)))
+        self.stopped_by = 0
+        self.failures: list[str] = []
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def begin(self, number: int) -> None:
+        self._running.append(number)
+        self._describe()
+        self.reach(number, 0)
+
+    def end(self, number: int) -> None:
+        self._running.remove(number)
+        self._describe()
+
+    def _describe(self) -> None:
+        if self._running:
+            first, *others = self._running
+            self._bar.set_description(f"{self._names[first]}{f' and {len(others)} more' if others else ''}")
+
+    def reach(self, number: int, step: int) -> None:
+        """The trial is at this step."""
+        step = min(step, self._steps[number])
+        self._bar.update(step - self._at[number])
+        self._at[number] = step
+
+    def stepped(self, number: int, steps: int) -> None:
+        self.reach(number, self._at[number] + steps)
+
+    def settled(self, number: int) -> None:
+        self.unsettled.discard(number)
+        self.reach(number, self._steps[number])
+
+    def failed(self, number: int, reason: str) -> None:
+        self.failures.append(f"{self._names[number]}: {reason}")
+        self.settled(number)
+
+    def write(self, text: str) -> None:
+        self._bar.write(text, file=sys.stderr)
+
+    def waiting_for(self, number: int, holder: Holder | None, count: int) -> None:
+        others = f"; {count - 1} more are under way" if count > 1 else ""
+        text = f"{self._names[number]}: waiting for {holder or 'another process'}{others}"
+        if not self._running and text != self._waiting:  # once
+            self._waiting = text
+            self.write(text)
+
+    def stopping(self) -> bool:
+        return self.stopped_by != 0

@@ -1,0 +1,25 @@
+"""How many threads a trial computes with on a CPU: one, so that its numbers do not depend on the number of cores."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def one_thread(device: torch.device) -> Iterator[None]:
+    """Torch computes with one thread inside, on a CPU and unless OMP_NUM_THREADS is set; afterwards with as many as before."""
+    before = torch.get_num_threads()
+    _set_threads(1 if device.type == "cpu" and not os.environ.get("OMP_NUM_THREADS") else before)
+    try:
+        yield
+    finally:
+        _set_threads(before)
+
+
+def _set_threads(count: int) -> None:
+    if count != torch.get_num_threads():  # even a call that changes nothing makes a pool of threads
+        torch.set_num_threads(count)

@@ -1,0 +1,244 @@
+"""Train trials in several processes of this machine, which report to the one progress bar of the command that starts them.
+
+Each worker goes through all missing trials and takes those that nobody has, by their claims. So workers need not be told who trains what,
+and where one is killed the others take over what it had.
+"""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkContext, SpawnContext
+from types import FrameType
+from typing import Any
+
+import torch
+
+from benchmark import trial, worker
+from benchmark.progress import Bar, Trial, name
+from benchmark.records.claims import Holder
+from benchmark.signals import out_of_reach_of_the_terminal, stopping_on_signals
+from methods import registry
+from robust_benchmark.errors import UserError
+
+EVERY = 0.2  # seconds between reports of steps, and between looks at whether to stop
+
+
+def train(missing: Sequence[Trial]) -> tuple[list[str], int]:
+    """Run the missing trials in as many processes as `count` says; returns what failed, a line each, and the signal that stopped it or 0.
+
+    Raises UserError where a file cannot be written.
+    """
+    number, context = count(missing), _context()
+    modules = {module for cell in {cell.key: cell for cell, _ in missing}.values() for module in _modules(cell.identity["method"])}
+    if number <= 1 or (isinstance(context, SpawnContext) and "__main__" in modules):  # a new process has not what is defined there
+        return worker.train(missing)
+    with _started(number, context, missing, modules) as workers, Bar(missing) as bar, stopping_on_signals(bar):
+        _follow(workers, bar)
+    for each in workers:
+        if each.error:
+            raise UserError(each.error)
+    return bar.failures + ([] if bar.stopping() else _lost(workers, missing, bar)), bar.stopped_by
+
+
+def count(missing: Sequence[Trial]) -> int:
+    """How many processes train the missing trials: the option `processes`, or else one on CUDA, and on a CPU one for each core.
+
+    Where OMP_NUM_THREADS gives each process several threads, they are fewer in proportion.
+    """
+    if not missing:
+        return 0
+    config = missing[0][0].config
+    on_cpu = trial.device_of(config.device).type == "cpu"
+    return min(len(missing), config.processes or (max(1, _cores() // torch.get_num_threads()) if on_cpu else 1))
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def _context() -> ForkContext | SpawnContext:
+    """Forked workers start at once and share the data set, but hang where they need the threads of OpenMP, autograd or CUDA."""
+    forks = sys.platform == "linux" and torch.get_num_threads() == 1 and not torch.cuda.is_available()
+    return multiprocessing.get_context("fork") if forks else multiprocessing.get_context("spawn")
+
+
+def _modules(method: Mapping[str, Any]) -> set[str]:
+    """The modules that register a method and its bases."""
+    return {registry.get(method["name"]).__module__} | (_modules(method["base"]) if "base" in method else set())
+
+
+class Worker:
+    """One worker, as the command sees it.
+
+    pipe: of its reports; held: the trials that it trains, or trained when it ended; error: the user's mistake that ended it, or ''
+    """
+
+    def __init__(self, context: ForkContext | SpawnContext, *arguments: Any, others: Sequence[Worker]) -> None:
+        self.pipe, theirs = context.Pipe(duplex=False)
+        readers = [each.pipe for each in (*others, self)]
+        self.process = context.Process(target=_work, args=(*arguments, theirs, readers, os.getpid()))
+        self.process.start()
+        theirs.close()
+        self.held: set[int] = set()
+        self.error = ""
+
+    def ended(self) -> str:
+        """How the process came to its end, '' for a good one."""
+        status = self.process.exitcode or 0
+        number = -status if status < 0 else status - 128
+        if number in set(signal.Signals):
+            return f"was ended by {signal.Signals(number).name}"
+        return f"ended with status {status}" if status else ""
+
+
+@contextmanager
+def _started(number: int, *arguments: Any) -> Iterator[list[Worker]]:
+    """So many workers; none outlives the `with` block."""
+    workers: list[Worker] = []
+    try:
+        with out_of_reach_of_the_terminal():
+            for _ in range(number):
+                workers.append(Worker(*arguments, others=workers))
+        yield workers
+    finally:
+        for each in workers:
+            each.pipe.close()
+        while alive := [each.process for each in workers if each.process.is_alive()]:
+            _stop(alive)
+            alive[0].join(EVERY)
+
+
+def _stop(processes: Sequence[Any]) -> None:
+    """Ask for checkpoints and the end, as often as called: a process that just starts may miss it once."""
+    for process in processes:
+        process.terminate()
+
+
+def _follow(workers: Sequence[Worker], bar: Bar) -> None:
+    """Show what the workers report until all have ended, which is soon when all trials are settled, on a signal or on an error."""
+    alive = list(workers)
+    while alive:
+        reporting = wait([each.pipe for each in alive], EVERY)
+        stopping = bar.stopping() or not bar.unsettled or any(each.error for each in workers)
+        for each in [each for each in alive if each.pipe in reporting]:
+            try:
+                _take(each.pipe.recv(), each, workers, bar)
+            except (EOFError, OSError):
+                alive.remove(each)
+                each.process.join()
+                for number in each.held:
+                    bar.end(number)
+                if each.ended() and not stopping:
+                    bar.write(f"process {each.process.pid} {each.ended()}{'; the others take over what it trained' if alive else ''}")
+        if stopping:
+            _stop([each.process for each in alive])
+
+
+def _take(report: tuple[str, Any], sender: Worker, workers: Sequence[Worker], bar: Bar) -> None:
+    """One report, which names a method of Display and its arguments, or an error."""
+    event, *arguments = report
+    if event == "error":
+        sender.error = arguments[0]
+    elif event != "waiting_for" or not _is_one_of(workers, arguments[1]):  # that one reports by itself
+        getattr(bar, event)(*arguments)
+    if event == "begin":
+        sender.held.add(arguments[0])
+    elif event == "end":
+        sender.held.remove(arguments[0])
+
+
+def _is_one_of(workers: Sequence[Worker], holder: Holder | None) -> bool:
+    return holder is not None and holder.host == socket.gethostname() and holder.pid in [each.process.pid for each in workers]
+
+
+def _lost(workers: Sequence[Worker], missing: Sequence[Trial], bar: Bar) -> list[str]:
+    """What failed because its process, the last one that could train it, was killed; a line each."""
+    unsettled = {number for number in bar.unsettled if not worker.settled(trial.path(*missing[number]))}
+    killed = [each for each in workers if each.ended()]
+    lines = {number: f"{name(*missing[number])}: its process {each.ended()}" for each in killed for number in unsettled & each.held}
+    return list(lines.values()) or [f"a process that trains {each.ended()}" for each in killed if unsettled]
+
+
+def _work(missing: Sequence[Trial], modules: set[str], pipe: Connection, readers: Sequence[Connection], command: int) -> None:
+    """A worker's process. Ends with the status of SIGTERM where it was asked to stop."""
+    for reader in readers:
+        reader.close()  # so that a report to a command that is gone fails instead of filling a pipe
+    for module in modules:
+        importlib.import_module(module)  # where the process is a new one, a user's method is not registered yet
+    relay = Relay(pipe, command)
+    for number in (signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(number, relay.stop)
+    try:
+        worker.train_under(relay, missing)
+    except UserError as error:
+        relay.report("error", str(error))
+    relay.flush()
+    if relay.stopping():
+        sys.exit(128 + signal.SIGTERM)
+
+
+class Relay:
+    """The Display of a worker: hands all on to the command, and steps a few times a second. Stops where the command is gone."""
+
+    def __init__(self, pipe: Connection, command: int) -> None:
+        self._pipe, self._command = pipe, command
+        self._stopped = False
+        self._steps: Counter[int] = Counter()  # not reported yet, by trial
+        self._reported = time.monotonic()
+
+    def begin(self, number: int) -> None:
+        self.report("begin", number)
+
+    def stepped(self, number: int, steps: int) -> None:
+        self._steps[number] += steps
+        if time.monotonic() - self._reported >= EVERY:
+            self.flush()
+
+    def end(self, number: int) -> None:
+        self.report("end", number)
+
+    def settled(self, number: int) -> None:
+        self.report("settled", number)
+
+    def failed(self, number: int, reason: str) -> None:
+        self.report("failed", number, reason)
+
+    def write(self, text: str) -> None:
+        self.report("write", text)
+
+    def waiting_for(self, number: int, holder: Holder | None, count: int) -> None:
+        self.report("waiting_for", number, holder, count)
+
+    def stopping(self) -> bool:
+        return self._stopped or os.getppid() != self._command
+
+    def stop(self, _: int, __: FrameType | None) -> None:
+        """Handles a signal that asks to stop."""
+        self._stopped = True
+
+    def report(self, event: str, *arguments: Any) -> None:
+        """Tell the command, after the steps so far."""
+        self.flush()
+        self._send(event, *arguments)
+
+    def flush(self) -> None:
+        """Tell the command of the steps so far."""
+        for number, steps in self._steps.items():
+            self._send("stepped", number, steps)
+        self._steps.clear()
+        self._reported = time.monotonic()
+
+    def _send(self, *report: Any) -> None:
+        with suppress(OSError):  # the command is gone, and `stopping` sees that
+            self._pipe.send(report)
