@@ -234,7 +234,8 @@ def test_metrics_of_one_unit_share_a_panel_and_those_of_several_have_a_row_each(
     shared = _lines(training(records, ["test_accuracy", "ece"]), "step", False)
     assert [axis.get_ylabel() for axis in shared.axes] == ["%"]
     rows = _lines(training(records, ["test_accuracy", "nll"]), "step", False)
-    assert [axis.get_ylabel().replace("\n", " ") for axis in rows.axes] == [
+    labels = [axis.get_ylabel().replace("\n", " ") for axis in rows.axes]
+    assert labels == [
         "Test accuracy (%)",
         "Negative log-likelihood on the test set (nats)",
     ]

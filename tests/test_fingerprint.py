@@ -276,7 +276,7 @@ def test_a_renamed_module_changes_the_digest_of_those_alone_that_import_it(tmp_p
         ("datasets/streams.py", ["data"]),
         ("datasets/published.py", []),
         ("benchmark/training/graphs.py", ["trainer"]),
-        ("benchmark/store.py", []),
+        ("benchmark/records/store.py", []),
     ],
 )
 def test_an_edit_of_this_project_changes_the_right_part(tmp_path: Path, path: str, parts: list[str]) -> None:

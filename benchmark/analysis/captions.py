@@ -24,7 +24,7 @@ def caption(metric: Metric, trials: Iterable[int], records: Sequence[Record], se
     measured = metric.caption + (f" in {metric.unit}" if metric.unit else "")
     if metric.name in COST:
         where = sorted({record["cost"] for record in records if "cost" in record})
-        return f"{measured}. Cost was measured on {', '.join(where)}."
+        return f"{measured}." + (f" Cost was measured on {', '.join(where)}." if where else "")
     numbers = f"{measured}, mean ± 95 % confidence interval (Student t) over {_trials(trials)}"
     return " ".join([*selected(numbers, selections), provenance(records)])
 
@@ -47,7 +47,7 @@ def _trials(counts: Iterable[int]) -> str:
 
 
 def provenance(records: Sequence[Record]) -> str:
-    """On what, from which revisions, by which versions, in a sentence each; schedules shortened by `scale` are told."""
+    """On what, from which revisions, by which versions, in a sentence each; and how far `scale` shortened the schedules."""
     environments, configs = _counted(records, "environment"), _counted(records, "config")
     devices = sorted({environment["device"] for environment, _ in environments})
     torches = sorted({environment.get("versions", {}).get("torch", "?") for environment, _ in environments})

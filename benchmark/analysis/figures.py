@@ -137,35 +137,37 @@ def _lines(data: pd.DataFrame, x: str, logarithmic: bool) -> Any:
     """Panels of lines. Metrics of one unit share theirs; else each metric has a row of its own."""
     if data.empty:
         raise UserError("no finished trial to draw")
-    methods, metrics = _best_last_value_first(data), [METRICS[name] for name in data["metric"].unique()]
+    metrics = [METRICS[name] for name in data["metric"].unique()]
     units = {each.unit for each in metrics}
-    share = len(metrics) > 1 and len(units) == 1
-    dashes = {method: DASHES[number // len(COLOURS) % len(DASHES)] for number, method in enumerate(methods)}
+    rows = {"row": "metric", "facet_kws": {"sharey": "row"}} if len(units) > 1 else {"col_wrap": min(3, data["setting"].nunique())}
     grid: Any = _seaborn().relplot(
         data=data,
         kind="line",
         x="x",
         y="value",
-        hue="method",
-        hue_order=methods,
-        palette=[COLOURS[number % len(COLOURS)] for number in range(len(methods))],
-        style="metric" if share else "method",
-        style_order=[each.name for each in metrics] if share else methods,
-        dashes=True if share else dashes,
-        markers=x != "step",
         col="setting",
-        **({"row": "metric", "facet_kws": {"sharey": "row"}} if len(units) > 1 else {"col_wrap": min(3, data["setting"].nunique())}),
+        markers=x != "step",
         errorbar=_percent_interval if units == {"%"} else _interval,
         height=4.2,
         aspect=1.35,
+        **_look(_best_last_value_first(data), metrics if len(units) == 1 else []),
+        **rows,
     )
-    grid.set_axis_labels(x, (metrics[0].unit or "value") if share else metrics[0].label).set_titles("{col_name}")
-    if len(units) > 1:
-        for each, axis in zip(metrics, grid.axes[:, 0], strict=True):
-            axis.set_ylabel(textwrap.fill(each.label, 32))
+    grid.set_axis_labels(x, metrics[0].label if len(metrics) == 1 else metrics[0].unit or "value").set_titles("{col_name}")
+    for each, axis in zip(metrics, grid.axes[:, 0] if len(units) > 1 else (), strict=False):
+        axis.set_ylabel(textwrap.fill(each.label, 32))
     if logarithmic:
         grid.set(xscale="log")
     return grid.figure
+
+
+def _look(methods: Sequence[str], metrics: Sequence[Metric]) -> dict[str, Any]:
+    """A colour for each method; dashes tell apart several metrics of one panel, else methods once the colours are used up."""
+    colours = [COLOURS[number % len(COLOURS)] for number in range(len(methods))]
+    dashes = {method: DASHES[number // len(COLOURS) % len(DASHES)] for number, method in enumerate(methods)}
+    by_metric = {"style": "metric", "style_order": [each.name for each in metrics], "dashes": True}
+    style = by_metric if len(metrics) > 1 else {"style": "method", "style_order": methods, "dashes": dashes}
+    return {"hue": "method", "hue_order": methods, "palette": colours, **style}
 
 
 def _best_last_value_first(data: pd.DataFrame) -> list[str]:

@@ -48,16 +48,16 @@ def words_of(configs: Sequence[Mapping[str, Any]], without: str = "") -> list[Wo
     distinct = list(dict.fromkeys(texts))
     flat = [flatten(msgspec.json.decode(text)) for text in distinct]
     keys = {key for leaves in flat for key in leaves} - {without}
-    told: list[list[str]] = [[] for _ in flat]
-    groups = [0] * len(flat)  # those of the same values so far have the same number; a further key is told only where it parts a group
+    words: list[list[str]] = [[] for _ in flat]
+    parts = [0] * len(flat)  # settings of the same values so far have the same number; a further key is named only where it parts them
     for key in sorted(keys, key=lambda key: (FIRST.index(key) if key in FIRST else len(FIRST), key)):
         numbers: dict[tuple[int, str], int] = {}
-        finer = [numbers.setdefault((group, str(leaves.get(key))), len(numbers)) for group, leaves in zip(groups, flat, strict=True)]
-        if key in ALWAYS or len(numbers) > len(set(groups)):
-            groups = finer
-            for words, leaves in zip(told, flat, strict=True):
-                words.append(_word(key, leaves.get(key)))
-    settings = dict(zip(distinct, map(tuple, told), strict=True))
+        finer = [numbers.setdefault((part, str(leaves.get(key))), len(numbers)) for part, leaves in zip(parts, flat, strict=True)]
+        if key in ALWAYS or len(numbers) > len(set(parts)):
+            parts = finer
+            for mine, leaves in zip(words, flat, strict=True):
+                mine.append(_word(key, leaves.get(key)))
+    settings = dict(zip(distinct, map(tuple, words), strict=True))
     return [settings[text] for text in texts]
 
 
