@@ -74,7 +74,7 @@ def complete(grid: Sequence[Cell], overrides: Sequence[str]) -> tuple[dict[Trial
 def _run(grid: Sequence[Cell], overrides: Sequence[str]) -> int:
     done, failed, stopped_by = complete(grid, overrides)
     if done:
-        from benchmark.analysis.tables import render  # pandas, which training does not need
+        from benchmark.analysis.tables import render  # SciPy, which training does not need
 
         print(f"\n{render(list(done.values()))}")
     for line in failed:

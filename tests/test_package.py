@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import csv
 import json
 import os
 import shutil
@@ -99,7 +100,7 @@ def test_an_installed_wheel_trains_from_any_directory_whatever_packages_are_ther
     here = python("-m", "robust_benchmark", "run", *TINY, "method=reed", **options)
     assert (here.returncode, "1 of 1 trials" in here.stdout) == (0, True), here.stderr
     reported = python(installed / "bin" / "robust-benchmark", "report", "results/runs", "--format", "csv", path=[installed], cwd=tmp_path)
-    assert [line.split(",")[1] for line in reported.stdout.splitlines()[1:]] == ["baseline", "mine", "reed"], reported.stderr
+    assert [row["method"] for row in csv.DictReader(reported.stdout.splitlines())] == ["baseline", "mine", "reed"], reported.stderr
     record = json.loads(next((tmp_path / "results").rglob("*.json")).read_text())
     assert record["environment"]["revision"] == "unknown"  # no checkout
 

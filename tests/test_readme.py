@@ -96,7 +96,7 @@ def test_the_readme_method_works_as_a_file_in_methods(tmp_path: Path) -> None:
     for folder in ("benchmark", "conf", "datasets", "methods", "robust_benchmark"):
         shutil.copytree(ROOT / folder, checkout / folder, ignore=shutil.ignore_patterns("__pycache__"))
     (checkout / "methods" / "trimmed.py").write_text(example(), encoding="utf-8")
-    assert "trimmed(keep=0.5)" in run_trimmed(checkout, tmp_path / "results")
+    assert "trimmed:keep=0.5" in run_trimmed(checkout, tmp_path / "results")
 
 
 def test_the_readme_method_works_from_a_package_named_in_the_environment(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_the_readme_method_works_from_a_package_named_in_the_environment(tmp_pat
     package.mkdir(parents=True)
     (package / "trimmed.py").write_text(example(), encoding="utf-8")
     output = run_trimmed(ROOT, tmp_path / "results", PYTHONPATH=str(package.parent), ROBUST_TRAINING_METHODS="my_package.trimmed")
-    assert "trimmed(keep=0.5)" in output
+    assert "trimmed:keep=0.5" in output
 
 
 def test_the_readme_method_works_from_a_package_with_an_entry_point(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_the_readme_method_works_from_a_package_with_an_entry_point(tmp_path: Pa
     (toml,) = blocks("toml")
     group, line = re.findall(r'"(robust_training\.methods)"\]\n(.*)\n', toml)[0]
     (metadata / "entry_points.txt").write_text(f"[{group}]\n{line.replace(chr(34), '')}\n", encoding="utf-8")
-    assert "trimmed(keep=0.5)" in run_trimmed(ROOT, tmp_path / "results", PYTHONPATH=str(package.parent))
+    assert "trimmed:keep=0.5" in run_trimmed(ROOT, tmp_path / "results", PYTHONPATH=str(package.parent))
 
 
 def test_the_python_of_the_readme_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
