@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryFile
 
+import torch
 from omegaconf import OmegaConf
 
 from benchmark import ROOT, trial, workers
@@ -19,7 +19,7 @@ from benchmark.recorded import check_data, recorded, set_stale_aside
 from benchmark.records.claims import remove_left
 from benchmark.records.grids import TrialId
 from benchmark.records.store import Record
-from benchmark.training.threads import one_thread
+from benchmark.training.threads import CPU, one_thread
 from benchmark.worker import forget_failures
 from methods import registry
 from robust_benchmark.errors import UserError
@@ -59,8 +59,8 @@ def complete(grid: Sequence[Cell], overrides: Sequence[str]) -> tuple[dict[Trial
     elsewhere = isinstance(config.launcher, SlurmLauncher)  # a cluster's data and devices may be out of sight here
     trials = [(cell, seed) for cell in grid for seed in cell.seeds]
     remove_left({trial.path(cell, cell.config.seed).parent for cell in grid})
-    with nullcontext() if elsewhere else one_thread(trial.device_of(config.device)):
-        done = recorded(trials)
+    done = recorded(trials)
+    with one_thread(_device(config.device)):
         if config.rerun == "stale":
             done = set_stale_aside(trials, done)
         elif not elsewhere:
@@ -69,6 +69,14 @@ def complete(grid: Sequence[Cell], overrides: Sequence[str]) -> tuple[dict[Trial
         missing.sort(key=lambda each: each[1])  # trial by trial, so that an interrupted grid still compares methods
         failed, stopped_by = _train(grid, missing, overrides) if missing else ([], 0)
     return done | recorded(missing), failed, stopped_by
+
+
+def _device(name: str) -> torch.device:
+    """The device of that name; the CPU where there is none such, as a finished grid is shown on any machine."""
+    try:
+        return trial.device_of(name)
+    except UserError:
+        return CPU
 
 
 def _run(grid: Sequence[Cell], overrides: Sequence[str]) -> int:

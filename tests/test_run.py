@@ -370,3 +370,10 @@ def test_a_record_is_plain_json_that_says_what_it_is(tmp_path: Path) -> None:
     assert record["data"]["noise_rate"] == 0.4
     assert record["environment"]["versions"]["torch"] == torch.__version__.partition("+")[0]
     assert record["history"]["phase"] == ["main", "fine-tuning"]
+
+
+def test_a_finished_grid_of_a_gpu_is_shown_where_there_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run.main(tiny(tmp_path)) == 0
+    capsys.readouterr()
+    assert run.main([*tiny(tmp_path), "device=cuda:7"]) == 0
+    assert "of 2 trials are in" in capsys.readouterr().out

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 import torch
 
+CPU = torch.device("cpu")
+
 
 @contextmanager
 def one_thread(device: torch.device) -> Iterator[None]:
