@@ -45,12 +45,14 @@ def run_grid(*overrides: str) -> pd.DataFrame:
     overrides: as on the command line, such as "method=l2rw,reed", "noise.rate=0.2,0.4" and "trials=3"
 
     A trial is "done" or "diverged" as its record says. It is "failed" where it raised an error, which stops no other trial; its `path` is
-    the note with the traceback. It is "missing" where it is still under way elsewhere (launcher.detach=true).
+    the note with the traceback. It is "missing" where it is under way elsewhere (launcher.detach=true), and
+    where its process was killed.
     What is recorded is not trained again: after a change of a method in a notebook, give another results_dir.
     Raises UserError for a mistake, and KeyboardInterrupt on Ctrl-C, after a checkpoint; the same call goes on from there.
     """
+    api = imports.module("benchmark.api")
     with imports.for_children():
-        return imports.module("benchmark.api").run_grid(overrides)
+        return api.run_grid(overrides)
 
 
 def load(results_dir: str | os.PathLike[str]) -> pd.DataFrame:

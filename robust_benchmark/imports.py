@@ -36,13 +36,14 @@ def put_first() -> None:
 
 @contextmanager
 def for_children() -> Iterator[None]:
-    """Let processes that are started within the `with` block find the suite's packages before all others; this one stays as it is."""
+    """Let processes that are started within the `with` block find the suite's packages before all others; then this one is as before."""
     variables = _variables()
     before = {name: os.environ[name] for name in variables.keys() & os.environ.keys()}
-    os.environ.update(variables)
+    put_first()  # sys.path too, which multiprocessing hands on to what it spawns
     try:
         yield
     finally:
+        sys.path.remove(str(SUITE))
         for name in variables.keys() - before.keys():
             del os.environ[name]
         os.environ.update(before)

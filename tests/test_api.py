@@ -181,6 +181,7 @@ def test_processes_started_meanwhile_find_the_suite_first_and_the_environment_st
     with imports.for_children():
         assert os.environ["PYTHONPATH"].split(os.pathsep) == [str(ROOT), "/theirs"]
         assert os.environ["PYTHONSAFEPATH"] == "1"
+        assert sys.path == [str(ROOT), "/elsewhere"]
     assert dict(os.environ) == before
     assert sys.path == ["/elsewhere"]
 

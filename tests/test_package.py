@@ -143,6 +143,24 @@ def test_load_works_beside_another_datasets_which_stays_untouched_and_training_s
     assert not list(tmp_path.iterdir())
 
 
+SPAWNED = """
+import sys
+from multiprocessing import get_context
+import robust_benchmark
+
+path = list(sys.path)
+robust_benchmark.imports.module("benchmark.workers")._context = lambda: get_context("spawn")
+trials = robust_benchmark.run_grid(*sys.argv[1:], "method=baseline", "processes=2", "trials=2")
+print(*trials["status"], path == sys.path)
+"""
+
+
+def test_new_processes_of_a_notebook_that_train_for_it_find_the_suite(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "datasets.py").write_text("raise ImportError('another package of this name')")
+    done = python("-W", "ignore", "-c", SPAWNED, *TINY[1:], path=[installed], cwd=tmp_path)
+    assert done.stdout == "done done True\n", done.stderr
+
+
 def test_an_editable_install_makes_no_other_name_importable(tree: Path, tmp_path: Path) -> None:
     build = "import sys; from setuptools import build_meta; build_meta.build_editable(sys.argv[1])"
     subprocess.run([sys.executable, "-W", "ignore", "-c", build, tmp_path], cwd=tree, check=True, capture_output=True)
