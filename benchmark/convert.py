@@ -40,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data-dir", default="data", help="where published data sets are (default data)")
     given = parser.parse_args(arguments)
     try:
+        if not given.directory.is_dir():
+            raise UserError(f"no results directory {given.directory}")
         old = [Path(path) for path in record_paths(given.directory) if _schema(path) == 1]
         for path in old:
             _rewrite(path, given.data_dir)

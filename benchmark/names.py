@@ -71,7 +71,7 @@ def _choices(registered: tuple[str, ...]) -> dict[str, str]:
     for name in sorted({*registered, *files}, key=lambda name: (name not in registered or registry.wraps(name), name not in files, name)):
         try:
             found.setdefault(canonical(without_added_options(_composed(name, files), registry.added_options)), name)
-        except Exception:  # a mistake in a file, in as many ways as YAML has; the one who chooses it hears of it
+        except Exception:  # a mistake in a file, in as many ways as YAML has; it is reported where the file is chosen
             continue
     return found
 

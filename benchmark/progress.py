@@ -11,8 +11,7 @@ from tqdm import tqdm
 from benchmark import trial
 from benchmark.config import Cell
 from benchmark.records.claims import Holder
-
-Trial = tuple[Cell, int]
+from benchmark.trial import Trial
 
 
 def name(cell: Cell, seed: int) -> str:

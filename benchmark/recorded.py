@@ -9,17 +9,16 @@ from benchmark import trial
 from benchmark.config import Cell
 from benchmark.fingerprint import stale_parts
 from benchmark.records.store import Record, read_record
+from benchmark.trial import Trial
 from robust_benchmark.errors import UserError
 
-TrialOfCell = tuple[Cell, int]
 
-
-def recorded(trials: Sequence[TrialOfCell]) -> dict[tuple[str, int], Record]:
+def recorded(trials: Sequence[Trial]) -> dict[tuple[str, int], Record]:
     """The records that there are, by key and seed. Raises UserError for one that cannot be read."""
     return {(cell.key, seed): read_record(path, whole=False) for cell, seed in trials if (path := trial.path(cell, seed)).exists()}
 
 
-def check_data(trials: Sequence[TrialOfCell], records: dict[tuple[str, int], Record]) -> None:
+def check_data(trials: Sequence[Trial], records: dict[tuple[str, int], Record]) -> None:
     """Raises UserError where a record was made from other images or labels than the trial would train on today."""
     other = [
         records[cell.key, seed]["path"] for cell, seed in trials if (cell.key, seed) in records and _of_other_data(cell, seed, records)
@@ -31,7 +30,7 @@ def check_data(trials: Sequence[TrialOfCell], records: dict[tuple[str, int], Rec
         )
 
 
-def set_stale_aside(trials: Sequence[TrialOfCell], records: dict[tuple[str, int], Record]) -> dict[tuple[str, int], Record]:
+def set_stale_aside(trials: Sequence[Trial], records: dict[tuple[str, int], Record]) -> dict[tuple[str, int], Record]:
     """The records of today's data and code; each of the others is renamed to end in .stale, so that its trial is missing."""
     current = dict(records)
     for cell, seed in trials:

@@ -14,12 +14,12 @@ from omegaconf import OmegaConf
 from benchmark import ROOT, trial, workers
 from benchmark.config import GROUPS, Cell, cells
 from benchmark.options import SlurmLauncher
-from benchmark.progress import Trial
 from benchmark.recorded import check_data, recorded, set_stale_aside
 from benchmark.records.claims import remove_left
 from benchmark.records.grids import TrialId
 from benchmark.records.store import Record
 from benchmark.training.threads import CPU, one_thread
+from benchmark.trial import Trial
 from benchmark.worker import forget_failures
 from methods import registry
 from robust_benchmark.errors import UserError

@@ -37,6 +37,8 @@ from methods import registry
 from methods.base import Knowledge
 from robust_benchmark.errors import UserError, unknown
 
+Trial = tuple[Cell, int]  # a cell and a seed
+
 
 def device_of(name: str) -> torch.device:
     """The device that the option `device` names; 'auto' is CUDA where there is one. Raises UserError."""

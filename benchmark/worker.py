@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmark import trial
-from benchmark.progress import Bar, Display, Trial, name
+from benchmark.progress import Bar, Display, name
 from benchmark.records import failures
 from benchmark.records.claims import Claim, Observer, read_claim
 from benchmark.records.store import Record
@@ -16,6 +16,7 @@ from benchmark.signals import stopping_on_signals
 from benchmark.training.lanes import take_turns
 from benchmark.training.threads import one_thread
 from benchmark.training.trainer import Interrupted
+from benchmark.trial import Trial
 from robust_benchmark.errors import UserError
 
 

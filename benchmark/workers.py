@@ -24,9 +24,10 @@ from typing import Any
 import torch
 
 from benchmark import trial, worker
-from benchmark.progress import Bar, Trial, name
+from benchmark.progress import Bar, name
 from benchmark.records.claims import Holder
 from benchmark.signals import out_of_reach_of_the_terminal, stopping_on_signals
+from benchmark.trial import Trial
 from methods import registry
 from robust_benchmark.errors import UserError
 

@@ -12,11 +12,12 @@ from benchmark.config import Cell
 from benchmark.launching import jobs, submit
 from benchmark.launching.look import State, look
 from benchmark.options import Launcher, LocalLauncher, SlurmLauncher
-from benchmark.progress import Bar, Trial, name
+from benchmark.progress import Bar, name
 from benchmark.records import grids, store
 from benchmark.records.claims import Observer
 from benchmark.records.grids import Grid, GridCell
 from benchmark.signals import stopping_on_signals
+from benchmark.trial import Trial
 from benchmark.worker import forget_failures
 from robust_benchmark.errors import UserError
 from robust_benchmark.imports import command
