@@ -36,6 +36,7 @@ from datasets.task import Split, Task, draw, make_task
 from methods import registry
 from methods.base import Knowledge
 from robust_benchmark.errors import UserError, unknown
+from robust_benchmark.imports import INSTALLED
 
 Trial = tuple[Cell, int]  # a cell and a seed
 
@@ -272,9 +273,9 @@ def _processor() -> str:
 
 @functools.cache
 def _revision() -> str:
-    """The commit of this checkout, with '-dirty' where files differ from it; 'unknown' where this is none."""
-    if not (ROOT / ".git").exists():  # installed, perhaps within somebody else's checkout
-        return "unknown"
+    """The commit of this checkout, with '-dirty' where files differ from it; the version of an installed wheel; else 'unknown'."""
+    if not (ROOT / ".git").exists():  # perhaps within somebody else's checkout
+        return _version("robust-training-benchmark") if INSTALLED else "unknown"
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

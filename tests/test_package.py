@@ -102,7 +102,8 @@ def test_an_installed_wheel_trains_from_any_directory_whatever_packages_are_ther
     reported = python(installed / "bin" / "robust-benchmark", "report", "results/runs", "--format", "csv", path=[installed], cwd=tmp_path)
     assert [row["method"] for row in csv.DictReader(reported.stdout.splitlines())] == ["baseline", "mine", "reed"], reported.stderr
     record = json.loads(next((tmp_path / "results").rglob("*.json")).read_text())
-    assert record["environment"]["revision"] == "unknown"  # no checkout
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert record["environment"]["revision"] == version  # there is no checkout to have a commit
 
 
 BESIDE = """
