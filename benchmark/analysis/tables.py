@@ -177,7 +177,10 @@ def _render(records: Sequence[Record], form: str, metric: Metric, selections: Se
         blocks += [laid_out(headers, lines, form)]
     keys = {row.key for row in rows}
     shown = [record for record in records if record["key"] in keys]
-    return "\n\n".join([*blocks, f"{comment}{caption(metric, (row.trials for row in rows), shown, selections)}\n"])
+    left_out = (
+        f" {len(records) - len(shown)} of {len(records)} trials lack this metric and are left out." if len(shown) < len(records) else ""
+    )
+    return "\n\n".join([*blocks, f"{comment}{caption(metric, (row.trials for row in rows), shown, selections)}{left_out}\n"])
 
 
 def laid_out(headers: Sequence[str], lines: Sequence[Sequence[str]], form: str) -> str:
