@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from benchmark.config import composed_choice
 from benchmark.records.store import Record, read_record
-from benchmark.training.artifacts import place
+from benchmark.training.artifacts import origin, place
 from benchmark.trial import instantiated
 from datasets.augment import Preprocessing
 from datasets.task import Examples, Task
@@ -46,7 +46,7 @@ class TrainedModel:
 
 
 def load_model(record: str | Path | Mapping[str, Any], checkpoint_dir: str | Path = ".checkpoints") -> TrainedModel:
-    """The trained model of a record: architecture, weights and preprocessing, on the CPU.
+    """The trained model of a record: architecture, weights and preprocessing, on the CPU and in float32.
 
     record: the path of a record, a record, or a row of `robust_benchmark.load`
     checkpoint_dir: of the run that kept the weights (keep=[weights])
@@ -81,8 +81,11 @@ def _read_weights(file: Path, record: Record) -> dict[str, torch.Tensor]:
         raise UserError(f"no weights of {record['method']}, seed {record['seed']}, at {file}: {how}") from error
     except SafetensorError as error:
         raise UserError(f"{file} cannot be read ({error})") from error
-    if (metadata.get("key"), metadata.get("seed")) != (record["key"], str(record["seed"])):
-        raise UserError(f"{file} holds the weights of key {metadata.get('key')} and seed {metadata.get('seed')}, not of {record['path']}")
+    if metadata != origin(record):
+        trial = metadata.get("key"), metadata.get("seed")
+        same = trial == (record["key"], str(record["seed"]))
+        whose = "a run on other code or data" if same else f"key {trial[0]} and seed {trial[1]}"
+        raise UserError(f"{file} holds the weights of {whose}, not of {record['path']}")
     return weights
 
 

@@ -35,7 +35,9 @@ GROUPS = ("method", "dataset", "noise", "model", "trainer", "experiment", "launc
 class Cell:
     """One configuration with its trials.
 
-    identity: what determines the numbers, plain data; key: its digest; choice: of `method`, as the command line has it
+    identity: what determines the numbers, plain data; key: its digest; label: the method's name
+
+    choice: of `method`, as the command line has it; the label where options of the method are changed
     overrides: that compose this cell alone
     """
 
@@ -75,6 +77,7 @@ def cells(overrides: Sequence[str]) -> list[Cell]:
         parsed = _parse(overrides)
         swept = _swept_values(parsed)
         for combination in _combinations(parsed):
+            _refuse_names(combination)
             fixed = tuple(override for override in combination if _key(override) not in swept)
             for more in _sweeps_of_experiment(combination, fixed, experiments):
                 cell = _cell([*more, *combination], swept, templates)
@@ -174,7 +177,8 @@ def _sweeps_of_experiment(
 def _together(keys: str, choice: Any) -> list[str]:
     """Overrides that set the comma-separated `keys` to one choice of theirs."""
     values = choice if "," in keys else [choice]
-    return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in zip(keys.split(","), values, strict=True)]
+    pairs = zip(keys.split(","), values, strict=True)
+    return [each for key, value in pairs for each in _expanded(f"{key}={value if isinstance(value, str) else json.dumps(value)}")]
 
 
 def _key(override: str) -> str:
@@ -202,8 +206,10 @@ def _cell(overrides: Sequence[str], swept: set[str], templates: dict[tuple[str, 
     whole = asdict(config)
     config.method = whole["method"]  # the class of its options is made while composing, so no other process could read it
     determined = identity({part: whole[part] for part in (*PARTS, "split", "scale", "precision")}, registry.added_options)
+    name = label(determined["method"])
     choices = ["", *(override.partition("=")[2] for override in overrides if _key(override) == "method")]
-    return Cell(config, determined, digest(determined, 12), label(determined["method"]), choices[-1], tuple(overrides))
+    changed = any(_key(override).startswith("method.") for override in overrides)  # so that it is no row of an experiment's table
+    return Cell(config, determined, digest(determined, 12), name, name if changed else choices[-1], tuple(overrides))
 
 
 def composed_choice(group: str, name: str) -> dict[str, Any]:

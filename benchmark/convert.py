@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if not given.directory.is_dir():
             raise UserError(f"no results directory {given.directory}")
-        old = [Path(path) for path in record_paths(given.directory) if _schema(path) == 1]
+        old = [Path(path).absolute() for path in record_paths(given.directory) if _schema(path) == 1]
         for path in old:
             _rewrite(path, given.data_dir)
         print(f"{len(old)} records rewritten")
@@ -94,7 +94,10 @@ def _checkout(revision: str) -> Path:
     """The tree of a revision, in a temporary directory that stays until the process ends."""
     directory = tempfile.TemporaryDirectory()
     _kept.append(directory)
-    archive = subprocess.run(["git", "-C", str(ROOT), "archive", revision], capture_output=True, check=True).stdout
+    try:
+        archive = subprocess.run(["git", "-C", str(ROOT), "archive", revision], capture_output=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise UserError(f"git has no revision '{revision}' in {ROOT}, whose code the fingerprint of a record is made from") from error
     subprocess.run(["tar", "-x", "-C", directory.name], input=archive, check=True)
     return Path(directory.name)
 
@@ -103,7 +106,7 @@ _kept: list[tempfile.TemporaryDirectory] = []
 
 
 def _digests(old: Record, data_dir: str) -> dict[str, str]:
-    """Those of the data drawn again, which must have the counts that the record tells."""
+    """Those of the data drawn again, which must have the counts that the record has."""
     source = _source(canonical(old["config"]["dataset"]["source"]), data_dir)
     noise = instantiate({key: value for key, value in old["config"]["noise"].items() if key != "name"}, _convert_="all")
     drawn = draw(source, noise, Split(**old["config"]["split"]), old["seed"], "clean_set" in old["needs"])

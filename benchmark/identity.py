@@ -9,7 +9,7 @@ from typing import Any
 from robust_benchmark.errors import UserError
 
 PARTS = ("method", "dataset", "noise", "model", "trainer")
-UNTYPED = ("dataset", "noise", "model")  # made by whatever their `_target_` names
+UNTYPED = ("dataset", "noise", "model")  # made by what their `_target_` names
 PLACES = ("root", "cache")  # options of a source that say where files lie, not what is in them
 
 # Options that are younger than the first records, by their dotted names, with the value that they had before they existed. At that value

@@ -44,7 +44,8 @@ def _name_and_options(method: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     if known is not None:
         return known, {}
     defaults = vars(registry.schema(method["name"])())
-    options = {option: value for option, value in method.items() if option not in ("name", "base") and value != defaults[option]}
+    given = {**registry.added_options(method["name"]), **method}
+    options = {option: value for option, value in given.items() if option not in ("name", "base") and value != defaults[option]}
     if "base" in method:
         base, of_base = _name_and_options(method["base"])
         options |= {"base": base} if base != defaults["base"] else {}
@@ -61,11 +62,12 @@ def choices() -> dict[str, str]:
 
     Of several with equal ones it is the registered one, but of a wrapper around its default base the first file in conf/method.
     """
-    return _choices(tuple(registry.names()))
+    return _choices(tuple((name, registry.get(name)) for name in registry.names()))
 
 
 @functools.cache
-def _choices(registered: tuple[str, ...]) -> dict[str, str]:
+def _choices(classes: tuple[tuple[str, type], ...]) -> dict[str, str]:
+    registered = dict(classes)
     files = {path.stem: path for path in sorted((ROOT / "conf" / "method").glob("*.yaml"))}
     found: dict[str, str] = {}
     for name in sorted({*registered, *files}, key=lambda name: (name not in registered or registry.wraps(name), name not in files, name)):

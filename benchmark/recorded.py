@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,10 +37,21 @@ def set_stale_aside(trials: Sequence[Trial], records: dict[tuple[str, int], Reco
     for cell, seed in trials:
         record = current.get((cell.key, seed))
         if record and (stale_parts(record["fingerprint"], trial.code_of(cell)) or _of_other_data(cell, seed, records)):
-            path = Path(record["path"])
-            path.replace(path.with_suffix(".stale"))
+            _set_aside(Path(record["path"]))
             del current[cell.key, seed]
     return current
+
+
+def _set_aside(path: Path) -> None:
+    """Rename a record, to a name that is free. Raises UserError where that cannot be done."""
+    endings = (f".{number}.stale" if number else ".stale" for number in itertools.count())
+    free = next(place for ending in endings if not (place := path.with_suffix(ending)).exists())
+    try:
+        path.rename(free)
+    except FileNotFoundError:  # another command did it just now
+        pass
+    except OSError as error:
+        raise UserError(f"cannot rename {path}: {error.strerror}") from error
 
 
 def _of_other_data(cell: Cell, seed: int, records: dict[tuple[str, int], Record]) -> bool:

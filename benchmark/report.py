@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # composing grids takes torch
 
 MANY = 8  # missing cells told by name
 DEFAULT = ["test_accuracy"]
-COSTS = ROOT / "results" / "cost.json"
+COSTS = (Path("results/cost.json"), ROOT / "results" / "cost.json")  # where `benchmark.speed cost` writes, and what is shipped
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -85,7 +85,7 @@ def _read(given: argparse.Namespace, metrics: Sequence[Metric]) -> tuple[list[Re
     """The records, with no more in them than the tables and figures need, and with their costs where these are asked for."""
     whole = given.figure is not None or given.select != [LAST]
     records, errors = read_all(given.results, whole, None if whole else tuple({each.kept for each in metrics}))
-    costs = given.cost or (COSTS if COSTS.exists() else None)
+    costs = given.cost or next(filter(Path.exists, COSTS), None)
     if costs and any(each.name in COST for each in metrics):
         records = join(records, read_costs(costs))
     return records, errors

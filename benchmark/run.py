@@ -62,6 +62,9 @@ def complete(grid: Sequence[Cell], overrides: Sequence[str]) -> tuple[dict[Trial
     done = recorded(trials)
     with one_thread(_device(config.device)):
         if config.rerun == "stale":
+            _check_writable(grid[0])
+            if not elsewhere:
+                trial.device_of(config.device)  # what trains these trials again is there
             done = set_stale_aside(trials, done)
         elif not elsewhere:
             check_data(trials, done)

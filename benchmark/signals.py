@@ -33,7 +33,7 @@ def stopping_on_signals(work: Stoppable) -> Iterator[None]:
 
 @contextmanager
 def out_of_reach_of_the_terminal() -> Iterator[None]:
-    """Processes that start here receive neither Ctrl-C nor the terminal's end: the command tells them, with time for a checkpoint."""
+    """Processes that start here receive neither Ctrl-C nor the terminal's end: the command passes it on, with time for a checkpoint."""
     previous = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
     try:
         yield

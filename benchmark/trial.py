@@ -10,10 +10,11 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +74,9 @@ def path(cell: Cell, seed: int) -> Path:
     return Store(cell.config.results_dir).path(cell.identity, cell.key, seed)
 
 
-def checkpoints(cell: Cell, seed: int) -> Checkpoints:
-    """The checkpoints of one trial."""
-    return Checkpoints(Path(cell.config.checkpoint_dir) / cell.key / f"seed-{seed}.pt", cell.canonical, code_of(cell))
+def checkpoints(cell: Cell, seed: int, data: Mapping[str, str] | None = None) -> Checkpoints:
+    """The checkpoints of one trial. data: digests of its task"""
+    return Checkpoints(Path(cell.config.checkpoint_dir) / cell.key / f"seed-{seed}.pt", cell.canonical, {**code_of(cell), **(data or {})})
 
 
 def digests_of(cell: Cell, seed: int) -> dict[str, str] | None:
@@ -95,12 +96,22 @@ def code_of(cell: Cell) -> Fingerprint:
 
 
 def _plugins(cell: Cell) -> dict[str, str]:
-    """The files of the modules that lie outside the checkout, by the names that the cell has for what is in them."""
+    """The files of the modules behind the names of the cell: the fingerprint uses those of names that the checkout does not know."""
     modules = {name: registry.get(name).__module__ for name in _names(cell.identity["method"])}
     for part, options in (("noise", cell.config.noise), ("model", cell.config.model), ("dataset", cell.config.dataset["source"])):
         modules[cell.identity[part]["name"]] = options["_target_"].rpartition(".")[0]
-    files = {name: getattr(sys.modules.get(module), "__file__", None) for name, module in modules.items()}
-    return {name: file for name, file in files.items() if file and not Path(file).is_relative_to(ROOT)}
+    return {name: file for name, module in modules.items() if (file := _file_of(module))}
+
+
+def _file_of(module: str) -> str | None:
+    """The file of a module, which need not be imported yet; None where it has none, as in a notebook."""
+    if module in sys.modules:
+        return getattr(sys.modules[module], "__file__", None)
+    try:
+        spec = find_spec(module)
+    except ImportError:  # making what is in it gives the reason
+        return None
+    return spec.origin if spec else None
 
 
 def _names(method: dict[str, Any]) -> list[str]:
@@ -125,7 +136,7 @@ def prepare(cell: Cell, seed: int, watch: Watch | None = None) -> Trainer:
     )
     device = device_of(config.device)
     compute = Compute(config.precision, config.compile, config.channels_last, config.cuda_graphs)
-    return Trainer(method, instantiated(config.model), task, settings, seed, device, checkpoints(cell, seed), watch, compute)
+    return Trainer(method, instantiated(config.model), task, settings, seed, device, checkpoints(cell, seed, task.digests), watch, compute)
 
 
 def run(cell: Cell, seed: int, watch: Watch | None = None) -> Record:
@@ -147,7 +158,7 @@ def _keep(cell: Cell, seed: int, trainer: Trainer) -> Record:
     if cell.config.keep:
         from benchmark.training import artifacts  # libraries for formats that most runs do not need
 
-        artifacts.keep(cell.config.keep, trainer, cell.config.checkpoint_dir, cell.key, seed)
+        artifacts.keep(cell.config.keep, trainer, cell.config.checkpoint_dir, record)
     Store(cell.config.results_dir).write(record)
     checkpoints(cell, seed).remove()
     return record
@@ -274,7 +285,7 @@ def _processor() -> str:
 @functools.cache
 def _revision() -> str:
     """The commit of this checkout, with '-dirty' where files differ from it; the version of an installed wheel; else 'unknown'."""
-    if not (ROOT / ".git").exists():  # perhaps within somebody else's checkout
+    if not (ROOT / ".git").exists():  # git would look further up, where another project may have one
         return _version("robust-training-benchmark") if INSTALLED else "unknown"
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:

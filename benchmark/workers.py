@@ -1,6 +1,6 @@
 """Train trials in several processes of this machine, which report to the one progress bar of the command that starts them.
 
-Each worker goes through all missing trials and takes those that nobody has, by their claims. So workers need not be told who trains what,
+Each worker goes through all missing trials and takes those that nobody has, by their claims. So no worker needs to know who trains what,
 and where one is killed the others take over what it had.
 """
 
@@ -229,12 +229,12 @@ class Relay:
         self._stopped = True
 
     def report(self, event: str, *arguments: Any) -> None:
-        """Tell the command, after the steps so far."""
+        """Report to the command, after the steps so far."""
         self.flush()
         self._send(event, *arguments)
 
     def flush(self) -> None:
-        """Tell the command of the steps so far."""
+        """Report the steps so far to the command."""
         for number, steps in self._steps.items():
             self._send("stepped", number, steps)
         self._steps.clear()

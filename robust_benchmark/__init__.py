@@ -47,7 +47,8 @@ def run_grid(*overrides: str) -> pd.DataFrame:
     A trial is "done" or "diverged" as its record says. It is "failed" where it raised an error, which stops no other trial; its `path` is
     the note with the traceback. It is "missing" where it is under way elsewhere (launcher.detach=true), and
     where its process was killed.
-    What is recorded is not trained again: after a change of a method in a notebook, give another results_dir.
+    What is recorded is not trained again: after a change of a method in a notebook, give another results_dir and
+    another checkpoint_dir. In a script, call it under `if __name__ == "__main__":`, as other processes may import the script.
     Raises UserError for a mistake, and KeyboardInterrupt on Ctrl-C, after a checkpoint; the same call goes on from there.
     """
     api = imports.module("benchmark.api")

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _help() -> str:
     lines = [f"  {name:8}{line}" for name, (_, line) in COMMANDS.items()]
-    return "\n".join(["usage: robust-benchmark COMMAND ...", "", *lines, "", "robust-benchmark COMMAND --help tells more of each."])
+    return "\n".join(["usage: robust-benchmark COMMAND ...", "", *lines, "", "robust-benchmark COMMAND --help shows the options of each."])
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ def test_a_checkpoint_of_other_code_is_passed_over(tmp_path: Path, capsys: pytes
     saved.save({"step": 1})
     assert saved.load() == {"step": 1}
     saved.remove()
-    saved._code = saved._code | {"method": "0" * 12}
+    saved._origin = saved._origin | {"method": "0" * 12}
     saved.save({"step": 1})
     assert trial.checkpoints(cell, 0).load() is None
-    assert "another version of the code (method): the trial starts again" in capsys.readouterr().err
+    assert "is of other code or data (method): the trial starts again" in capsys.readouterr().err

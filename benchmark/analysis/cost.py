@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,21 +47,17 @@ def read_costs(path: Path) -> Costs:
 
 
 def join(records: Sequence[Record], costs: Costs) -> list[Record]:
-    """The records, with the metrics of COST where their method and model have them, and `cost`, which says where these were measured.
+    """The records, with the metrics of COST where these were measured, and `cost`, which says on what device.
 
-    Of several data sets on which a model was measured, the record's own counts, else the first.
+    An entry is of one method, model and data set.
     """
-    measured: dict[tuple[str, ...], Entry] = {}
-    for entry in costs.entries:
-        for place in ((entry.method, entry.model), (entry.method, entry.model, entry.dataset)):
-            measured.setdefault(place, entry)
+    measured = {(entry.method, entry.model, entry.dataset): entry for entry in costs.entries}
     where = str(costs.environment.get("device", "an unknown device"))
-    return [_joined(record, _entry(record, measured), where) for record in records]
+    return [_joined(record, measured.get(_place(record)), where) for record in records]
 
 
-def _entry(record: Record, measured: Mapping[tuple[str, ...], Entry]) -> Entry | None:
-    place = record["method"], record["config"]["model"]["name"]
-    return measured.get((*place, record["config"]["dataset"]["name"]), measured.get(place))
+def _place(record: Record) -> tuple[str, str, str]:
+    return record["method"], record["config"]["model"]["name"], record["config"]["dataset"]["name"]
 
 
 def _joined(record: Record, entry: Entry | None, where: str) -> Record:

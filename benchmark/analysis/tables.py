@@ -177,9 +177,8 @@ def _render(records: Sequence[Record], form: str, metric: Metric, selections: Se
         blocks += [laid_out(headers, lines, form)]
     keys = {row.key for row in rows}
     shown = [record for record in records if record["key"] in keys]
-    left_out = (
-        f" {len(records) - len(shown)} of {len(records)} trials lack this metric and are left out." if len(shown) < len(records) else ""
-    )
+    lacking = 0 if metric.name in COST else len(records) - sum(row.trials + row.diverged for row in rows if row.selection == selections[0])
+    left_out = f" {lacking} of {len(records)} trials lack this metric and are left out." if lacking else ""
     return "\n\n".join([*blocks, f"{comment}{caption(metric, (row.trials for row in rows), shown, selections)}{left_out}\n"])
 
 

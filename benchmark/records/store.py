@@ -141,7 +141,8 @@ def read_record(path: str | Path, whole: bool = True, metrics: tuple[str, ...] |
         raise _other_schema(path, record["schema"])
     if text[-SIGNATURE:] != _signature(memoryview(text)[:-SIGNATURE]):
         raise UserError(f"record {path} was changed after it was written (its checksum differs); delete it to run that trial again")
-    if not str(path).endswith(f"-{record['key']}{os.sep}seed-{record['seed']}.json"):
+    own = f"-{record['key']}{os.sep}seed-{record['seed']}.json"
+    if not str(path).endswith(own) and not os.path.abspath(path).endswith(own):
         raise UserError(f"record {path} is that of key {record['key']} and seed {record['seed']}, in another's place; delete it")
     record["path"] = str(path)
     return record

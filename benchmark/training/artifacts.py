@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 
+from benchmark.records.store import Record, digest
 from benchmark.training.evaluation import logits_on
 from benchmark.training.trainer import Trainer
 from robust_benchmark.files import write
@@ -21,11 +22,16 @@ def place(checkpoint_dir: str | Path, key: str, seed: int, kind: str) -> Path:
     return Path(checkpoint_dir) / key / f"seed-{seed}{ENDINGS[kind]}"
 
 
-def keep(kinds: Sequence[str], trainer: Trainer, checkpoint_dir: str, key: str, seed: int) -> None:
-    """Write artifacts of a trial that has ended. kinds: some of ENDINGS. Raises OSError."""
+def keep(kinds: Sequence[str], trainer: Trainer, checkpoint_dir: str, record: Record) -> None:
+    """Write artifacts of a trial that has ended, and has this record. kinds: some of ENDINGS. Raises OSError."""
     makers = {"weights": _weights, "evidence": _evidence, "predictions": _predictions}
     for kind in kinds:
-        write(place(checkpoint_dir, key, seed, kind), makers[kind](trainer, {"key": key, "seed": str(seed)}))
+        write(place(checkpoint_dir, record["key"], record["seed"], kind), makers[kind](trainer, origin(record)))
+
+
+def origin(record: Record) -> dict[str, str]:
+    """Which trial an artifact is of, and of which code and data."""
+    return {"key": record["key"], "seed": str(record["seed"]), "made by": digest([record["fingerprint"], record["digests"]])}
 
 
 def _weights(trainer: Trainer, metadata: dict[str, str]) -> bytes:
@@ -36,7 +42,8 @@ def _weights(trainer: Trainer, metadata: dict[str, str]) -> bytes:
 def _predictions(trainer: Trainer, metadata: dict[str, str]) -> bytes:
     """`logits`, float32 (n, classes), and true `labels`, int64 (n,), of the test set, as safetensors."""
     test = trainer.task.test
-    logits = torch.from_numpy(logits_on(test, trainer.method, trainer.task.preprocessing))
+    with trainer.compute.autocast(trainer.device):  # as evaluations predict
+        logits = torch.from_numpy(logits_on(test, trainer.method, trainer.task.preprocessing))
     return save({"logits": logits, "labels": test.true_labels}, metadata)
 
 

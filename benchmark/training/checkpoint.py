@@ -20,19 +20,19 @@ class Checkpoints:
 
     path: of the latest
     configuration: the cell's, as canonical JSON; a checkpoint of another one is refused
-    code: fingerprint of the code that trains; a checkpoint of other code is passed over, so that one trial is of one code
+    origin: digests of the code that trains and of its data; a checkpoint of other ones is passed over, so that a trial is of one origin
     """
 
-    def __init__(self, path: Path, configuration: str, code: Fingerprint | None = None) -> None:
+    def __init__(self, path: Path, configuration: str, origin: Fingerprint | None = None) -> None:
         self._latest = path
         self._previous = path.with_suffix(".previous.pt")
         self._configuration = configuration
-        self._code = code or {}
+        self._origin = origin or {}
 
     def save(self, state: dict[str, Any]) -> None:
         """Write `state` (tensors, numbers, strings, and lists and dicts of them), whole or not at all."""
         content = io.BytesIO()  # so that a full disk is an OSError here and not torch's
-        torch.save({"configuration": self._configuration, "code": self._code, "state": state}, content)
+        torch.save({"configuration": self._configuration, "origin": self._origin, "state": state}, content)
         write(self._latest, content.getvalue(), durable=True, previous=self._previous)
 
     def load(self) -> dict[str, Any] | None:
@@ -46,7 +46,7 @@ class Checkpoints:
                 if damaged is not None:
                     raise zipfile.BadZipFile(damaged)
                 saved = torch.load(path, map_location="cpu", weights_only=True)
-                configuration, code, state = saved["configuration"], saved["code"], saved["state"]
+                configuration, origin, state = saved["configuration"], saved["origin"], saved["state"]
             except FileNotFoundError:
                 continue
             except Exception as error:  # a damaged file fails in as many ways as it has bytes
@@ -54,11 +54,9 @@ class Checkpoints:
                 continue
             if configuration != self._configuration:
                 raise UserError(f"checkpoint {path} was written by another configuration; remove it or give another checkpoint_dir")
-            changed = stale_parts(code, self._code)
+            changed = stale_parts(origin, self._origin)
             if changed:
-                print(
-                    f"checkpoint {path} is of another version of the code ({', '.join(changed)}): the trial starts again", file=sys.stderr
-                )
+                print(f"checkpoint {path} is of other code or data ({', '.join(changed)}): the trial starts again", file=sys.stderr)
                 continue
             return dict(state)
         return None
