@@ -70,7 +70,7 @@ class SlurmLauncher:
     job_name: as squeue shows it; '' is the grid's
     gpus, cpus, mem_gb, minutes: of one task; one that reaches its time limit is queued again and goes on
     parallelism: tasks at once
-    signal_seconds: so long before its end a task is told to write a checkpoint
+    signal_seconds: this long before its end, a task is asked to write a checkpoint
     setup: lines of shell before each task, such as 'module load cuda'
     extra: further options of sbatch: +launcher.extra.qos=long
     detach: return at once instead of waiting for the table

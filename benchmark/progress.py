@@ -26,7 +26,7 @@ class Display(Protocol):
         """The trial starts, at step 0 or, as `stepped` then says, at its checkpoint."""
 
     def end(self, number: int) -> None:
-        """The trial trains here no more, be it settled or not."""
+        """The trial trains here no more, whether it is settled or not."""
 
     def stepped(self, number: int, steps: int) -> None:
         """The trial is so many steps further."""
