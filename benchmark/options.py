@@ -135,7 +135,7 @@ class RunConfig:
     channels_last: bool | None = None
     cuda_graphs: bool | None = None
     side_by_side: int | None = None
-    keep: list[str] = field(default_factory=list)
+    keep: Any = field(default_factory=list)  # a list; another type is refused by `check`, which names the form
     rerun: str = "missing"
     processes: int | None = None
     scale: float = 1.0
@@ -146,6 +146,8 @@ class RunConfig:
 def check(config: RunConfig) -> None:
     """Raises UserError for a number out of its range."""
     at_least("trials", config.trials, 1)
+    if not isinstance(config.keep, list):
+        raise UserError(f"keep must be a list of {', '.join(KEEP)}, such as keep=[weights], not {config.keep}")
     for kind in config.keep:
         choice("kind of artifact to keep", kind, KEEP)
     if "evidence" in config.keep and find_spec("pyarrow") is None:

@@ -109,3 +109,6 @@ def test_what_is_missing_or_wrong_is_one_sentence(kept: Path, tmp_path: Path) ->
 def test_an_unknown_kind_is_refused_before_anything_trains(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run.main(command(tmp_path, "keep=[wieghts]")) == 2
     assert "nearest: weights" in capsys.readouterr().err
+    for given in ("keep=weights", "keep=weights,evidence", "keep=null"):
+        assert run.main(command(tmp_path, given)) == 2
+        assert "keep must be a list of weights, evidence, predictions, such as keep=[weights], not" in capsys.readouterr().err
