@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -178,13 +179,14 @@ def disturb(how: str, job: str, cluster: Path) -> None:
             ["sbatch", "--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap=sleep 1"], check=True, capture_output=True
         )
     elif how == "controller restarts":
-        began, saved = time.time(), cluster / "state" / "job_state"
-        wait(lambda: saved.stat().st_mtime > began)  # else the new controller may not know that the job runs, and drain the node
+        shown = subprocess.run(["scontrol", "show", "job", job], check=True, capture_output=True, text=True).stdout
+        start = datetime.fromisoformat(re.findall(r" StartTime=(\S+)", shown)[0]).timestamp()
+        wait(lambda: time.time() > start + 6)  # it saves within 5 seconds that the job runs; a new one that does not know drains the node
         os.kill(int((cluster / "slurmctld.pid").read_text()), signal.SIGKILL)
         subprocess.run([ROOT / "tests" / "slurm" / "up", cluster], check=True, timeout=120)
 
 
-SLOW = ["method=slow", "trainer.steps=400", "checkpoint_seconds=0.2", "trainer.evaluate_every=70"]
+SLOW = ["method=slow", "trainer.steps=800", "checkpoint_seconds=0.2", "trainer.evaluate_every=70"]
 
 
 def test_whatever_slurm_does_to_a_task_its_record_is_that_of_an_undisturbed_one(
@@ -196,7 +198,7 @@ def test_whatever_slurm_does_to_a_task_its_record_is_that_of_an_undisturbed_one(
     for how in ("time limit", "node goes away", "controller restarts", "requeue", "preemption"):
         holder = trains(tmp_path)
         if how == "controller restarts":
-            wait(lambda: re.search(r"running: step \d+ of 400, .* left; \S+ on .*, job \d+", told(capsys, tmp_path)))
+            wait(lambda: re.search(r"running: step \d+ of 800, .* left; \S+ on .*, job \d+", told(capsys, tmp_path)))
         disturb(how, job, cluster)
         if how != "controller restarts":
             wait(lambda: claimed(tmp_path) != holder)  # noqa: B023
