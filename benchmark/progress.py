@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -47,6 +48,13 @@ class Display(Protocol):
         """Whether training is to stop."""
 
 
+class Steps(tqdm):
+    """A bar with a lock of its own process: tqdm's is shared with forked processes, and one that is killed while it writes keeps it."""
+
+    _lock = threading.RLock()
+    monitor_interval = 0  # no thread, which could hold the lock while a process forks
+
+
 class Bar:
     """The Display of a terminal.
 
@@ -60,7 +68,7 @@ class Bar:
         self._at = [0] * len(missing)  # the step of each trial
         self._running: list[int] = []
         interval = 0.2 if sys.stderr.isatty() else 10
-        self._bar = tqdm(total=sum(self._steps), unit="step", mininterval=interval, dynamic_ncols=True)
+        self._bar = Steps(total=sum(self._steps), unit="step", mininterval=interval, miniters=1, dynamic_ncols=True)
         self._waiting = ""
         self.unsettled = set(range(len(missing)))
         self.stopped_by = 0
