@@ -89,7 +89,7 @@ def lookahead(
         theta = parameters[name]
         d = g + weight_decay * theta if name in decayed else g
         b = d if buffers is None else momentum * buffers[name] + d
-        moved[name] = theta - lr * (d + momentum * b if nesterov else b)
+        moved[name] = theta.clone().sub_(lr * (d + momentum * b if nesterov else b))  # a clone has theta's strides, as fast kernels need
     return moved, lr * (1 + momentum) if nesterov else lr
 
 
