@@ -13,6 +13,8 @@ from torch.func import functional_call
 
 from benchmark.models.convnet import ConvNet
 from benchmark.models.lenet import LeNet
+from benchmark.models.mlp import MLP
+from benchmark.models.preact_resnet import PreActResNet18
 from benchmark.models.resnet import ResNet
 from benchmark.training.trainer import Settings, Trainer
 from datasets.augment import Preprocessing
@@ -95,6 +97,8 @@ MODELS = {
     "paper resnet": (lambda: ResNet(10, torch.Size((3, 16, 16)), units=1), (3, 16, 16), 10),
     "standard resnet": (lambda: ResNet(10, torch.Size((3, 16, 16)), units=1, variant="standard"), (3, 16, 16), 10),
     "wide standard resnet": (lambda: ResNet(10, torch.Size((3, 8, 8)), units=1, widen=2, variant="standard"), (3, 8, 8), 10),
+    "mlp": (lambda: MLP(10, torch.Size((1, 8, 8)), hidden=[30, 20]), (1, 8, 8), 10),
+    "preact resnet": (lambda: PreActResNet18(10, torch.Size((3, 16, 16)), width=4), (3, 16, 16), 10),
     "conv, batch norm, group norm": (conv_model_with_everything, (1, 8, 8), 3),
 }
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10}  # of the largest weight
@@ -187,7 +191,7 @@ def test_meta_weight_decay_adds_to_weights_of_convolutions_and_linear_layers_onl
 
 def test_meta_weight_decay_leaves_frozen_layers_alone() -> None:
     model, batch, clean = scene("convnet")
-    model.double()[0].weight.requires_grad_(False)
+    model.double().body.stage1[0].weight.requires_grad_(False)
     _, weights = method_on(model, meta_weight_decay=0.1).losses_and_weights(batch, clean)
     torch.testing.assert_close(weights.sum().item(), 1.0)
 
@@ -265,7 +269,7 @@ def test_the_clean_pass_uses_batch_statistics_and_leaves_running_ones_alone() ->
     expected = torch.autograd.grad(loss, list(model.parameters()))
     torch.testing.assert_close(list(gradient.values()), list(expected))
     model(clean.images)
-    assert model.features[1].num_batches_tracked == 2  # batch norm tracks again afterwards
+    assert model.body.stem[1].num_batches_tracked == 2  # batch norm tracks again afterwards
 
 
 def test_batch_norm_tracks_again_when_the_clean_pass_fails() -> None:
@@ -274,7 +278,7 @@ def test_batch_norm_tracks_again_when_the_clean_pass_fails() -> None:
     with pytest.raises(RuntimeError):
         clean_gradient(model, clean.images[:, :, :, :, None], clean.labels)
     model(clean.images)
-    assert model[1].num_batches_tracked == 1
+    assert model.body.stage1[1].num_batches_tracked == 1
 
 
 def test_dropout_masks_of_the_update_are_those_of_the_weights() -> None:
