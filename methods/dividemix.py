@@ -2,14 +2,13 @@
 
 import math
 import warnings
-from dataclasses import replace
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from methods.base import Batch, Clock, MakeModel, Method, Phase, Schedule, Schedules, Update, View, Weighted
+from methods.base import Batch, Clock, MakeModel, Method, Phase, Schedules, Update, View, Weighted
 from methods.registry import register
 from methods.sampling import cycled
 from robust_benchmark.errors import at_least, in_range
@@ -66,7 +65,7 @@ class DivideMix(Method):
 
     def phases(self, schedules: Schedules) -> list[Phase]:
         end = round(self.warm_up * schedules.main.steps)
-        warm_up, main = part(schedules.main, 0, end), part(schedules.main, end, schedules.main.steps)
+        warm_up, main = schedules.main.part(0, end), schedules.main.part(end, schedules.main.steps)
         updates = tuple(Update(partial(self.loss_of, net)) for net in (0, 1))
         mixing = Phase("main", main, updates, views=("weak", "weak"), sample=self.divided, every_epoch=self.judge)
         return [Phase("warm-up", warm_up, self.warm_up_loss), mixing]
@@ -149,8 +148,3 @@ def clean_probability(losses: torch.Tensor) -> torch.Tensor:
         warnings.simplefilter("ignore")  # ten iterations are enough, converged or not
         p = mixture.fit(x).predict_proba(x)
     return torch.from_numpy(p[:, mixture.means_.argmin()]).to(losses)
-
-
-def part(schedule: Schedule, begin: int, end: int) -> Schedule:
-    """Until Schedule.part lands."""
-    return replace(schedule, steps=end - begin, decay_at=tuple(at - begin for at in schedule.decay_at))

@@ -25,8 +25,9 @@ class ELR(Method):
 
     Needs: nothing beyond noisy labels; keeps (N, classes) numbers.
     Source: Liu et al., "Early-Learning Regularization Prevents Memorization of Noisy Labels", NeurIPS 2020. Defaults: those of the
-    released code for symmetric noise on CIFAR-10; it has beta 0.9 and lam 1 for asymmetric noise, and lam 7 for CIFAR-100. That code
-    trains at learning rate 0.02 with weight decay 1e-3; here the trainer's schedule and weight decay hold for all methods.
+    released code for symmetric noise on CIFAR-10; conf/method/elr_asymmetric.yaml has its beta 0.9 and lam 1 for asymmetric noise,
+    where lam 3 can make the most frequent label the only prediction. For CIFAR-100 it has beta 0.9 and lam 7. That code trains at
+    learning rate 0.02 with weight decay 1e-3; here the trainer's schedule and weight decay hold for all methods.
     """
 
     memory: torch.Tensor

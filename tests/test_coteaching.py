@@ -141,7 +141,9 @@ def test_training_follows_the_phases_clock() -> None:
     trainer = trainer_of(Spy(ramp_epochs=2.0), steps=16, task=toy_task(hyper_validation=25))  # 80 are left: 4 batches of 20
     trainer.run()
     rate = trainer.method.noise_rate
-    assert kept[:16] == [math.floor(20 - 20 * rate * min(step / 8, 1)) for step in range(16)]  # the rest: held-out images, weighed at the end
+    assert kept[:16] == [
+        math.floor(20 - 20 * rate * min(step / 8, 1)) for step in range(16)
+    ]  # the rest: held-out images, weighed at the end
 
 
 @pytest.mark.parametrize("options", [{"ramp_epochs": 0}, {"exponent": -1}])

@@ -136,12 +136,12 @@ def test_an_empty_pool_is_no_failure(value: float, size: int) -> None:
 
 
 def test_the_examples_nearest_to_the_threshold_fill_up_a_pool_of_less_than_a_batch() -> None:
-    w = torch.linspace(0, 0.55, N)  # 5 above the threshold
+    w = torch.linspace(0, 0.55, N)  # 6 above the threshold
     labelled, unlabelled = dividemix().pools(w, 8)
     assert labelled.tolist() == list(range(N - 1, N - 9, -1))
-    assert sorted(unlabelled.tolist()) == list(range(N - 5))
+    assert sorted(unlabelled.tolist()) == list(range(N - 6))
     labelled, unlabelled = dividemix().pools(1 - w, 8)
-    assert sorted(labelled.tolist()) == list(range(N - 5))
+    assert sorted(labelled.tolist()) == list(range(N - 6))
     assert sorted(unlabelled.tolist()) == list(range(N - 8, N))
 
 
