@@ -187,7 +187,7 @@ def test_meta_weight_decay_adds_to_weights_of_convolutions_and_linear_layers_onl
 
 def test_meta_weight_decay_leaves_frozen_layers_alone() -> None:
     model, batch, clean = scene("convnet")
-    model.double()[0].weight.requires_grad_(False)
+    model.double().body.stage1[0].weight.requires_grad_(False)
     _, weights = method_on(model, meta_weight_decay=0.1).losses_and_weights(batch, clean)
     torch.testing.assert_close(weights.sum().item(), 1.0)
 
@@ -265,7 +265,7 @@ def test_the_clean_pass_uses_batch_statistics_and_leaves_running_ones_alone() ->
     expected = torch.autograd.grad(loss, list(model.parameters()))
     torch.testing.assert_close(list(gradient.values()), list(expected))
     model(clean.images)
-    assert model.features[1].num_batches_tracked == 2  # batch norm tracks again afterwards
+    assert model.body.stem[1].num_batches_tracked == 2  # batch norm tracks again afterwards
 
 
 def test_batch_norm_tracks_again_when_the_clean_pass_fails() -> None:
@@ -274,7 +274,7 @@ def test_batch_norm_tracks_again_when_the_clean_pass_fails() -> None:
     with pytest.raises(RuntimeError):
         clean_gradient(model, clean.images[:, :, :, :, None], clean.labels)
     model(clean.images)
-    assert model[1].num_batches_tracked == 1
+    assert model.body.stage1[1].num_batches_tracked == 1
 
 
 def test_dropout_masks_of_the_update_are_those_of_the_weights() -> None:

@@ -172,7 +172,7 @@ def test_fine_tuning_bypasses_the_noise_layer() -> None:
     alone = trained(SModel(), toy_task(), BRIEF).method
     tuned = trained(FineTune(SModel()), toy_task(), BRIEF).method
     torch.testing.assert_close(tuned.base.transition_logits, alone.transition_logits, rtol=0, atol=0)
-    assert not torch.equal(tuned.base.model[0].weight, alone.model[0].weight)
+    assert not torch.equal(tuned.base.model.output.weight, alone.model.output.weight)
 
 
 def test_the_fine_tuning_loss_is_the_mean_cross_entropy_of_the_bare_classifier() -> None:
