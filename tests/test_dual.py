@@ -18,7 +18,7 @@ from benchmark.models.convnet import ConvNet
 from benchmark.models.lenet import LeNet
 from benchmark.models.resnet import ResNet
 from methods.dual import Dual, parts
-from methods.forward_mode import directional_derivative
+from methods.meta_gradient import logits_along, slopes
 
 Direction = dict[str, torch.Tensor]
 Function = Callable[[torch.Tensor], torch.Tensor]
@@ -52,6 +52,14 @@ def direction_for(model: nn.Module) -> Direction:
     direction = {name: torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype) for name, parameter in trained.items()}
     length = torch.cat([v.flatten() for v in direction.values()]).norm()
     return {name: v / length for name, v in direction.items()}
+
+
+def directional_derivative(
+    model: nn.Module, images: torch.Tensor, labels: torch.Tensor, direction: Direction
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cross-entropies, (n,), with their graph, and their derivatives along the direction, (n,)."""
+    z, dz = logits_along(model, images, direction)
+    return F.cross_entropy(z, labels, reduction="none"), slopes(z, dz, labels)
 
 
 def losses_of(model: nn.Module, parameters: Direction, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
