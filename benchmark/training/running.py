@@ -12,7 +12,7 @@ from torch import nn
 from benchmark.training.batches import Batches, CleanBatches
 from benchmark.training.compute import Compute
 from benchmark.training.detection import WeightLog
-from benchmark.training.optimisers import Optimising, make
+from benchmark.training.optimisers import InPlaceOptimiser, make
 from benchmark.training.proof import Prover, Steps
 from benchmark.training.stepper import Stepper
 from methods.base import Clock, Knowledge, Method, Objective, Optimiser, Phase, UndeclaredKnowledge, View, Weighted, decayed_weights
@@ -33,7 +33,7 @@ class Trial:
     prover: Prover
     clean: CleanBatches
     spec: Optimiser
-    optimiser: Optimising
+    optimiser: InPlaceOptimiser
     weights: WeightLog
     loss_sum: torch.Tensor
 
@@ -43,7 +43,7 @@ class Part:
     """An update, ready: its objective, compiled where that is asked for; its optimiser; the parameters that are its own, if any."""
 
     objective: Objective
-    optimiser: Optimising
+    optimiser: InPlaceOptimiser
     own: list[nn.Parameter]
     lr: float | None
 
@@ -72,7 +72,7 @@ class Running:
                 continue
             spec = update.optimiser or trial.spec
             named = _named_parameters(trial.method, update.parts)
-            optimiser = make(spec, named, decayed_weights(trial.method), capturable=trial.device.type == "cuda")
+            optimiser = make(spec, named.items(), decayed_weights(trial.method))
             yield Part(objective, optimiser, list(named.values()), spec.lr)
 
     def begin(self, view: View) -> None:

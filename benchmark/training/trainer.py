@@ -150,7 +150,7 @@ class Trainer:
             prover=Prover(cuda_graph if self.compute.cuda_graphs else None),
             clean=CleanBatches(self.task.clean, self.task.preprocessing, self._seed),
             spec=settings.optimiser,
-            optimiser=make(settings.optimiser, dict(method.named_parameters()), decayed_weights(method), capturable=device.type == "cuda"),
+            optimiser=make(settings.optimiser, method.named_parameters(), decayed_weights(method)),
             weights=WeightLog(self.task.train),
             loss_sum=torch.zeros((), device=device),
         )
