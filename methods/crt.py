@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from methods.base import Batch, MakeModel, Phase, Schedule, Schedules, Update, View
 from methods.baseline import Baseline
-from methods.parts import evaluation_form, output_layer
+from methods.parts import TwoParts, evaluation_form, two_parts
 from methods.registry import register
 from methods.sampling import class_balanced
 from robust_benchmark.errors import at_least, choice
@@ -31,15 +31,16 @@ class CRT(Baseline):
     ImageNet-LT. There an epoch is as long as the largest class times the classes; here it is as many examples as the data.
     """
 
+    model: TwoParts
+
     def __init__(self, share: float = 0.1, bn: str = "frozen") -> None:
         super().__init__()
         self.share = at_least("share", share, 0)
         self.bn = choice("bn", bn, ("frozen", "adapt"))
 
     def setup(self, make_model: MakeModel, view: View) -> None:
-        super().setup(make_model, view)
-        output_layer(self.model, "crt")
-        self.fresh = output_layer(make_model(), "crt").requires_grad_(False)
+        self.model = two_parts(make_model(), "crt")
+        self.fresh = two_parts(make_model(), "crt").output.requires_grad_(False)
 
     def phases(self, schedules: Schedules) -> list[Phase]:
         main = schedules.main

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from methods.base import Batch, MakeModel, Method, View, Weighted, normalised, weighted_cross_entropy
-from methods.parts import output_layer
+from methods.parts import TwoParts, two_parts
 from methods.registry import register
 from robust_benchmark.errors import at_least, in_range
 
@@ -28,6 +28,7 @@ class LDAM(Method):
     code, and not by n, as Cui et al. do. The paper also drops the learning rate at the start; here the trainer's schedule is what it is.
     """
 
+    model: TwoParts
     margins: torch.Tensor
     class_weights: torch.Tensor
 
@@ -39,9 +40,8 @@ class LDAM(Method):
         self.beta = in_range("beta", beta, 0, 0.999999)
 
     def setup(self, make_model: MakeModel, view: View) -> None:
-        super().setup(make_model, view)
-        width = output_layer(self.model, "ldam").in_features
-        self.model.output = CosineLayer(width, view.num_classes, self.scale)
+        self.model = two_parts(make_model(), "ldam")
+        self.model.output = CosineLayer(self.model.output.in_features, view.num_classes, self.scale)
         counts = torch.bincount(view.labels, minlength=view.num_classes)
         self.register_buffer("margins", class_margins(counts, self.margin).float(), persistent=False)
         self.register_buffer("class_weights", effective_number_weights(counts, self.beta).float(), persistent=False)

@@ -28,25 +28,27 @@ def repeatable(module: nn.Module, objective: Objective, batch: Batch) -> tuple[V
         drawn.append(batch.draw_clean(size))
         return drawn[-1]
 
-    state = _State(module)
+    buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    random = _random_state(module)
     value = objective(replace(batch, _draw_clean=draw))
-    moved = _State(module)
 
     def again(parameters: Mapping[str, torch.Tensor]) -> Value:
         turns = iter(drawn)
-        state.set_back()
+        same = replace(batch, _draw_clean=lambda _: next(turns), shared={})
+        copies = {name: buffer.clone() for name, buffer in buffers.items()}  # what is changed in place; graphs keep the module's own
+        tensors = {f"module.{name}": tensor for name, tensor in {**copies, **parameters}.items()}
+        now = _random_state(module)
+        _set_random_state(random)
         try:
-            same = replace(batch, _draw_clean=lambda _: next(turns), shared={})
-            call = _Call(module, objective)
-            return functional_call(call, {f"module.{name}": value for name, value in parameters.items()}, (same,))
+            return functional_call(_Call(module, objective), tensors, (same,))
         finally:
-            moved.set_back()
+            _set_random_state(now)
 
     return value, again
 
 
 class _Call(nn.Module):
-    """The objective as a module that holds `module`, so that torch can replace parameters of it."""
+    """The objective as a module that holds `module`, so that torch can replace parameters and buffers of it."""
 
     def __init__(self, module: nn.Module, objective: Objective) -> None:
         super().__init__()
@@ -57,19 +59,18 @@ class _Call(nn.Module):
         return self._objective(batch)
 
 
-class _State:
-    """The buffers of a module, and the states of torch's default generators on the CPU and on the buffers' CUDA devices."""
+RandomState = dict[torch.device, torch.Tensor]
 
-    def __init__(self, module: nn.Module) -> None:
-        self._buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
-        self._devices = {parameter.device for parameter in module.parameters() if parameter.is_cuda}
-        self._random = torch.get_rng_state()
-        self._cuda = {device: torch.cuda.get_rng_state(device) for device in self._devices}
 
-    @torch.no_grad()
-    def set_back(self) -> None:
-        for buffer, value in self._buffers:
-            buffer.copy_(value)
-        torch.set_rng_state(self._random)
-        for device, state in self._cuda.items():
+def _random_state(module: nn.Module) -> RandomState:
+    """The states of torch's default generators on the CPU and on the CUDA devices of the module's parameters."""
+    devices = {parameter.device for parameter in module.parameters() if parameter.is_cuda}
+    return {torch.device("cpu"): torch.get_rng_state(), **{device: torch.cuda.get_rng_state(device) for device in devices}}
+
+
+def _set_random_state(states: RandomState) -> None:
+    for device, state in states.items():
+        if device.type == "cuda":
             torch.cuda.set_rng_state(state, device)
+        else:
+            torch.set_rng_state(state)

@@ -45,7 +45,7 @@ class SAM(Wrapper):
             gradients = torch.autograd.grad(scalar(value), list(parameters.values()), allow_unused=True)
             trained = {name: gradient for name, gradient in zip(parameters, gradients, strict=True) if gradient is not None}
             step = self._step(parameters, trained)
-            return again({name: parameters[name] + step[name] for name in step})
+            return again({name: parameters[name].clone().add_(step[name]) for name in step})  # in place: the memory layout stays
 
         return perturbed
 

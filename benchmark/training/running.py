@@ -12,8 +12,9 @@ from torch import nn
 from benchmark.training.batches import Batches, CleanBatches
 from benchmark.training.compute import Compute
 from benchmark.training.detection import WeightLog
-from benchmark.training.optimisers import InPlaceOptimiser, make
+from benchmark.training.optimisers import make
 from benchmark.training.proof import Prover, Steps
+from benchmark.training.sgd import InPlaceOptimiser
 from benchmark.training.stepper import Stepper
 from methods.base import Clock, Knowledge, Method, Objective, Optimiser, Phase, UndeclaredKnowledge, View, Weighted, decayed_weights
 from robust_benchmark.errors import UserError
