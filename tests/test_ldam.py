@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmark.models.lenet import LeNet
-from benchmark.training.trainer import Settings, Trainer
+from benchmark.training.trainer import Trainer
 from datasets.noise import NoNoise
 from datasets.task import Task
 from methods.base import Batch, Clock, Weighted

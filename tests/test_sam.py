@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmark.training.trainer import Trainer
-from methods.base import Batch, Clock, MakeModel, Method, Objective, Optimiser, Phase, Schedules, Update, View, Weighted, scalar
+from methods.base import Batch, Clock, MakeModel, Method, Objective, Optimiser, Phase, Schedule, Schedules, Update, View, Weighted, scalar
 from methods.baseline import Baseline
+from methods.early_stopping import EarlyStopping
 from methods.finetune import FineTune
 from methods.l2rw import L2RW
 from methods.random import Random
@@ -160,7 +161,7 @@ def test_on_a_quadratic_the_gradient_has_its_closed_form() -> None:
 
 @pytest.mark.parametrize("rho", [0.05, 2.0])
 def test_the_step_is_rho_long(rho: float) -> None:
-    H, theta = quadratic()
+    _, theta = quadratic()
     identity = torch.eye(5, dtype=torch.float64)
     _, gradient = evaluated(SAM(Quadratic(identity, theta.clone()), rho=rho), 0, batch_of(1, 0))
     torch.testing.assert_close((gradient["base.theta"] - theta).norm(), torch.tensor(rho, dtype=torch.float64))
@@ -200,3 +201,23 @@ def test_a_negative_radius_is_one_sentence() -> None:
 @pytest.mark.parametrize("name", ["state of each example", "L2RW", "fine-tuning"])
 def test_a_stopped_trial_ends_bit_for_bit_as_an_undisturbed_one(name: str, tmp_path: Path) -> None:
     assert_resumes(lambda: SAM(BASES[name](), rho=0.2), tmp_path, (1, 6, 10))
+
+
+class TwoOptimisers(Baseline):
+    """Its output layer has an optimiser of its own."""
+
+    def phases(self, schedules: Schedules) -> list[Phase]:
+        return [Phase("main", schedules.main, (Update(self.loss, ("model.output",), Optimiser("sgd", lr=0.3)), Update(self.loss)))]
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [lambda base: SAM(base, rho=0.0), FineTune, EarlyStopping, lambda base: SAM(FineTune(base), rho=0.0)],
+    ids=["sam", "ft", "es", "both"],
+)
+def test_a_wrapper_s_base_trains_its_parts_by_their_own_optimiser(wrap: Callable[[Method], Method]) -> None:
+    schedules = replace(SETTINGS.schedules, early_stopping=SETTINGS.schedules.main, finetune=Schedule(1, lr=0.0))
+    settings = replace(SETTINGS, schedules=schedules)
+    plain, wrapped = trained(TwoOptimisers, settings=settings), trained(lambda: wrap(TwoOptimisers()), settings=settings)
+    expected, found = dict(plain.method.named_parameters()), [*wrapped.method.parameters()]
+    torch.testing.assert_close(found, [*expected.values()], rtol=0, atol=0)
