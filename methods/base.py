@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from datasets.augment import STRENGTHS
 from datasets.task import Examples, Task
 from methods.sampling import uniform
 from robust_benchmark.errors import UserError, choice
 
 SOURCES = ("train", "clean")
-STRENGTHS = ("none", "weak", "strong")
 
 
 class Knowledge(enum.Flag):

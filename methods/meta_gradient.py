@@ -15,6 +15,7 @@ A method calls, with `train_loss` a function of logits that closes over labels a
     objective = meta_objective(train_loss, z, dz, step)                              # its gradient by lam is the meta-gradient
 
 Dropout draws masks of its own in each pass: theta^ comes from those of the first, z and dz from those of the last.
+Source: the one-step bilevel gradient of Ren et al. (ICML 2018) and Shu et al. (NeurIPS 2019), who unroll it by backward on backward.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ def lookahead(
         theta = parameters[name]
         d = g + weight_decay * theta if name in decayed else g
         b = d if buffers is None else momentum * buffers[name] + d
-        moved[name] = theta - lr * (d + momentum * b if nesterov else b)
+        moved[name] = theta.clone().sub_(lr * (d + momentum * b if nesterov else b))  # a clone has theta's strides, as fast kernels need
     return moved, lr * (1 + momentum) if nesterov else lr
 
 

@@ -29,20 +29,20 @@ def repeatable(module: nn.Module, objective: Objective, batch: Batch) -> tuple[V
         return drawn[-1]
 
     buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
-    random = _random_state(module)
+    random = _Random(module)
     value = objective(replace(batch, _draw_clean=draw))
+    moved = _Random(module)
 
     def again(parameters: Mapping[str, torch.Tensor]) -> Value:
         turns = iter(drawn)
         same = replace(batch, _draw_clean=lambda _: next(turns), shared={})
-        copies = {name: buffer.clone() for name, buffer in buffers.items()}  # what is changed in place; graphs keep the module's own
-        tensors = {f"module.{name}": tensor for name, tensor in {**copies, **parameters}.items()}
-        now = _random_state(module)
-        _set_random_state(random)
+        state = {name: buffer.clone() for name, buffer in buffers.items()}  # moved by the evaluation, and then forgotten
+        replaced = {f"module.{name}": value for name, value in (state | dict(parameters)).items()}
+        random.set_back()
         try:
-            return functional_call(_Call(module, objective), tensors, (same,))
+            return functional_call(_Call(module, objective), replaced, (same,))
         finally:
-            _set_random_state(now)
+            moved.set_back()
 
     return value, again
 
@@ -59,18 +59,14 @@ class _Call(nn.Module):
         return self._objective(batch)
 
 
-RandomState = dict[torch.device, torch.Tensor]
+class _Random:
+    """The states of torch's default generators on the CPU and on the CUDA devices of a module's parameters."""
 
+    def __init__(self, module: nn.Module) -> None:
+        self._cpu = torch.get_rng_state()
+        self._cuda = {device: torch.cuda.get_rng_state(device) for device in {p.device for p in module.parameters() if p.is_cuda}}
 
-def _random_state(module: nn.Module) -> RandomState:
-    """The states of torch's default generators on the CPU and on the CUDA devices of the module's parameters."""
-    devices = {parameter.device for parameter in module.parameters() if parameter.is_cuda}
-    return {torch.device("cpu"): torch.get_rng_state(), **{device: torch.cuda.get_rng_state(device) for device in devices}}
-
-
-def _set_random_state(states: RandomState) -> None:
-    for device, state in states.items():
-        if device.type == "cuda":
+    def set_back(self) -> None:
+        torch.set_rng_state(self._cpu)
+        for device, state in self._cuda.items():
             torch.cuda.set_rng_state(state, device)
-        else:
-            torch.set_rng_state(state)

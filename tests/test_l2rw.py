@@ -17,7 +17,7 @@ from benchmark.models.resnet import ResNet
 from benchmark.training.trainer import Settings, Trainer
 from datasets.augment import Preprocessing
 from datasets.task import Examples
-from methods.base import Batch, Schedule, Schedules
+from methods.base import Batch, Optimiser, Schedule, Schedules
 from methods.l2rw import L2RW
 from methods.meta_gradient import clean_gradient, logits_along, slopes
 from tests.conftest import toy_task
@@ -235,7 +235,7 @@ def test_the_update_is_that_of_the_losses_with_constant_weights(name: str) -> No
     plain = copy.deepcopy(model).double().train()
     expected_loss = (w * F.cross_entropy(plain(batch.images), batch.labels, reduction="none")).sum()
     expected = torch.autograd.grad(expected_loss, list(plain.parameters()))
-    loss = method_on(model.double()).loss(replace(batch, _draw_clean=lambda _: clean))
+    loss, _ = method_on(model.double()).loss(replace(batch, _draw_clean=lambda _: clean))
     torch.testing.assert_close(loss, expected_loss)
     torch.testing.assert_close(torch.autograd.grad(loss, list(model.parameters())), expected)
 
@@ -247,7 +247,7 @@ def test_running_statistics_move_as_in_a_plain_forward_of_the_training_batch(nam
     model(clean.images * 3)  # so that they do not start from zero and one
     plain = copy.deepcopy(model)
     plain(batch.images)
-    method_on(model).loss(replace(batch, _draw_clean=lambda _: clean)).backward()
+    method_on(model).loss(replace(batch, _draw_clean=lambda _: clean)).loss.backward()
     expected = dict(plain.named_buffers())
     moving = [key for key in expected if "running" in key or "num_batches" in key]
     assert moving
@@ -307,7 +307,7 @@ def test_all_zero_weights_make_a_zero_loss_with_a_zero_gradient() -> None:
     train, clean = contradicting_examples()
     model = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
     bad, good = (Batch(Preprocessing().normalise(part.images), part.labels, torch.arange(6)) for part in (train, clean))
-    loss = method_on(model).loss(replace(bad, _draw_clean=lambda _: good))
+    loss, _ = method_on(model).loss(replace(bad, _draw_clean=lambda _: good))
     loss.backward()
     assert loss.item() == 0
     assert all((parameter.grad == 0).all() for parameter in model.parameters())
@@ -318,7 +318,7 @@ def test_with_all_zero_weights_momentum_and_weight_decay_still_act() -> None:
     others = {"clean": clean, "test": clean, "hyper_validation": clean}
     task = replace(toy_task(), train=train, **others, classes=("right", "wrong"), transition_matrix=torch.eye(2).double())
     lr, momentum, decay, steps = 0.1, 0.9, 0.05, 4
-    settings = Settings(Schedules(Schedule(steps, lr)), 6, momentum, decay)
+    settings = Settings(Schedules(Schedule(steps, lr)), 6, Optimiser(momentum=momentum, weight_decay=decay))
     trainer = Trainer(L2RW(), lambda classes, _: nn.Sequential(nn.Flatten(), nn.Linear(16, classes)), task, settings, 0, CPU)
     weight, bias = (parameter.detach().clone() for parameter in trainer.method.parameters())
     trainer.run()

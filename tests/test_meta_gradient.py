@@ -169,6 +169,13 @@ def test_the_learning_rate_may_lie_on_the_device() -> None:
     assert by_tensor[1].item() == pytest.approx(by_number[1]) == pytest.approx(LR * (1 + MOMENTUM))
 
 
+def test_a_lookahead_keeps_the_strides_of_the_parameters() -> None:
+    """A convolution of one channel in channels-last memory is of either layout; sums choose the other, and slow the pass down."""
+    model = nn.Conv2d(1, 4, 3).to(memory_format=torch.channels_last)
+    theta, _ = lookahead(model, {"weight": torch.ones(4, 1, 3, 3), "bias": torch.ones(4)}, LR)
+    assert theta["weight"].stride() == model.weight.stride() != torch.empty(4, 1, 3, 3).stride()
+
+
 def slopes_at(theta: Parameters | None, model: nn.Module, train: Images, clean: Images) -> torch.Tensor:
     return slopes(*logits_along(model, train[0], clean_gradient(model, *clean, at=theta)), train[1])
 
@@ -250,6 +257,18 @@ def test_the_value_of_the_meta_objective_is_the_first_order_change_of_the_clean_
     after, before = (F.cross_entropy(functional_call(model, point, (clean[0],)), clean[1]).item() for point in (moved, theta))
     found = meta_objective(lambda z: F.cross_entropy(z, train[1]), z, dz, step)
     assert found.item() == pytest.approx(after - before, rel=1e-4)
+
+
+def test_the_meta_objective_leaves_the_model_and_its_graph_to_the_update() -> None:
+    model, train, clean = scene()
+    train_loss, lams = CASES["a weighting network, normalised, not detached"](*train)
+    z, dz = logits_along(model, train[0], clean_gradient(model, *clean))
+    objective = meta_objective(train_loss, z, dz, LR)
+    trained = list(model.parameters())
+    assert torch.autograd.grad(objective, trained, retain_graph=True, allow_unused=True) == (None,) * len(trained)
+    torch.autograd.grad(objective, lams)
+    expected = torch.autograd.grad(F.cross_entropy(model(train[0]), train[1]), trained)
+    torch.testing.assert_close(torch.autograd.grad(F.cross_entropy(z, train[1]), trained), expected)
 
 
 def test_only_the_ordinary_pass_moves_running_averages_and_it_moves_them_once() -> None:

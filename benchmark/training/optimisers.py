@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.optim.adam import adam
 
-from benchmark.training.sgd import SGD, Groups, InPlaceOptimiser, decay_groups
+from benchmark.training.sgd import SGD, Groups, InPlaceOptimiser
 from methods.base import Optimiser
 from robust_benchmark.errors import choice
 
@@ -20,7 +20,8 @@ def make(spec: Optimiser, named_parameters: Iterable[tuple[str, nn.Parameter]], 
 
     Raises UserError for an unknown kind.
     """
-    groups = decay_groups(named_parameters, decayed_names, spec.weight_decay)
+    named, decays = list(named_parameters), ((True, spec.weight_decay), (False, 0.0))
+    groups = [([p for name, p in named if (name in decayed_names) == is_decayed], decay) for is_decayed, decay in decays]
     if choice("optimiser", spec.kind, Optimiser.KINDS) == "sgd":
         return SGD(groups, spec.momentum, spec.nesterov)
     return Adam(groups, spec.betas, decoupled=spec.kind == "adamw")

@@ -21,7 +21,7 @@ from robust_benchmark.errors import UserError
 
 
 @dataclass
-class Trial:
+class TrialState:
     """What all phases of a trial share.
 
     optimiser: the trial's one; spec: its kind and options
@@ -52,8 +52,8 @@ class Part:
 class Running:
     """One phase of a trial. Its optimisers are those that its updates ask for, beside the trial's."""
 
-    def __init__(self, phase: Phase, batches: Batches, trial: Trial) -> None:
-        self.phase, self.batches, self._trial = phase, batches, trial
+    def __init__(self, phase: Phase, batches: Batches, trial: TrialState) -> None:
+        self.phase, self.batches, self.trial = phase, batches, trial
         self.step = 0
         device, method = trial.device, trial.method
         self._draw_clean = trial.compute.uncompiled(trial.clean.draw) if Knowledge.CLEAN_SET in method.needs else None
@@ -65,7 +65,7 @@ class Running:
         self._stepper = Stepper(self._steps(), trial.prover)
 
     def _made_parts(self) -> Iterator[Part]:
-        trial = self._trial
+        trial = self.trial
         for update in self.phase.updates:
             objective = trial.compute.compiled(update.objective)
             if not update.parts:
@@ -82,7 +82,7 @@ class Running:
         if more is not None and len(more) > 0:
             self.batches.join(more)
             if self.phase.source == "train":
-                self._trial.weights.extend(len(self.batches.examples))
+                self.trial.weights.extend(len(self.batches.examples))
 
     def take_step(self, view: View) -> None:
         """One step, and before the first one of an epoch what comes with the epoch. The step itself does not wait for the device."""
@@ -104,19 +104,19 @@ class Running:
 
     def _steps(self) -> Steps:
         return Steps(
-            method=self._trial.method,
+            method=self.trial.method,
             prepare=self._prepare,
             work=self._work,
             save=self.state,
             restore=self.restore,
-            generators=lambda: [*self.batches.generators, *self._trial.clean.generators],
+            generators=lambda: [*self.batches.generators, *self.trial.clean.generators],
         )
 
     def _prepare(self, ahead: int) -> None:
         """The host's part of the step so many ahead of the next one, which only the proof of a capture asks for."""
         self._set_clock(ahead)
         self.batches.advance()
-        self._trial.clean.advance()
+        self.trial.clean.advance()
 
     def _set_clock(self, ahead: int) -> None:
         lr = self.phase.schedule.lr_at(self.step) / (1 + ahead)  # the steps of a proof have different learning rates
@@ -127,7 +127,7 @@ class Running:
 
     def _work(self) -> None:
         """The device's part of a step: its updates on one batch."""
-        trial = self._trial
+        trial = self.trial
         batch = self.batches.batch(self._draw_clean, self.clock)
         for part in self._parts:
             with trial.compute.autocast(trial.device):
@@ -151,7 +151,7 @@ class Running:
 
     def state(self) -> dict[str, Any]:
         """All that a step changes, by name: tensors themselves, states of generators, numbers."""
-        trial = self._trial
+        trial = self.trial
         return {
             "method": trial.method.state_dict(),
             "optimiser": trial.optimiser.state_dict(),
@@ -166,7 +166,7 @@ class Running:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Set all of it back in place."""
-        trial = self._trial
+        trial = self.trial
         trial.method.load_state_dict(state["method"])
         trial.optimiser.load_state_dict(state["optimiser"])
         for part, saved in zip((part for part in self._parts if part.own), state["optimisers"], strict=True):

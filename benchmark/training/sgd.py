@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 from torch.optim.sgd import sgd
 
-from methods.base import decayed_weights
-
 Groups = Sequence[tuple[Sequence[nn.Parameter], float]]  # parameters, and the weight decay on them
-
-
-def decay_groups(parameters: Iterable[tuple[str, nn.Parameter]], decayed: Collection[str], weight_decay: float) -> Groups:
-    """The named parameters in two groups: those with a name in `decayed` at `weight_decay`, the others at 0."""
-    named = list(parameters)
-    return [
-        ([p for name, p in named if (name in decayed) == is_decayed], decay) for is_decayed, decay in ((True, weight_decay), (False, 0.0))
-    ]
 
 
 class InPlaceOptimiser:
@@ -72,11 +62,6 @@ class SGD(InPlaceOptimiser):
         super().__init__(groups, lambda parameter: {"momentum_buffer": torch.zeros_like(parameter)} if momentum else {})
         self._momentum = momentum
         self._nesterov = nesterov
-
-    @classmethod
-    def of(cls, method: nn.Module, momentum: float, weight_decay: float) -> SGD:
-        """All of the method's parameters, with weight decay on the weights of convolutions and linear layers alone."""
-        return cls(decay_groups(method.named_parameters(), decayed_weights(method), weight_decay), momentum)
 
     def _update(self, parameters: list[torch.Tensor], gradients: list[torch.Tensor], weight_decay: float, lr: float | torch.Tensor) -> None:
         sgd(
