@@ -16,6 +16,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmark.models.convnet import ConvNet
 from benchmark.models.lenet import LeNet
+from benchmark.models.mlp import MLP
+from benchmark.models.preact_resnet import PreActResNet18
 from benchmark.models.resnet import ResNet
 from methods.dual import Dual, parts
 from methods.meta_gradient import logits_along, slopes
@@ -438,6 +440,8 @@ MODELS = {
     "paper resnet with dropout": (lambda: ResNet(3, torch.Size((2, 8, 8)), units=1, dropout=0.3), (2, 8, 8)),
     "standard resnet": (lambda: ResNet(3, torch.Size((2, 8, 8)), units=1, variant="standard"), (2, 8, 8)),
     "standard wide resnet": (lambda: ResNet(3, torch.Size((2, 8, 8)), units=1, widen=2, dropout=0.3, variant="standard"), (2, 8, 8)),
+    "preact resnet": (lambda: PreActResNet18(3, torch.Size((2, 8, 8)), width=2), (2, 8, 8)),
+    "mlp with dropout": (lambda: MLP(3, torch.Size((2, 6, 6)), hidden=[9, 8], dropout=0.3), (2, 6, 6)),
 }
 
 
@@ -565,6 +569,8 @@ LARGE = {
     "standard wide resnet": lambda: ResNet(10, torch.Size((3, 12, 12)), units=1, widen=2, dropout=0.3, variant="standard"),
     "lenet": lambda: LeNet(10, torch.Size((3, 12, 12))),
     "convnet": lambda: ConvNet(10, torch.Size((3, 12, 12))),
+    "preact resnet": lambda: PreActResNet18(10, torch.Size((3, 12, 12)), width=4),
+    "mlp": lambda: MLP(10, torch.Size((3, 12, 12)), dropout=0.3),
     "residual sums in place, group norm": lambda: nn.Sequential(
         nn.Conv2d(3, 8, 3), *(InPlaceUnit() for _ in range(4)), nn.Flatten(), nn.Linear(800, 10)
     ),

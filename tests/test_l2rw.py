@@ -13,6 +13,8 @@ from torch.func import functional_call
 
 from benchmark.models.convnet import ConvNet
 from benchmark.models.lenet import LeNet
+from benchmark.models.mlp import MLP
+from benchmark.models.preact_resnet import PreActResNet18
 from benchmark.models.resnet import ResNet
 from benchmark.training.trainer import Settings, Trainer
 from datasets.augment import Preprocessing
@@ -95,6 +97,8 @@ MODELS = {
     "paper resnet": (lambda: ResNet(10, torch.Size((3, 16, 16)), units=1), (3, 16, 16), 10),
     "standard resnet": (lambda: ResNet(10, torch.Size((3, 16, 16)), units=1, variant="standard"), (3, 16, 16), 10),
     "wide standard resnet": (lambda: ResNet(10, torch.Size((3, 8, 8)), units=1, widen=2, variant="standard"), (3, 8, 8), 10),
+    "mlp": (lambda: MLP(10, torch.Size((1, 8, 8)), hidden=[30, 20]), (1, 8, 8), 10),
+    "preact resnet": (lambda: PreActResNet18(10, torch.Size((3, 16, 16)), width=4), (3, 16, 16), 10),
     "conv, batch norm, group norm": (conv_model_with_everything, (1, 8, 8), 3),
 }
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10}  # of the largest weight

@@ -96,13 +96,13 @@ def test_a_copy_with_the_state_goes_on_alike() -> None:
 FIRST_STEP = """
 import sys
 from benchmark import run
-from benchmark.training.trainer import Trainer
+from benchmark.training.running import Running
 class Reached(BaseException): ...
-stepper = Trainer.stepper
+take_step = Running.take_step
 def first(*arguments):
-    stepper(*arguments)()
+    take_step(*arguments)
     raise Reached
-Trainer.stepper = first
+Running.take_step = first
 try:
     run.main(sys.argv[1:])
 except Reached:

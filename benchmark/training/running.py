@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from benchmark.training.averaging import Average
 from benchmark.training.batches import Batches, CleanBatches
 from benchmark.training.compute import Compute
 from benchmark.training.detection import WeightLog
-from benchmark.training.optimisers import make
+from benchmark.training.optimisers import clip, make
 from benchmark.training.proof import Prover, Steps
 from benchmark.training.sgd import InPlaceOptimiser
 from benchmark.training.stepper import Stepper
@@ -25,6 +26,7 @@ class TrialState:
     """What all phases of a trial share.
 
     optimiser: the trial's one; spec: its kind and options
+    clip_norm: see Settings; average: of the parameters, where evaluations use one
     weights: what methods weighed the training examples by; loss_sum: of the steps since the last evaluation
     """
 
@@ -37,6 +39,8 @@ class TrialState:
     optimiser: InPlaceOptimiser
     weights: WeightLog
     loss_sum: torch.Tensor
+    clip_norm: float = 0.0
+    average: Average | None = None
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,8 @@ class Running:
                 trial.weights.note(batch.index, found.example_weights)
             self._update(part, loss)
         trial.loss_sum += loss.detach()
+        if trial.average:
+            trial.average.update()
 
     def _update(self, part: Part, loss: torch.Tensor) -> None:
         part.optimiser.zero_grad()
@@ -147,6 +153,8 @@ class Running:
             for other in self._parts:
                 if other.own:
                     other.optimiser.zero_grad()
+        if self.trial.clip_norm:
+            clip(part.own or self.trial.method.parameters(), self.trial.clip_norm)
         part.optimiser.step(self._lr if part.lr is None else part.lr)
 
     def state(self) -> dict[str, Any]:
@@ -156,6 +164,7 @@ class Running:
             "method": trial.method.state_dict(),
             "optimiser": trial.optimiser.state_dict(),
             "optimisers": [part.optimiser.state_dict() for part in self._parts if part.own],
+            "average": trial.average.state() if trial.average else {},
             "loss_sum": trial.loss_sum,
             "weights": trial.weights.state(),
             "batches": self.batches.state(),
@@ -171,6 +180,8 @@ class Running:
         trial.optimiser.load_state_dict(state["optimiser"])
         for part, saved in zip((part for part in self._parts if part.own), state["optimisers"], strict=True):
             part.optimiser.load_state_dict(saved)
+        if trial.average:
+            trial.average.restore(state["average"])
         trial.loss_sum.copy_(state["loss_sum"])
         trial.weights.restore(state["weights"])
         self.batches.restore(state["batches"])

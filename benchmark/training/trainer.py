@@ -7,12 +7,14 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 
+from benchmark.training.averaging import Average
 from benchmark.training.batches import Batches, CleanBatches, in_order
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.compute import Compute
@@ -60,6 +62,7 @@ class Settings:
 
     evaluate_every: steps; checkpoint_seconds: between checkpoints
     evidence: each evaluation looks at all training examples as well
+    clip_norm: largest norm of an update's gradients, 0 is no clipping; ema: decay of averaged parameters, 0 is none
     """
 
     schedules: Schedules
@@ -68,6 +71,8 @@ class Settings:
     evaluate_every: int = 1000
     checkpoint_seconds: float = 30.0
     evidence: bool = False
+    clip_norm: float = 0.0
+    ema: float = 0.0
 
 
 @dataclass
@@ -153,6 +158,8 @@ class Trainer:
             optimiser=make(settings.optimiser, method.named_parameters(), decayed_weights(method)),
             weights=WeightLog(self.task.train),
             loss_sum=torch.zeros((), device=device),
+            clip_norm=settings.clip_norm,
+            average=Average(method, settings.ema) if settings.ema else None,
         )
 
     @property
@@ -232,7 +239,7 @@ class Trainer:
         progress.diverged = not (math.isfinite(loss) and all(bool(p.isfinite().all()) for p in self.method.parameters()))
         entry: dict[str, Any] = {"phase": phase.name, "step": progress.step, "train_loss": loss if math.isfinite(loss) else None}
         if not progress.diverged:
-            with self.compute.autocast(self.device):
+            with self.evaluated(), self.compute.autocast(self.device):
                 found, confusion = self._evaluator.evaluate(self.method)
                 if self.settings.evidence:
                     self.evidence.note(self.method)
@@ -242,6 +249,11 @@ class Trainer:
             weights = self.trial.weights
             entry |= found | (weights.effective_share() | weights.report(self.task.train) if phase.source == "train" else {})
         progress.history.append(entry)
+
+    def evaluated(self) -> AbstractContextManager[None]:
+        """Within it the method has the parameters that evaluations use: averaged ones, where the settings ask for them."""
+        average = self.trial.average
+        return average.swapped() if average else contextlib.nullcontext()
 
     def _report_weights(self) -> None:
         """Measure what is measured of example weights at the end alone."""
