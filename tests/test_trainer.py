@@ -208,7 +208,7 @@ def test_the_loop_is_sgd_with_momentum_and_weight_decay_on_weights_alone() -> No
     by_hand.load_state_dict(trainer.method.model.state_dict())
     trainer.run()
 
-    decayed = {"0.weight", "4.weight", "9.weight"}  # the two convolutions and the linear layer
+    decayed = {"body.stage1.0.weight", "body.stage2.0.weight", "output.weight"}  # the two convolutions and the linear layer
     assert decayed < dict(by_hand.named_parameters()).keys()
     velocity = {name: torch.zeros_like(p) for name, p in by_hand.named_parameters()}
     for step, index in enumerate(trainer.method.met):
