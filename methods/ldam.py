@@ -24,7 +24,7 @@ class LDAM(Method):
 
     Source: Cao, Wei, Gaidon, Arechiga and Ma, "Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss", NeurIPS 2019,
     whose margin, scale, beta and start (epoch 160 of 200) are the defaults; class weights of Cui et al., "Class-Balanced Loss Based on
-    Effective Number of Samples", CVPR 2019. The weighted loss is divided by the batch's sum of weights, as in the paper's algorithm and
+    Effective Number of Samples", CVPR 2019. The weighted loss is divided by the batch's sum of weights, as in the authors'
     code, and not by n, as Cui et al. do. The paper also warms the learning rate up, which this steep loss needs where the rate is high,
     and drops it where class weights begin; here both are options of the trainer.
     """
