@@ -16,4 +16,4 @@ class EarlyStopping(Wrapper):
     """
 
     def phases(self, schedules: Schedules) -> list[Phase]:
-        return self.base.phases(replace(schedules, main=schedules.early_stopping))
+        return super().phases(replace(schedules, main=schedules.early_stopping))

@@ -21,7 +21,13 @@ class Wrapper(Method):
         self.base.setup(make_model, replace(view, needs=self.base.needs))  # what the wrapper declares is not the base's
 
     def phases(self, schedules: Schedules) -> list[Phase]:
-        return self.base.phases(schedules)
+        return [_of_wrapper(phase) for phase in self.base.phases(schedules)]
 
     def predict(self, images: torch.Tensor) -> torch.Tensor:
         return self.base.predict(images)
+
+
+def _of_wrapper(phase: Phase) -> Phase:
+    """A phase of the base, whose updates name their parts as the wrapper's."""
+    updates = (replace(update, parts=tuple(f"base.{part}" for part in update.parts)) for update in phase.updates)
+    return replace(phase, loss=tuple(updates))

@@ -230,7 +230,7 @@ def test_a_wrong_option_is_told_in_a_sentence(overrides: list[str], words: str) 
 
 
 def test_wrappers_are_those_with_a_base() -> None:
-    assert {name for name in registry.names() if registry.wraps(name)} == {"early_stopping", "finetune"}
+    assert {name for name in registry.names() if registry.wraps(name)} == {"early_stopping", "finetune", "sam"}
 
 
 LABELS = {

@@ -1,0 +1,61 @@
+"""A classifier trained again, on balanced batches, over frozen features (cRT)."""
+
+from contextlib import nullcontext
+
+import torch
+import torch.nn.functional as F
+
+from methods.base import Batch, MakeModel, Phase, Schedule, Schedules, Update, View
+from methods.baseline import Baseline
+from methods.parts import TwoParts, evaluation_form, two_parts
+from methods.registry import register
+from methods.sampling import class_balanced
+from robust_benchmark.errors import at_least, choice
+
+
+@register
+class CRT(Baseline):
+    """Plain training; then the output layer starts afresh and trains alone, on batches with equal numbers of each label.
+
+        phase 1: mean CE of output(features(x)) on the data as they are
+        phase 2: the same loss with features held constant, class-balanced batches, a new output layer, an optimiser of its own
+
+    Features that are learnt from imbalanced data are good; what leans to frequent classes is the layer on top.
+
+    share: steps of phase 2, as a share of the main schedule's, on top of them; its learning rate starts at the main one's initial value
+        and falls along a cosine
+    bn: 'frozen', features in phase 2 are in evaluation form, so that nothing of them moves; 'adapt', batch norm uses the statistics of
+        balanced batches, and its running averages follow them, as in the released code
+
+    Source: Kang et al., "Decoupling Representation and Classifier for Long-Tailed Recognition", ICLR 2020: 10 epochs after 90 on
+    ImageNet-LT. There an epoch is as long as the largest class times the classes; here it is as many examples as the data.
+    """
+
+    model: TwoParts
+
+    def __init__(self, share: float = 0.1, bn: str = "frozen") -> None:
+        super().__init__()
+        self.share = at_least("share", share, 0)
+        self.bn = choice("bn", bn, ("frozen", "adapt"))
+
+    def setup(self, make_model: MakeModel, view: View) -> None:
+        self.model = two_parts(make_model(), "crt")
+        self.fresh = two_parts(make_model(), "crt").output.requires_grad_(False)
+
+    def phases(self, schedules: Schedules) -> list[Phase]:
+        main = schedules.main
+        schedule = Schedule(max(1, round(self.share * main.steps)), main.lr, cosine=True)
+        update = Update(self._classifier_loss, parts=("model.output",))
+        return [
+            *super().phases(schedules),
+            Phase("classifier", schedule, (update,), sample=class_balanced, before=self._start_afresh),
+        ]
+
+    @torch.no_grad()
+    def _start_afresh(self, view: View) -> None:
+        self.model.output.load_state_dict(self.fresh.state_dict())
+
+    def _classifier_loss(self, batch: Batch) -> torch.Tensor:
+        with evaluation_form(self.model) if self.bn == "frozen" else nullcontext(), torch.no_grad():
+            features = self.model.features(batch.images)
+        return F.cross_entropy(self.model.output(features), batch.labels)

@@ -1,0 +1,81 @@
+"""Larger margins for rarer classes, and class weights late in training (LDAM-DRW)."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from methods.base import Batch, MakeModel, Method, View, Weighted, normalised, weighted_cross_entropy
+from methods.parts import TwoParts, two_parts
+from methods.registry import register
+from robust_benchmark.errors import at_least, in_range
+
+
+@register
+class LDAM(Method):
+    """Label-distribution-aware margins on a cosine classifier, with deferred re-weighting.
+
+        logits z_k = scale cos(h, W_k),   h: the model's features;   prediction: z
+        loss = sum_i w_i CE(z_i - scale Delta_{y_i} onehot(y_i), y_i),   Delta_k proportional to n_k^(-1/4), max_k Delta_k = margin
+        w_i proportional to 1 at first, later to (1 - beta) / (1 - beta^n_k) of the class k = y_i;  they sum to 1 over the batch
+
+    n_k: how many training examples have the label k, as given; a class without any has neither margin nor weight
+    drw: the share of training after which class weights hold; 1: never
+    The cosine classifier, without bias, takes the place of the model's output layer, so that weight decay acts on W.
+
+    Source: Cao, Wei, Gaidon, Arechiga and Ma, "Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss", NeurIPS 2019,
+    whose margin, scale, beta and start (epoch 160 of 200) are the defaults; class weights of Cui et al., "Class-Balanced Loss Based on
+    Effective Number of Samples", CVPR 2019. The weighted loss is divided by the batch's sum of weights, as in the authors'
+    code, and not by n, as Cui et al. do. The paper also warms the learning rate up, which this steep loss needs where the rate is high,
+    and drops it where class weights begin; here both are options of the trainer.
+    """
+
+    model: TwoParts
+    margins: torch.Tensor
+    class_weights: torch.Tensor
+
+    def __init__(self, margin: float = 0.5, scale: float = 30.0, drw: float = 0.8, beta: float = 0.9999) -> None:
+        super().__init__()
+        self.margin = at_least("margin", margin, 0)
+        self.scale = at_least("scale", scale, 0)
+        self.drw = in_range("drw", drw, 0, 1)
+        self.beta = in_range("beta", beta, 0, 0.999999)
+
+    def setup(self, make_model: MakeModel, view: View) -> None:
+        self.model = two_parts(make_model(), "ldam")
+        self.model.output = CosineLayer(self.model.output.in_features, view.num_classes, self.scale)
+        counts = torch.bincount(view.labels, minlength=view.num_classes)
+        self.register_buffer("margins", class_margins(counts, self.margin).float(), persistent=False)
+        self.register_buffer("class_weights", effective_number_weights(counts, self.beta).float(), persistent=False)
+
+    def loss(self, batch: Batch) -> Weighted:
+        logits = self.model(batch.images)  # (n, K)
+        own = F.one_hot(batch.labels, logits.shape[1])
+        margins = self.scale * self.margins[batch.labels]  # (n,)
+        late = (batch.clock.share >= self.drw) & (self.drw < 1)  # the share is 1 once training is over
+        weights = torch.where(late, self.class_weights[batch.labels], 1.0)
+        return weighted_cross_entropy(logits - own * margins[:, None], batch.labels, normalised(weights))
+
+
+def class_margins(counts: torch.Tensor, largest: float) -> torch.Tensor:
+    """Delta, float64 (K,), of counts n_k, (K,)."""
+    margins = torch.where(counts > 0, counts.double() ** -0.25, 0.0)
+    return largest * margins / margins.max()
+
+
+def effective_number_weights(counts: torch.Tensor, beta: float) -> torch.Tensor:
+    """(1 - beta) / (1 - beta^n_k), float64 (K,), scaled to sum to the number of classes that occur."""
+    weights = torch.where(counts > 0, (1 - beta) / (1 - beta ** counts.double()), 0.0)
+    return weights * (counts > 0).sum() / weights.sum()
+
+
+class CosineLayer(nn.Linear):
+    """scale cos(h, W_k), (n, K), of features h, (n, d); the rows of W start at random directions, with norm 1."""
+
+    def __init__(self, width: int, classes: int, scale: float) -> None:
+        super().__init__(width, classes, bias=False)
+        self.scale = scale
+        with torch.no_grad():
+            self.weight.copy_(F.normalize(torch.randn_like(self.weight)))
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return self.scale * F.linear(F.normalize(features), F.normalize(self.weight))
