@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from tabulate import tabulate
 
-from benchmark.analysis.tables import SEES
 from benchmark.checks.observed import Subject
 from benchmark.checks.rules import CHECKS, Finding, examine
 from benchmark.checks.small import SMALL
@@ -115,11 +114,12 @@ def text(reports: Sequence[Report]) -> str:
 
 def _row(report: Report) -> list[str]:
     needs = registry.build(report.cell.identity["method"]).needs.names()
+    sees = ["noisy labels", *(need.replace("_", " ") for need in needs)]
     states = {name: found.state for name, found in report.findings.items()}
     states["data"] += "".join(f"; refuses {kind}: {sentence}" for kind, sentence in report.refusals.items())
     waiting = "-" if report.waits is None else ", ".join(report.waits) or "none"
     cost = "-" if report.cost is None else f"{report.cost:.2f}"
-    return [report.cell.label, " + ".join(["noisy labels", *(SEES.get(need, need) for need in needs)]), *states.values(), waiting, cost]
+    return [report.cell.label, " + ".join(sees), *states.values(), waiting, cost]
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import os
 import random
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from benchmark import ROOT, check
 from benchmark.checks.rules import CHECKS
 from benchmark.checks.waits import Waits
 from benchmark.names import choices
-from methods import mentornet, registry
+from methods import mentornet
 from methods.base import Batch, Clock, Knowledge, MakeModel, Method, Phase, Schedules, View
 from methods.baseline import Baseline
 from methods.registry import register
@@ -44,6 +43,13 @@ def test_every_method_keeps_every_rule(method: str) -> None:
     assert report.failures == []
     assert {found.state for found in report.findings.values()} == {"ok"}
     assert report.waits == []
+
+
+def test_the_documented_table_has_a_row_for_each_method_and_the_checks_for_columns() -> None:
+    text = (ROOT / "docs" / "conformance.md").read_text(encoding="utf-8").partition("## All methods")[2]
+    header, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+    assert [row[0] for row in rows] == sorted(choices().values())
+    assert header[2 : 2 + len(CHECKS)] == [*CHECKS]
 
 
 # --- methods that break one rule each
@@ -245,7 +251,7 @@ def test_a_method_that_breaks_a_rule_fails_that_check_alone(method: type[Method]
     register("broken")(method)
     report = report_of("broken")
     states = {name: found.state for name, found in report.findings.items() if found.state != "ok"}
-    unchecked = {name: "-" for name in _resting_on(failing)}
+    unchecked = dict.fromkeys(_resting_on(failing), "-")
     assert states == {failing: "failed", **unchecked}, report.failures
     (failure,) = report.failures
     assert failure.startswith(f"broken, {failing}: ")

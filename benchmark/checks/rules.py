@@ -59,22 +59,25 @@ def configuration(subject: Subject) -> None:
         raise Broken(f"method={cell.label} composes another configuration than the one with this label: give options plain values")
 
 
-@torch.no_grad()
 def trains(subject: Subject) -> None:
-    """It trains to its end with finite numbers, in phases that do not depend on the data."""
+    """It trains to its end with finite numbers, in phases that do not depend on the data, and predicts logits."""
     trainer = subject.trainer(subject.kind)
-    trainer.method.eval()
-    logits, expected = trainer.method.predict(_test_images(trainer)), (len(trainer.task.test), len(trainer.task.classes))
-    if logits.shape != expected or not logits.is_floating_point():
-        raise Broken(f"`predict` gives {logits.dtype} {tuple(logits.shape)}, not logits of shape {expected}")
     if trial.steps(subject.cell) != trainer.steps:
         raise Broken("`phases` gives other steps before `setup` than after it: let them depend on options and schedules alone")
     if registry.build(subject.cell.identity["method"]).needs != trainer.method.needs:
         raise Broken("`needs` changes after __init__: declare it in the class or in __init__")
-    with torch.enable_grad():
-        progress = subject.course.trainer.progress
+    logits, expected = _logits(trainer), (len(trainer.task.test), len(trainer.task.classes))
+    if logits.shape != expected or not logits.is_floating_point():
+        raise Broken(f"`predict` gives {logits.dtype} {tuple(logits.shape)}, not logits of shape {expected}")
+    progress = subject.course.trainer.progress
     if progress.diverged:
         raise Broken(f"training diverges by step {progress.history[-1]['step']}: keep loss, parameters and predictions finite")
+
+
+@torch.no_grad()
+def _logits(trainer: Trainer) -> torch.Tensor:
+    trainer.method.eval()
+    return trainer.method.predict(_test_images(trainer))
 
 
 def seed(subject: Subject) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -20,7 +20,7 @@ from benchmark import ROOT
 from benchmark.training.trainer import Trainer
 from methods.base import Phase
 
-STEPS = 2  # watched in each phase, after one that begins its epoch
+STEPS = 2  # watched in each phase
 OPERATIONS = {  # of aten, whose outcome the host reads
     *("_local_scalar_dense", "is_nonzero", "equal", "nonzero", "masked_select", "bincount", "_unique", "_unique2", "unique_dim"),
     *("unique_consecutive", "unique_dim_consecutive"),
@@ -134,15 +134,15 @@ def shown(file: str) -> str:
 
 
 def waits(trainer: Trainer) -> list[str]:
-    """Where steps of its phases would wait; what comes with an epoch and with the beginning of a phase may."""
+    """Where steps of its phases would wait; what comes with an epoch and with the beginning of a phase may. The trainer is used up."""
     found = Waits()
     for number, phase in enumerate(trainer.phases):
         trainer.progress.phase = number
         running = trainer.running(_without_epochs(phase, found))
         running.begin(trainer.view)
-        running.take_step(trainer.view)
-        for _ in range(min(STEPS, phase.schedule.steps - 1)):
-            with found.watching():
+        first = min(1, phase.schedule.steps - 1)  # a first step may prepare further ones
+        for step in range(phase.schedule.steps):
+            with found.watching() if first <= step < first + STEPS else nullcontext():
                 running.take_step(trainer.view)
     return list(found.places)
 
