@@ -100,7 +100,7 @@ class Course(Watch):
 
 
 def _outcome(trainer: Trainer) -> tuple[Any, ...]:
-    """What a record has of a training, repr for NaN to equal itself."""
+    """What a record has of a training; as text, in which NaN equals itself."""
     progress = trainer.progress
     return repr(progress.history), progress.confusion_matrix, repr(progress.weights_precision), repr(progress.weight_histograms)
 
@@ -134,7 +134,7 @@ class Subject:
         checkpoints: Checkpoints | None = None,
         checkpoint_seconds: float = float("inf"),
     ) -> Observed:
-        """A trainer as in a new process, whose other random numbers are others each time."""
+        """A new trainer. Python's, NumPy's and torch's random numbers are others each time, as in another process."""
         self._processes += 1
         for reseed in (torch.manual_seed, random.seed, np.random.seed):
             reseed(self._processes)

@@ -15,7 +15,7 @@ import torch
 from benchmark import trial
 from benchmark.checks.observed import Course, Subject, digests
 from benchmark.checks.poison import Poison, undeclared
-from benchmark.checks.small import SEED
+from benchmark.checks.small import SEED, Kind
 from benchmark.checks.waits import innermost
 from benchmark.config import cells
 from benchmark.names import expand, label
@@ -133,7 +133,8 @@ def resume(subject: Subject) -> None:
     with tempfile.TemporaryDirectory() as directory:
         checkpoints = Checkpoints(Path(directory) / "trial.pt", "check")
         for stop in stops(whole):
-            _compare(whole, subject.leg(checkpoints, **{"stop" if stop.stopped else "die": stop.step}), last)
+            leg = subject.leg(checkpoints, stop=stop.step) if stop.stopped else subject.leg(checkpoints, die=stop.step)
+            _compare(whole, leg, last)
             last = stop
         _compare(whole, subject.leg(checkpoints), last)
 
@@ -185,13 +186,21 @@ def lanes(subject: Subject) -> None:
 
 def data(subject: Subject) -> None:
     """It stays finite on every kind of data that it does not refuse."""
-    lost = []
+    lost: list[str] = []
     for name, kind in subject.kinds.items():
         if name not in subject.refusals and kind is not subject.kind:  # on which `trains` has looked
-            progress = subject.observed(kind).trainer.progress
-            lost += [f"on {name} by step {progress.history[-1]['step']}"] if progress.diverged else []
+            lost += _lost(subject, name, kind)
     if lost:
-        raise Broken(f"training diverges {', and '.join(lost)}: keep it finite, or raise UserError in `setup`")
+        raise Broken(f"{'; '.join(lost)}: keep it finite, or raise UserError in `setup`")
+
+
+def _lost(subject: Subject, name: str, kind: Kind) -> list[str]:
+    """How training on that kind of data goes wrong, if it does."""
+    try:
+        progress = subject.observed(kind).trainer.progress
+    except Exception as error:  # a method may raise anything
+        return [f"training on {name} ends with {_words(error)}"]
+    return [f"training on {name} diverges by step {progress.history[-1]['step']}"] if progress.diverged else []
 
 
 @torch.no_grad()
@@ -257,11 +266,12 @@ def _found(check: Check, subject: Subject) -> Finding:
     except (Broken, UserError) as error:
         return Finding("failed", str(error))
     except Exception as error:  # a method may raise anything
-        return Finding("failed", f"{type(error).__name__} in {_place(error)}: {(str(error).splitlines() or [''])[0]}")
+        return Finding("failed", _words(error))
     return Finding("ok")
 
 
-def _place(error: Exception) -> str:
-    """Where it was raised, by the innermost line that is the method's own."""
+def _words(error: Exception) -> str:
+    """The error, and where it was raised by the innermost line that is the method's own."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return innermost(frames[-1]) or "the trainer"
+    place = innermost(frames[-1]) or "the trainer"
+    return f"{type(error).__name__} in {place}: {(str(error).splitlines() or [''])[0]}"

@@ -36,6 +36,7 @@ FUNCTIONS = {  # which aten does not show on a CPU: copies from the device and t
 }
 CHECKED_ON_CPUS = {torch.quantile, torch.Tensor.quantile, torch.nanquantile, torch.Tensor.nanquantile}  # which read arguments there alone
 SKIPPED = [str(Path(torch.__file__).parent), str(ROOT / "benchmark")]
+COMMAND = str(ROOT / "benchmark" / "check.py")
 STANDARD = sysconfig.get_path("stdlib")
 
 
@@ -112,10 +113,9 @@ class _Functions(TorchFunctionMode):
 
 def innermost(frame: FrameType | None) -> str | None:
     """'file:line' of the innermost call under way that is neither torch's, Python's own nor the trainer's; None where all are."""
-    while frame is not None:
-        file = frame.f_code.co_filename
-        if not _skipped(file):
-            return f"{shown(file)}:{frame.f_lineno}"
+    while frame is not None and frame.f_code.co_filename != COMMAND:  # what calls the checks is no method
+        if not _skipped(frame.f_code.co_filename):
+            return f"{shown(frame.f_code.co_filename)}:{frame.f_lineno}"
         frame = frame.f_back
     return None
 
