@@ -14,7 +14,18 @@ PLACES = ("root", "cache")  # options of a source that say where files lie, not 
 
 # Options that are younger than the first records, by their dotted names, with the value that they had before they existed. At that value
 # an option is no part of an identity, so the keys of older records stay. Options of a method stand in its class, as `added_options`.
-ADDED: dict[str, Any] = {"scale": 1.0, "precision": "float32"}
+ADDED: dict[str, Any] = {
+    "scale": 1.0,
+    "precision": "float32",
+    "trainer.optimiser": "sgd",
+    "trainer.nesterov": False,
+    "trainer.betas": [0.9, 0.999],
+    "trainer.clip_norm": 0.0,
+    "trainer.ema": 0.0,
+    "trainer.cosine": False,
+    "trainer.final_share": 0.0,
+    "trainer.warm_up": 0.0,
+}
 
 
 def identity(options: Mapping[str, Any], added_options: Callable[[str], Mapping[str, Any]]) -> dict[str, Any]:

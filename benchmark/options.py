@@ -9,10 +9,11 @@ from typing import Any
 from benchmark.training.compute import PRECISIONS
 from datasets.augment import Preprocessing
 from datasets.task import Split
-from methods.base import Schedule, Schedules
+from methods.base import Optimiser, Schedule, Schedules
 from robust_benchmark.errors import UserError, at_least, choice, in_range
 
 KEEP = ("weights", "evidence", "predictions")
+BELOW_ONE = 1 - 1e-6  # the largest decay of a moving average: at 1 it would never move
 
 
 @dataclass
@@ -26,7 +27,14 @@ class Stage:
 
 @dataclass
 class TrainerConfig:
-    """Group `trainer`. One number, `steps`, scales every schedule."""
+    """Group `trainer`. One number, `steps`, scales every schedule.
+
+    optimiser: sgd, adam or adamw; momentum and nesterov are of sgd, betas of adam and adamw
+    clip_norm: the largest Euclidean norm of all gradients together; 0 is no clipping
+    ema: decay at each step of averaged parameters, which evaluations use; 0 is no averages
+    cosine: every schedule falls along half a cosine to final_share of its learning rate, instead of at its decays
+    warm_up: the share of each schedule's steps along which its learning rate rises to its full value
+    """
 
     name: str = "digits"
     steps: int = 1000
@@ -35,6 +43,14 @@ class TrainerConfig:
     momentum: float = 0.9
     weight_decay: float = 0.0
     decay_factor: float = 0.1
+    optimiser: str = "sgd"
+    nesterov: bool = False
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
+    clip_norm: float = 0.0
+    ema: float = 0.0
+    cosine: bool = False
+    final_share: float = 0.0
+    warm_up: float = 0.0
     evaluate_every: int = 100
     main: Stage = field(default_factory=Stage)
     early_stopping: Stage = field(default_factory=Stage)
@@ -47,8 +63,14 @@ class TrainerConfig:
 
     def _schedule(self, stage: Stage) -> Schedule:
         steps = max(1, round(stage.share * self.steps))
-        decay_at = tuple(round(share * self.steps) for share in stage.decay_at)
-        return Schedule(steps, self.lr if stage.lr is None else stage.lr, decay_at, self.decay_factor)
+        lr = self.lr if stage.lr is None else stage.lr
+        decay_at = () if self.cosine else tuple(round(share * self.steps) for share in stage.decay_at)
+        return Schedule(steps, lr, decay_at, self.decay_factor, self.cosine, self.final_share, round(self.warm_up * steps))
+
+    def optimiser_spec(self) -> Optimiser:
+        """The optimiser of what a method trains by default."""
+        first, second = self.betas
+        return Optimiser(self.optimiser, None, self.momentum, self.nesterov, self.weight_decay, (first, second))
 
 
 @dataclass
@@ -158,13 +180,33 @@ def check(config: RunConfig) -> None:
     choice("precision", config.precision, PRECISIONS)
     at_least("side_by_side", 1 if config.side_by_side is None else config.side_by_side, 1)
     at_least("processes", 1 if config.processes is None else config.processes, 1)
-    at_least("trainer.steps", config.trainer.steps, 1)
-    at_least("trainer.batch_size", config.trainer.batch_size, 1)
-    at_least("trainer.evaluate_every", config.trainer.evaluate_every, 1)
-    for name in ("lr", "momentum", "weight_decay", "decay_factor"):
-        at_least(f"trainer.{name}", getattr(config.trainer, name), 0)
+    _check_trainer(config.trainer)
     for name in ("processes", "minutes", "cpus", "parallelism", "trials_per_task"):
         at_least(f"launcher.{name}", getattr(config.launcher, name, 1), 1)
+
+
+def _check_trainer(trainer: TrainerConfig) -> None:
+    for name in ("steps", "batch_size", "evaluate_every"):
+        at_least(f"trainer.{name}", getattr(trainer, name), 1)
+    for name in ("lr", "momentum", "weight_decay", "decay_factor", "clip_norm"):
+        at_least(f"trainer.{name}", getattr(trainer, name), 0)
+    for name in ("final_share", "warm_up"):
+        in_range(f"trainer.{name}", getattr(trainer, name), 0, 1)
+    in_range("trainer.ema", trainer.ema, 0, BELOW_ONE)
+    if trainer.final_share and not trainer.cosine:
+        raise UserError(f"trainer.final_share={trainer.final_share:g} is of a cosine, and needs trainer.cosine=true")
+    _check_optimiser(trainer)
+
+
+def _check_optimiser(trainer: TrainerConfig) -> None:
+    choice("trainer.optimiser", trainer.optimiser, Optimiser.KINDS)
+    if trainer.nesterov and (trainer.optimiser != "sgd" or trainer.momentum == 0):
+        given = f"trainer.optimiser={trainer.optimiser} with trainer.momentum={trainer.momentum:g}"
+        raise UserError(f"trainer.nesterov=true needs trainer.optimiser=sgd with a momentum above 0, not {given}")
+    if len(trainer.betas) != 2:
+        raise UserError(f"trainer.betas must be two numbers, such as trainer.betas=[0.9,0.999], not {trainer.betas}")
+    for beta in trainer.betas:
+        in_range("trainer.betas", beta, 0, BELOW_ONE)
 
 
 def rescale(config: RunConfig) -> None:

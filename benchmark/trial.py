@@ -35,7 +35,7 @@ from benchmark.training.trainer import Progress, Settings, Trainer, Watch
 from datasets.source import Source
 from datasets.task import Split, Task, draw, make_task
 from methods import registry
-from methods.base import Knowledge, Optimiser
+from methods.base import Knowledge
 from robust_benchmark.errors import UserError, unknown
 from robust_benchmark.imports import INSTALLED
 
@@ -135,10 +135,12 @@ def settings(config: RunConfig) -> Settings:
     return Settings(
         trainer.schedules(),
         trainer.batch_size,
-        Optimiser(momentum=trainer.momentum, weight_decay=trainer.weight_decay),
+        trainer.optimiser_spec(),
         trainer.evaluate_every,
         config.checkpoint_seconds,
         evidence="evidence" in config.keep,
+        clip_norm=trainer.clip_norm,
+        ema=trainer.ema,
     )
 
 

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from robust_benchmark.errors import at_least
+from datasets.strong import strong_view
+from robust_benchmark.errors import at_least, choice, in_range
+
+STRENGTHS = ("none", "weak", "strong")
 
 
 @dataclass(frozen=True)
@@ -15,7 +18,7 @@ class Preprocessing:
     """How stored pixels become a model's input.
 
     mean, std: of pixels in [0, 1]; the input is (pixel / 255 - mean) / std
-    pad, flip: training images are zero-padded by `pad` pixels a side and cropped back at random, and mirrored with
+    pad, flip: the weak view: images are zero-padded by `pad` pixels a side and cropped back at random, and mirrored with
         probability 1/2 where `flip`
     """
 
@@ -25,25 +28,35 @@ class Preprocessing:
     flip: bool = False
 
     def __post_init__(self) -> None:
+        in_range("mean", self.mean, 0, 1)
         at_least("pad", self.pad, 0)
         at_least("std", self.std, 1e-12)
+
+    @property
+    def random(self) -> bool:
+        """Whether the weak view is random."""
+        return self.pad > 0 or self.flip
 
     def normalise(self, images: torch.Tensor) -> torch.Tensor:
         """float32 model input from uint8 pixels, the same shape."""
         return images.float().mul_(1 / (255 * self.std)).sub_(self.mean / self.std)
 
-    @property
-    def random(self) -> bool:
-        """Whether the weak view of an image differs from draw to draw."""
-        return self.pad > 0 or self.flip
-
     def view(self, strength: str, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """A view of each of `images`, uint8 (n, channels, height, width), of that strength."""
-        return images if strength == "none" else self.augment(images, generator)
+        """`images`, uint8 (n, channels, height, width), at a strength; all draws are from `generator`.
+
+        strength: "none", the images as they are; "weak", `augment`; "strong", `augment`, then RandAugment and cutout with the mean pixel
+            as their fill (`datasets/strong.py`)
+        Raises UserError for another strength.
+        """
+        choice("view", strength, STRENGTHS)
+        if strength == "none":
+            return images
+        weak = self.augment(images, generator)
+        return weak if strength == "weak" else strong_view(weak, round(255 * self.mean), generator)
 
     def augment(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """A random crop and mirror image of each of `images`, uint8 (n, channels, height, width), in one gather."""
-        if not self.pad and not self.flip:
+        """The weak view: a random crop and mirror image of each of `images`, uint8 (n, channels, height, width), in one gather."""
+        if not self.random:
             return images
         n, _, height, width = images.shape
         device = images.device

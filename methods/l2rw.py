@@ -1,9 +1,10 @@
 """Learning to reweight examples (L2RW)."""
 
 import torch
+import torch.nn.functional as F
 
 from methods.base import Batch, Knowledge, Method, Weighted, normalised
-from methods.forward_mode import clean_gradient, directional_derivative
+from methods.meta_gradient import clean_gradient, logits_along, slopes
 from methods.registry import register
 from robust_benchmark.errors import at_least
 
@@ -40,5 +41,6 @@ class L2RW(Method):
     def losses_and_weights(self, batch: Batch, clean: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """f, (n,), with its graph, and w, (n,), without one."""
         direction = clean_gradient(self.model, clean.images, clean.labels, self.meta_weight_decay)
-        f, u = directional_derivative(self.model, batch.images, batch.labels, direction)
-        return f, normalised(u.clamp(min=0))
+        z, dz = logits_along(self.model, batch.images, direction)
+        u = slopes(z, dz, batch.labels)
+        return F.cross_entropy(z, batch.labels, reduction="none"), normalised(u.clamp(min=0))

@@ -28,17 +28,19 @@ def repeatable(module: nn.Module, objective: Objective, batch: Batch) -> tuple[V
         drawn.append(batch.draw_clean(size))
         return drawn[-1]
 
-    state = _State(module)
+    buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    random = _Random(module)
     value = objective(replace(batch, _draw_clean=draw))
-    moved = _State(module)
+    moved = _Random(module)
 
     def again(parameters: Mapping[str, torch.Tensor]) -> Value:
         turns = iter(drawn)
-        state.set_back()
+        same = replace(batch, _draw_clean=lambda _: next(turns), shared={})
+        state = {name: buffer.clone() for name, buffer in buffers.items()}  # moved by the evaluation, and then forgotten
+        replaced = {f"module.{name}": value for name, value in (state | dict(parameters)).items()}
+        random.set_back()
         try:
-            same = replace(batch, _draw_clean=lambda _: next(turns), shared={})
-            call = _Call(module, objective)
-            return functional_call(call, {f"module.{name}": value for name, value in parameters.items()}, (same,))
+            return functional_call(_Call(module, objective), replaced, (same,))
         finally:
             moved.set_back()
 
@@ -46,7 +48,7 @@ def repeatable(module: nn.Module, objective: Objective, batch: Batch) -> tuple[V
 
 
 class _Call(nn.Module):
-    """The objective as a module that holds `module`, so that torch can replace parameters of it."""
+    """The objective as a module that holds `module`, so that torch can replace parameters and buffers of it."""
 
     def __init__(self, module: nn.Module, objective: Objective) -> None:
         super().__init__()
@@ -57,19 +59,14 @@ class _Call(nn.Module):
         return self._objective(batch)
 
 
-class _State:
-    """The buffers of a module, and the states of torch's default generators on the CPU and on the buffers' CUDA devices."""
+class _Random:
+    """The states of torch's default generators on the CPU and on the CUDA devices of a module's parameters."""
 
     def __init__(self, module: nn.Module) -> None:
-        self._buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
-        self._devices = {parameter.device for parameter in module.parameters() if parameter.is_cuda}
-        self._random = torch.get_rng_state()
-        self._cuda = {device: torch.cuda.get_rng_state(device) for device in self._devices}
+        self._cpu = torch.get_rng_state()
+        self._cuda = {device: torch.cuda.get_rng_state(device) for device in {p.device for p in module.parameters() if p.is_cuda}}
 
-    @torch.no_grad()
     def set_back(self) -> None:
-        for buffer, value in self._buffers:
-            buffer.copy_(value)
-        torch.set_rng_state(self._random)
+        torch.set_rng_state(self._cpu)
         for device, state in self._cuda.items():
             torch.cuda.set_rng_state(state, device)

@@ -7,7 +7,9 @@ import pytest
 import torch
 from scipy import stats
 
+from datasets import augment
 from datasets.augment import Preprocessing
+from robust_benchmark.errors import UserError
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -111,3 +113,43 @@ def test_normalisation_does_not_change_the_stored_images() -> None:
     images = random_images(4)
     Preprocessing().normalise(images)
     assert torch.equal(images, random_images(4))
+
+
+def test_the_view_none_is_the_images_and_draws_nothing() -> None:
+    images, drawn_from = random_images(5), generator()
+    assert Preprocessing(pad=2, flip=True).view("none", images, drawn_from) is images
+    assert torch.equal(drawn_from.get_state(), generator().get_state())
+
+
+@pytest.mark.parametrize(("pad", "flip"), [(2, True), (1, False), (0, True), (0, False)])
+def test_the_weak_view_draws_offsets_then_mirrors_and_nothing_else(pad: int, flip: bool) -> None:
+    images, drawn_from, again = random_images(20), generator(), generator()
+    weak = Preprocessing(pad=pad, flip=flip).view("weak", images, drawn_from)
+    top, left = torch.randint(0, 2 * pad + 1, (2, 20), generator=again).tolist() if pad or flip else ([0] * 20, [0] * 20)
+    mirrored = (torch.rand(20, generator=again) < 0.5).tolist() if flip else [False] * 20
+    for image, outcome, *key in zip(images.numpy(), weak.numpy(), top, left, mirrored, strict=True):
+        assert np.array_equal(outcome, crops(image, pad, flip)[tuple(key)])
+    assert torch.equal(drawn_from.get_state(), again.get_state())
+
+
+@pytest.mark.parametrize(("mean", "fill"), [(0.5, 128), (0.0, 0), (1.0, 255)])
+def test_the_strong_view_begins_with_the_weak_one_and_fills_with_the_mean_pixel(mean: float, fill: int) -> None:
+    preprocessing, images = Preprocessing(mean=mean, pad=2, flip=True), random_images(20)
+    weak, strong, later = preprocessing.view("weak", images, generator()), preprocessing.view("strong", images, generator()), generator()
+    preprocessing.view("weak", images, later)
+    assert torch.equal(strong, augment.strong_view(weak, fill, later))
+
+
+def test_an_unknown_strength_is_refused_with_the_nearest_one() -> None:
+    with pytest.raises(UserError, match=r"no view 'strongest'; nearest: strong \(3 known: none, strong, weak\)"):
+        Preprocessing().view("strongest", random_images(1), generator())
+
+
+@pytest.mark.parametrize(("pad", "flip", "random"), [(0, False, False), (1, False, True), (0, True, True)])
+def test_the_weak_view_is_random_where_it_crops_or_mirrors(pad: int, flip: bool, random: bool) -> None:
+    assert Preprocessing(pad=pad, flip=flip).random is random
+
+
+def test_a_mean_that_is_no_pixel_is_refused() -> None:
+    with pytest.raises(UserError, match=r"mean 127.5 is not in \[0, 1\]"):
+        Preprocessing(mean=127.5)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmark.training.checkpoint import Checkpoints
+from benchmark.training.checkpoint import FORMAT, Checkpoints
 from robust_benchmark.errors import UserError
 
 
@@ -120,6 +120,13 @@ class Malicious:
 
     def __reduce__(self) -> tuple:
         return os.mkdir, (str(self.marker),)
+
+
+def test_a_checkpoint_of_another_format_is_passed_over_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "trial.pt"
+    torch.save({"configuration": "toy", "origin": {}, "state": {"step": 3}}, path)  # as before formats had numbers
+    assert Checkpoints(path, "toy").load() is None
+    assert capsys.readouterr().err == f"checkpoint {path} has format 1 and not {FORMAT}: the trial starts again\n"
 
 
 @pytest.mark.parametrize("form", ["torch", "pickle"])

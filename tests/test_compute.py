@@ -168,11 +168,11 @@ def test_no_method_waits_for_the_device_in_a_step_or_counts_on_the_host(name: st
     (cell,) = cells([f"method={name}", *small, "dataset.preprocessing.flip=true"])
     prepared = trial.prepare(cell, 0)
     for phase in prepared.phases:
-        step = prepared.stepper(phase, prepared.batches(phase))
-        step()
+        running = prepared.running(phase)
+        running.take_step(prepared.view)
         before = fingerprint(prepared.method)
         with NoWaiting():
-            step()
+            running.take_step(prepared.view)
         assert fingerprint(prepared.method) == before
 
 
@@ -205,10 +205,9 @@ def test_what_a_graph_would_miss_shows_in_the_fingerprint(change: Callable[[Meth
 def test_what_a_graph_holds_does_not_show_in_the_fingerprint() -> None:
     method = Baseline()
     method.inner = nn.BatchNorm1d(3)
-    method.average, method.example_weights = torch.ones(2), torch.ones(2)
+    method.average = torch.ones(2)
     before = fingerprint(method)
     method.average *= 0.9
-    method.example_weights = torch.zeros(3)
     method.inner(torch.randn(4, 3)).sum().backward()
     assert fingerprint(method) == before
 

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
-from torch import nn
 
 from benchmark import trial
 from benchmark.config import cells
@@ -21,7 +20,7 @@ from benchmark.training.detection import WeightLog, auprc, auroc, precision, wei
 from benchmark.training.trainer import Interrupted, Settings, Trainer
 from datasets.noise import BackgroundFlip, NoNoise, UniformFlip
 from datasets.task import Examples, Task
-from methods.base import Batch, Knowledge, Method, Schedule, Schedules, View, weighted_cross_entropy
+from methods.base import Batch, Knowledge, MakeModel, Method, Schedule, Schedules, View, Weighted, weighted_cross_entropy
 from methods.baseline import Baseline
 from methods.finetune import FineTune
 from methods.hard_mining import HardMining
@@ -394,14 +393,13 @@ class ByTruth(Baseline):
         super().__init__()
         self.trusts_right = trusts_right
 
-    def setup(self, make_model: Callable[[], nn.Module], view: View) -> None:
+    def setup(self, make_model: MakeModel, view: View) -> None:
         super().setup(make_model, view)
         self.true_labels = view.true_labels
 
     def loss(self, batch: Batch) -> torch.Tensor:
         trusted = (batch.labels == self.true_labels[batch.index]) == self.trusts_right
-        self.example_weights = trusted.float() / len(trusted)
-        return weighted_cross_entropy(self.model(batch.images), batch.labels, self.example_weights)
+        return weighted_cross_entropy(self.model(batch.images), batch.labels, trusted.float() / len(trusted))
 
 
 def trained(method: Method, task: Task | None = None, **options: Any) -> Trainer:
@@ -428,8 +426,7 @@ class ByPosition(Baseline):
     def loss(self, batch: Batch) -> torch.Tensor:
         weights = np.random.default_rng(len(self.diary)).random(1000)[batch.index]
         self.diary.append(dict(zip(batch.index.tolist(), weights.tolist(), strict=True)))
-        self.example_weights = torch.from_numpy(weights).float()
-        return super().loss(batch)
+        return Weighted(super().loss(batch), torch.from_numpy(weights).float())
 
 
 def test_the_history_s_auroc_is_of_the_last_weight_of_each_example_so_far() -> None:
@@ -539,8 +536,7 @@ class ByLabel(Baseline):
     """Weighs examples by their label alone: 0.05, 1.05 and 2.05 over n."""
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        self.example_weights = (batch.labels + 0.05) / len(batch.labels)
-        return super().loss(batch)
+        return Weighted(super().loss(batch), (batch.labels + 0.05) / len(batch.labels))
 
 
 def test_a_trial_s_histograms_are_of_its_method_s_weights_given_the_held_out_labels() -> None:
@@ -574,6 +570,6 @@ def test_weighing_held_out_images_trains_nothing_and_moves_no_running_average(na
         assert torch.equal(value, before[key]), key
     assert all(torch.equal(now, then) for now, then in zip(gradients_of(method), gradients, strict=True))
     assert method.training
-    method.loss(Batch(trainer.task.preprocessing.normalise(held_out.images), held_out.labels, torch.arange(15), trainer._clean_source))
+    method.loss(Batch(trainer.task.preprocessing.normalise(held_out.images), held_out.labels, torch.arange(15), trainer.trial.clean.draw))
     moved = [key for key, value in state(method).items() if not torch.equal(value, before[key])]
     assert any(key.endswith("running_mean") for key in moved)  # as an ordinary loss does

@@ -16,9 +16,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmark.models.convnet import ConvNet
 from benchmark.models.lenet import LeNet
+from benchmark.models.mlp import MLP
+from benchmark.models.preact_resnet import PreActResNet18
 from benchmark.models.resnet import ResNet
 from methods.dual import Dual, parts
-from methods.forward_mode import directional_derivative
+from methods.meta_gradient import logits_along, slopes
 
 Direction = dict[str, torch.Tensor]
 Function = Callable[[torch.Tensor], torch.Tensor]
@@ -52,6 +54,14 @@ def direction_for(model: nn.Module) -> Direction:
     direction = {name: torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype) for name, parameter in trained.items()}
     length = torch.cat([v.flatten() for v in direction.values()]).norm()
     return {name: v / length for name, v in direction.items()}
+
+
+def directional_derivative(
+    model: nn.Module, images: torch.Tensor, labels: torch.Tensor, direction: Direction
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cross-entropies, (n,), with their graph, and their derivatives along the direction, (n,)."""
+    z, dz = logits_along(model, images, direction)
+    return F.cross_entropy(z, labels, reduction="none"), slopes(z, dz, labels)
 
 
 def losses_of(model: nn.Module, parameters: Direction, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -430,6 +440,8 @@ MODELS = {
     "paper resnet with dropout": (lambda: ResNet(3, torch.Size((2, 8, 8)), units=1, dropout=0.3), (2, 8, 8)),
     "standard resnet": (lambda: ResNet(3, torch.Size((2, 8, 8)), units=1, variant="standard"), (2, 8, 8)),
     "standard wide resnet": (lambda: ResNet(3, torch.Size((2, 8, 8)), units=1, widen=2, dropout=0.3, variant="standard"), (2, 8, 8)),
+    "preact resnet": (lambda: PreActResNet18(3, torch.Size((2, 8, 8)), width=2), (2, 8, 8)),
+    "mlp with dropout": (lambda: MLP(3, torch.Size((2, 6, 6)), hidden=[9, 8], dropout=0.3), (2, 6, 6)),
 }
 
 
@@ -557,6 +569,8 @@ LARGE = {
     "standard wide resnet": lambda: ResNet(10, torch.Size((3, 12, 12)), units=1, widen=2, dropout=0.3, variant="standard"),
     "lenet": lambda: LeNet(10, torch.Size((3, 12, 12))),
     "convnet": lambda: ConvNet(10, torch.Size((3, 12, 12))),
+    "preact resnet": lambda: PreActResNet18(10, torch.Size((3, 12, 12)), width=4),
+    "mlp": lambda: MLP(10, torch.Size((3, 12, 12)), dropout=0.3),
     "residual sums in place, group norm": lambda: nn.Sequential(
         nn.Conv2d(3, 8, 3), *(InPlaceUnit() for _ in range(4)), nn.Flatten(), nn.Linear(800, 10)
     ),

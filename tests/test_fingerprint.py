@@ -266,7 +266,7 @@ def test_a_renamed_module_changes_the_digest_of_those_alone_that_import_it(tmp_p
     ("path", "parts"),
     [
         ("methods/l2rw.py", ["method"]),
-        ("methods/dual.py", ["method"]),  # by way of forward_mode
+        ("methods/dual.py", ["method"]),  # by way of meta_gradient
         ("methods/reed.py", []),
         ("benchmark/models/resnet.py", ["model"]),
         ("benchmark/models/initialise.py", ["model"]),

@@ -15,16 +15,16 @@ import pytest
 import torch
 from torch import nn
 
-from benchmark.training.batches import Batches
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.compute import Compute
-from benchmark.training.graphs import Work, fingerprint, unsaved
+from benchmark.training.graphs import Work, unsaved
 from benchmark.training.lanes import take_turns
 from benchmark.training.proof import FACTOR, PROOF_STEPS, Prover, Steps, differing
+from benchmark.training.running import Running
 from benchmark.training.stepper import WARM_UP
 from benchmark.training.trainer import Interrupted, Settings, Trainer
 from datasets.augment import Preprocessing
-from methods.base import Batch, Method, Schedule, Schedules, View
+from methods.base import Batch, MakeModel, Method, Schedule, Schedules, View, Weighted
 from methods.baseline import Baseline
 from methods.finetune import FineTune
 from methods.l2rw import L2RW
@@ -44,8 +44,8 @@ METHODS: dict[str, Callable[[], Method]] = {
     "l2rw +FT": lambda: FineTune(L2RW(clean_batch_size=8)),
 }
 GRAPHLESS = r"; training goes on without graphs\n"
-Fake = Callable[[Trainer, Batches, Work], Work]  # a capture that knows what it is to get wrong
-Tensors = Callable[[Trainer, Batches], list[torch.Tensor]]
+Fake = Callable[[Running, Work], Work]  # a capture that knows what it is to get wrong
+Tensors = Callable[[Running], list[torch.Tensor]]
 
 
 def dropout_net(classes: int, shape: torch.Size) -> nn.Module:
@@ -55,18 +55,19 @@ def dropout_net(classes: int, shape: torch.Size) -> nn.Module:
 class Everything(L2RW):
     """Its loss reads all that a step may change: a clock, clean images, random numbers, and tensors that are in no checkpoint."""
 
-    def setup(self, make_model: Callable[[], nn.Module], view: View) -> None:
+    def setup(self, make_model: MakeModel, view: View) -> None:
         super().setup(make_model, view)
         self.register_buffer("clock", torch.zeros(()))
         self.register_buffer("fading", torch.ones(()), persistent=False)
         self.kept = {"averages": [torch.zeros(())]}
 
-    def loss(self, batch: Batch) -> torch.Tensor:
-        loss = super().loss(batch) * (1 + 0.05 * self.clock + 0.1 * self.kept["averages"][0] + 0.1 * self.fading)
+    def loss(self, batch: Batch) -> Weighted:
+        loss, weights = super().loss(batch)
+        loss = loss * (1 + 0.05 * self.clock + 0.1 * self.kept["averages"][0] + 0.1 * self.fading + batch.clock.epoch)
         self.clock += 1
         self.fading *= 0.9
         self.kept["averages"][0].lerp_(loss.detach(), 0.1)
-        return loss
+        return Weighted(loss, weights)
 
 
 NOISE = torch.Generator()
@@ -75,8 +76,9 @@ NOISE = torch.Generator()
 class Noisy(Everything):
     """Eager steps do not repeat themselves, as where threads add up in any order."""
 
-    def loss(self, batch: Batch) -> torch.Tensor:
-        return super().loss(batch) * (1 + 1e-6 * torch.randn((), generator=NOISE))
+    def loss(self, batch: Batch) -> Weighted:
+        loss, weights = super().loss(batch)
+        return Weighted(loss * (1 + 1e-6 * torch.randn((), generator=NOISE)), weights)
 
 
 class NoiseKept(Prover):
@@ -97,25 +99,23 @@ class Taking:
         NOISE.manual_seed(7)
         task = replace(toy_task(), preprocessing=Preprocessing(pad=1, flip=True))
         self.trainer = Trainer(method, dropout_net, task, SETTINGS, 0, CPU)
-        self.trainer._lr = torch.zeros(())  # as on CUDA
-        self.batches = self.trainer.batches(self.trainer.phases[0])
         self.captures = 0
         if fake is not None:
-            self.trainer.prover = NoiseKept(lambda work, _: self._capture(fake, work))
-        self.step = self.trainer.stepper(self.trainer.phases[0], self.batches)
+            self.trainer.trial.prover = NoiseKept(lambda work, _: self._capture(fake, work))
+        self.running = self.trainer.running(self.trainer.phases[0])
+        self.running._lr = torch.zeros(())  # as on CUDA
 
     def _capture(self, fake: Fake, work: Work) -> Work:
         self.captures += 1
-        return fake(self.trainer, self.batches, work)
+        return fake(self.running, work)
 
     def take(self, steps: int) -> Taking:
         for _ in range(steps):
-            self.step()
-            self.trainer.progress.step += 1
+            self.running.take_step(self.trainer.view)
         return self
 
     def state(self) -> dict[str, Any]:
-        return copy.deepcopy(self.trainer._state(self.batches) | {"attributes": unsaved(self.trainer.method)})
+        return copy.deepcopy(self.running.state() | {"attributes": unsaved(self.trainer.method)})
 
 
 def assert_same(one: Any, other: Any) -> None:
@@ -125,18 +125,18 @@ def assert_same(one: Any, other: Any) -> None:
 # --- fakes
 
 
-def faithful(_: Trainer, __: Batches, work: Work) -> Work:
+def faithful(_: Running, work: Work) -> Work:
     return work
 
 
 def holding(tensors: Tensors) -> Fake:
     """Replays read the `tensors` of the capture."""
 
-    def capture(trainer: Trainer, batches: Batches, work: Work) -> Work:
-        held = [tensor.clone() for tensor in tensors(trainer, batches)]
+    def capture(running: Running, work: Work) -> Work:
+        held = [tensor.clone() for tensor in tensors(running)]
 
         def replay() -> None:
-            for tensor, value in zip(tensors(trainer, batches), held, strict=True):
+            for tensor, value in zip(tensors(running), held, strict=True):
                 tensor.copy_(value)
             work()
 
@@ -148,12 +148,12 @@ def holding(tensors: Tensors) -> Fake:
 def skipping(tensors: Tensors) -> Fake:
     """Replays do not write the `tensors`."""
 
-    def capture(trainer: Trainer, batches: Batches, work: Work) -> Work:
+    def capture(running: Running, work: Work) -> Work:
         def replay() -> None:
-            before = [tensor.detach().clone() for tensor in tensors(trainer, batches)]
+            before = [tensor.detach().clone() for tensor in tensors(running)]
             work()
             with torch.no_grad():
-                for tensor, value in zip(tensors(trainer, batches), before, strict=True):
+                for tensor, value in zip(tensors(running), before, strict=True):
                     tensor.copy_(value)
 
         return replay
@@ -161,7 +161,7 @@ def skipping(tensors: Tensors) -> Fake:
     return capture
 
 
-def drawing_nothing_new(trainer: Trainer, batches: Batches, work: Work) -> Work:
+def drawing_nothing_new(running: Running, work: Work) -> Work:
     state = torch.get_rng_state()
 
     def replay() -> None:
@@ -171,11 +171,11 @@ def drawing_nothing_new(trainer: Trainer, batches: Batches, work: Work) -> Work:
     return replay
 
 
-def augmenting_alike(trainer: Trainer, batches: Batches, work: Work) -> Work:
-    state = batches.generator.get_state()
+def augmenting_alike(running: Running, work: Work) -> Work:
+    state = running.batches.generators[0].get_state()
 
     def replay() -> None:
-        batches.generator.set_state(state)
+        running.batches.generators[0].set_state(state)
         work()
 
     return replay
@@ -184,11 +184,11 @@ def augmenting_alike(trainer: Trainer, batches: Batches, work: Work) -> Work:
 def wrong_by(share: float) -> Fake:
     """One number of one weight is wrong, by this share of the largest."""
 
-    def capture(trainer: Trainer, batches: Batches, work: Work) -> Work:
+    def capture(running: Running, work: Work) -> Work:
         def replay() -> None:
             work()
             with torch.no_grad():
-                weight = trainer.method.model[3].weight
+                weight = running.trial.method.model[3].weight
                 weight[0, 0] += share * weight.abs().max()
 
         return replay
@@ -196,7 +196,7 @@ def wrong_by(share: float) -> Fake:
     return capture
 
 
-def refusing(trainer: Trainer, batches: Batches, work: Work) -> Work:
+def refusing(running: Running, work: Work) -> Work:
     work()  # what an attempt at a capture leaves behind is undone as well
     raise RuntimeError("no capture today\nand another line")
 
@@ -204,7 +204,7 @@ def refusing(trainer: Trainer, batches: Batches, work: Work) -> Work:
 def failing_at(number: int) -> Fake:
     """The replay of this number, from 1 on, does nothing but raise."""
 
-    def capture(trainer: Trainer, batches: Batches, work: Work) -> Work:
+    def capture(running: Running, work: Work) -> Work:
         replays = iter(range(1, 1000))
 
         def replay() -> None:
@@ -217,27 +217,27 @@ def failing_at(number: int) -> Fake:
     return capture
 
 
-def running_statistics(trainer: Trainer, _: Batches) -> list[torch.Tensor]:
-    return [buffer for name, buffer in trainer.method.named_buffers() if "running" in name]
+def running_statistics(running: Running) -> list[torch.Tensor]:
+    return [buffer for name, buffer in running.trial.method.named_buffers() if "running" in name]
 
 
-def momentum(trainer: Trainer, _: Batches) -> list[torch.Tensor]:
-    return [each["momentum_buffer"] for each in trainer._optimiser.state_dict()["state"].values()]
+def momentum(running: Running) -> list[torch.Tensor]:
+    return [each["momentum_buffer"] for each in running.trial.optimiser.state_dict()["state"].values()]
 
 
 WEIGHT = r"method\.model\.0\.0\.weight"  # the first parameter
 WRONG: dict[str, tuple[Fake, str]] = {  # the fake, and the first value that it leaves wrong (a pattern)
-    "replays the first batch again": (holding(lambda _, batches: [batches.index]), WEIGHT),
-    "replays the first clean batch": (holding(lambda trainer, _: [each.index for each in trainer._clean._streams.values()]), WEIGHT),
-    "keeps the first learning rate": (holding(lambda trainer, _: [trainer._lr]), WEIGHT),
-    "keeps the first step number": (holding(lambda trainer, _: [trainer.method.clock]), r"method\.clock"),
+    "replays the first batch again": (holding(lambda running: [running.batches.index]), WEIGHT),
+    "replays the first clean batch": (holding(lambda running: [each.index for each in running.trial.clean._streams.values()]), WEIGHT),
+    "keeps the first learning rate": (holding(lambda running: [running._lr]), WEIGHT),
+    "keeps the first step number": (holding(lambda running: [running.trial.method.clock]), r"method\.clock"),
     "draws no new random numbers": (drawing_nothing_new, WEIGHT),
     "draws no new augmentation": (augmenting_alike, WEIGHT),
     "skips the running statistics": (skipping(running_statistics), r"method\.model\.0\.1\.running_mean"),
     "skips the momentum": (skipping(momentum), WEIGHT),
-    "skips the loss": (skipping(lambda trainer, _: [trainer._loss_sum]), r"loss_sum"),
-    "skips the weight log": (skipping(lambda trainer, _: [trainer._weights.values]), r"weights\.values"),
-    "skips a tensor in no checkpoint": (skipping(lambda trainer, _: [trainer.method.fading]), WEIGHT),
+    "skips the loss": (skipping(lambda running: [running.trial.loss_sum]), r"loss_sum"),
+    "skips the weight log": (skipping(lambda running: [running.trial.weights.values]), r"weights\.values"),
+    "skips a tensor in no checkpoint": (skipping(lambda running: [running.trial.method.fading]), WEIGHT),
     "is wrong by a thousandth": (wrong_by(1e-3), r"method\.model\.[\w.]+"),
 }
 FAILING: dict[str, tuple[Fake, str]] = {
@@ -274,10 +274,10 @@ def test_a_capture_that_raises_is_told_in_a_line_and_training_equals_eager_train
 
 
 def test_where_eager_steps_repeat_themselves_a_capture_wrong_in_the_last_bit_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    def capture(trainer: Trainer, batches: Batches, work: Work) -> Work:
+    def capture(running: Running, work: Work) -> Work:
         def replay() -> None:
             work()
-            bias = trainer.method.model[3].bias.data
+            bias = running.trial.method.model[3].bias.data
             bias[0] = torch.nextafter(bias[0], torch.tensor(torch.inf))
 
         return replay
@@ -290,7 +290,7 @@ def test_where_eager_steps_repeat_themselves_a_capture_wrong_in_the_last_bit_is_
 def test_a_trial_of_several_phases_gives_up_graphs_once(capsys: pytest.CaptureFixture[str]) -> None:
     eager = eager_trial("l2rw +FT")
     refused = whole_trial("l2rw +FT")
-    refused.prover = Prover(lambda work, _: refusing(refused, refused.batches(refused.phases[0]), work))
+    refused.trial.prover = Prover(lambda work, _: refusing(refused.running(refused.phases[0]), work))
     assert refused.run().history == eager.progress.history
     assert capsys.readouterr().err.count("\n") == 1
     assert_same(refused.method.state_dict(), eager.method.state_dict())
@@ -303,9 +303,9 @@ def test_a_trial_of_several_phases_gives_up_graphs_once(capsys: pytest.CaptureFi
 def test_a_faithful_capture_is_used_and_training_equals_eager_training(method: type[Method], capsys: pytest.CaptureFixture[str]) -> None:
     replayed = []
 
-    def capture(trainer: Trainer, batches: Batches, work: Work) -> Work:
+    def capture(running: Running, work: Work) -> Work:
         def replay() -> None:
-            replayed.append(trainer.progress.step)
+            replayed.append(running.step)
             work()
 
         return replay
@@ -345,11 +345,12 @@ def test_a_proof_leaves_every_tensor_and_generator_where_it_was() -> None:
 
 def places(taking: Taking) -> list[int]:
     """Addresses of what a graph reads and writes."""
-    trainer, batches = taking.trainer, taking.batches
-    streams = [batches, *trainer._clean._streams.values()]
-    tensors = [*trainer.method.state_dict().values(), *unsaved(trainer.method).values(), *momentum(trainer, batches)]
-    tensors += [trainer._loss_sum, trainer._weights.values, trainer._lr, *(stream.index for stream in streams)]
-    return [tensor.data_ptr() for tensor in tensors] + [id(stream.generator) for stream in streams]
+    running, trial = taking.running, taking.running.trial
+    streams = [running.batches, *trial.clean._streams.values()]
+    tensors = [*trial.method.state_dict().values(), *unsaved(trial.method).values(), *momentum(running)]
+    tensors += [trial.loss_sum, trial.weights.values, running._lr, *(stream.index for stream in streams)]
+    tensors += [running.clock.step, running.clock.epoch, running.clock.lr]
+    return [tensor.data_ptr() for tensor in tensors] + [id(generator) for stream in streams for generator in stream.generators]
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -420,7 +421,7 @@ def counting(trainer: Trainer) -> list[int]:
 
         return replay
 
-    trainer.prover = Prover(capture)
+    trainer.trial.prover = Prover(capture)
     return replayed
 
 
@@ -430,8 +431,9 @@ def counting(trainer: Trainer) -> list[int]:
 def bound_to_addresses(stale: list[str]) -> Fake:
     """As a graph, it would read the parameters and buffers where they lay at the capture; notes when it is replayed and they have moved."""
 
-    def capture(trainer: Trainer, batches: Batches, work: Work) -> Work:
-        method, temperature = trainer.method, trainer.method.temperature
+    def capture(running: Running, work: Work) -> Work:
+        method = running.trial.method
+        temperature = method.temperature
         addresses = {name: value.data_ptr() for name, value in method.state_dict().items()}
 
         def replay() -> None:
@@ -449,8 +451,9 @@ class Warm(Everything):
         super().__init__()
         self.temperature = 1.0
 
-    def loss(self, batch: Batch) -> torch.Tensor:
-        return super().loss(batch) / self.temperature
+    def loss(self, batch: Batch) -> Weighted:
+        loss, weights = super().loss(batch)
+        return Weighted(loss / self.temperature, weights)
 
 
 HELD = []  # so that nothing else gets their places
@@ -481,7 +484,7 @@ def test_a_method_that_a_hook_has_changed_is_captured_again(hook: Callable[[Meth
     for fake, captures in ((bound_to_addresses(stale), 2), (None, 0)):
         taking = Taking(Warm(), fake).take(6)
         hook(taking.trainer.method)
-        taking.step.check()
+        taking.running.check()
         found.append(taking.take(7).state())
         assert taking.captures == captures
     assert stale == []
@@ -491,10 +494,10 @@ def test_a_method_that_a_hook_has_changed_is_captured_again(hook: Callable[[Meth
 
 def test_a_hook_that_changes_nothing_costs_no_capture() -> None:
     taking = Taking(Warm(), faithful).take(6)
-    taking.step.check()
+    taking.running.check()
     with torch.no_grad():
         taking.trainer.method.model[3].weight.mul_(0.5)  # in its place
-    taking.step.check()
+    taking.running.check()
     taking.take(3)
     assert taking.captures == 1
 
@@ -516,9 +519,9 @@ def test_a_parameter_moved_in_an_evaluation_is_never_read_where_it_was() -> None
 
     def capture(work: Work, _: Sequence[torch.Generator]) -> Work:
         captured.append(proved.progress.step)
-        return bound_to_addresses(stale)(proved, proved.batches(proved.phases[0]), work)
+        return bound_to_addresses(stale)(proved.running(proved.phases[0]), work)
 
-    proved.prover = Prover(capture)
+    proved.trial.prover = Prover(capture)
     assert proved.run().history == eager.progress.history
     assert captured == [3, 8]  # each time after three eager steps; evaluations are at 5, 10 and 12
     assert stale == []
@@ -566,13 +569,6 @@ def test_a_step_that_counts_or_draws_on_the_host_is_never_captured_nor_repeated(
         assert taking.captures == 0
     assert re.fullmatch(rf"a step changes '{name}' on the host, which a CUDA graph would not{GRAPHLESS}", capsys.readouterr().err)
     assert_same(*found)
-
-
-def test_the_weights_of_a_wrapped_method_do_not_keep_it_from_being_captured() -> None:
-    method = FineTune(Random())
-    before = fingerprint(method)
-    method.base.example_weights = torch.ones(3)
-    assert fingerprint(method) == before
 
 
 # --- what differs

@@ -49,8 +49,8 @@ def refactored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     edit(root / "methods" / "l2rw.py", "    needs = Know", '    added_options = {"heat": 1.0}\n    needs = Know')
     edit(conf / "noise" / "bgflip.yaml", "rate: 0.4", "rate: 0.4\nexact: true")
     edit(conf / "model" / "convnet.yaml", "width: 16", "width: 16\nnorm: batch")
-    edit(root / "benchmark" / "options.py", "    momentum: float = 0.9\n", "    momentum: float = 0.9\n    nesterov: bool = False\n")
-    edit(added, '{"scale": 1.0,', '{"noise.exact": True, "model.norm": "batch", "trainer.nesterov": False, "scale": 1.0,')
+    edit(root / "benchmark" / "options.py", "    momentum: float = 0.9\n", "    momentum: float = 0.9\n    dampening: float = 0.0\n")
+    edit(added, '    "scale": 1.0,', '    "noise.exact": True, "model.norm": "batch", "trainer.dampening": 0.0,\n    "scale": 1.0,')
     return root
 
 
@@ -65,7 +65,7 @@ def keys(root: Path, *grids: list[list[str]]) -> list[list[str]]:
 def test_every_shipped_record_is_found_after_a_refactoring_that_adds_options(refactored: Path) -> None:
     shipped = {record["key"] for record in read_all(ROOT / "results" / "reference", whole=False)[0]}
     assert len(shipped) > 80
-    changed = ["method.heat=2", "noise.exact=false", "model.norm=none", "trainer.nesterov=true"]
+    changed = ["method.heat=2", "noise.exact=false", "model.norm=none", "trainer.dampening=0.5"]
     l2rw, *others = keys(refactored, [["method=l2rw"]], *([["method=l2rw", option]] for option in changed))
     found = set(keys(refactored, EXPERIMENTS)[0])
     assert shipped <= found

@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 from benchmark.models.convnet import ConvNet
 from benchmark.training.trainer import Settings, Trainer
-from datasets.noise import UniformFlip
+from datasets.noise import BackgroundFlip, UniformFlip
 from datasets.task import Task
-from methods.base import Batch, Knowledge, Phase, Schedule, Schedules, UndeclaredKnowledge, View
+from methods.base import Batch, Knowledge, MakeModel, Phase, Schedule, Schedules, UndeclaredKnowledge, View
 from methods.baseline import Baseline
 from methods.clean_only import CleanOnly
 from methods.finetune import FineTune
@@ -31,7 +30,7 @@ class Asking(Baseline):
         super().__init__()
         self.what, self.needs = what, needs
 
-    def setup(self, make_model: Callable[[], nn.Module], view: View) -> None:
+    def setup(self, make_model: MakeModel, view: View) -> None:
         super().setup(make_model, view)
         self.answer = getattr(view, self.what)
 
@@ -56,7 +55,7 @@ class TrainingOnClean(Baseline):
         self.needs = needs
 
     def phases(self, schedules: Schedules) -> list[Phase]:
-        return [Phase("secret", schedules.main, self.loss, on_clean=True)]
+        return [Phase("secret", schedules.main, self.loss, source="clean")]
 
 
 def trainer_of(method: Baseline, task: Task | None = None) -> Trainer:
@@ -65,8 +64,9 @@ def trainer_of(method: Baseline, task: Task | None = None) -> Trainer:
 
 
 GUARDED: dict[str, tuple[Knowledge, Callable[[Task], Any]]] = {
-    "noise_rate": (Knowledge.NOISE_RATE, lambda task: task.noise_rate),
+    "noise_rate": (Knowledge.NOISE_RATE, lambda task: task.train.wrong() / len(task.train)),
     "transition_matrix": (Knowledge.TRANSITION_MATRIX, lambda task: task.transition_matrix),
+    "class_priors": (Knowledge.TRANSITION_MATRIX, lambda task: torch.bincount(task.train.true_labels).double() / len(task.train)),
     "true_labels": (Knowledge.TRUE_LABELS, lambda task: task.train.true_labels),
     "clean_set": (Knowledge.CLEAN_SET, lambda task: task.clean.labels),
 }
@@ -91,6 +91,13 @@ def test_what_is_declared_is_told(what: str) -> None:
     torch.testing.assert_close(answer, truth(task), rtol=0, atol=0)
 
 
+def test_the_noise_rate_is_the_share_of_labels_that_are_wrong() -> None:
+    task, method = toy_task(BackgroundFlip(0.4)), Asking("noise_rate", Knowledge.NOISE_RATE)
+    trainer_of(method, task)
+    assert 0 < method.answer < 0.35  # of three classes, one is the background
+    assert method.answer == float((task.train.labels != task.train.true_labels).double().mean())
+
+
 def test_drawing_clean_images_undeclared_names_the_missing_declaration() -> None:
     with pytest.raises(UndeclaredKnowledge, match=r"^the clean set was asked for without Knowledge\.CLEAN_SET in `needs`$"):
         trainer_of(Drawing(EVERYTHING & ~Knowledge.CLEAN_SET)).run()
@@ -110,7 +117,7 @@ def test_a_phase_on_the_clean_set_undeclared_names_the_phase_and_the_declaration
 def test_a_declared_phase_on_the_clean_set_draws_from_it() -> None:
     task = toy_task()
     trainer = trainer_of(TrainingOnClean(Knowledge.CLEAN_SET), task)
-    batch = trainer.batches(trainer.phases[0]).draw()
+    batch = trainer.running(trainer.phases[0]).batches.draw()
     torch.testing.assert_close(batch.images, task.preprocessing.normalise(task.clean.images[batch.index]))
     torch.testing.assert_close(batch.labels, task.clean.labels[batch.index])
     trainer.run()
@@ -132,11 +139,11 @@ def test_a_method_sees_noisy_labels() -> None:
     assert not torch.equal(method.answer, task.train.true_labels)
 
 
-def test_a_batch_holds_nothing_but_images_noisy_labels_and_positions() -> None:
+def test_a_batch_holds_nothing_but_views_noisy_labels_positions_and_the_time() -> None:
     task = toy_task(UniformFlip(0.5))
     trainer = trainer_of(Baseline(), task)
-    batch = trainer.batches(trainer.phases[0]).draw()
-    assert {name for name in vars(batch) if not name.startswith("_")} == {"images", "labels", "index"}
+    batch = trainer.running(trainer.phases[0]).batches.draw()
+    assert {name for name in vars(batch) if not name.startswith("_")} == {"images", "other_views", "labels", "source", "clock", "shared"}
     torch.testing.assert_close(batch.labels, task.train.labels[batch.index])
 
 
@@ -150,7 +157,8 @@ def test_the_view_s_training_set_is_the_noisy_one_in_order() -> None:
 
 def test_a_view_has_no_way_to_the_test_set() -> None:
     public = {name for name in dir(View) if not name.startswith("_")} | {"batches", "labels", "needs", "num_classes"}
-    assert public == {"batches", "clean_set", "labels", "needs", "noise_rate", "num_classes", "transition_matrix", "true_labels"}
+    hidden = {"class_priors", "clean_set", "noise_rate", "transition_matrix", "true_labels"}
+    assert public == {"batches", "images", "labels", "needs", "num_classes"} | hidden
 
 
 def test_undeclared_knowledge_is_the_user_s_error() -> None:

@@ -13,13 +13,15 @@ from torch.func import functional_call
 
 from benchmark.models.convnet import ConvNet
 from benchmark.models.lenet import LeNet
+from benchmark.models.mlp import MLP
+from benchmark.models.preact_resnet import PreActResNet18
 from benchmark.models.resnet import ResNet
 from benchmark.training.trainer import Settings, Trainer
 from datasets.augment import Preprocessing
 from datasets.task import Examples
-from methods.base import Batch, Schedule, Schedules
-from methods.forward_mode import clean_gradient, directional_derivative
+from methods.base import Batch, Optimiser, Schedule, Schedules
 from methods.l2rw import L2RW
+from methods.meta_gradient import clean_gradient, logits_along, slopes
 from tests.conftest import toy_task
 
 CPU = torch.device("cpu")
@@ -95,6 +97,8 @@ MODELS = {
     "paper resnet": (lambda: ResNet(10, torch.Size((3, 16, 16)), units=1), (3, 16, 16), 10),
     "standard resnet": (lambda: ResNet(10, torch.Size((3, 16, 16)), units=1, variant="standard"), (3, 16, 16), 10),
     "wide standard resnet": (lambda: ResNet(10, torch.Size((3, 8, 8)), units=1, widen=2, variant="standard"), (3, 8, 8), 10),
+    "mlp": (lambda: MLP(10, torch.Size((1, 8, 8)), hidden=[30, 20]), (1, 8, 8), 10),
+    "preact resnet": (lambda: PreActResNet18(10, torch.Size((3, 16, 16)), width=4), (3, 16, 16), 10),
     "conv, batch norm, group norm": (conv_model_with_everything, (1, 8, 8), 3),
 }
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10}  # of the largest weight
@@ -187,7 +191,7 @@ def test_meta_weight_decay_adds_to_weights_of_convolutions_and_linear_layers_onl
 
 def test_meta_weight_decay_leaves_frozen_layers_alone() -> None:
     model, batch, clean = scene("convnet")
-    model.double()[0].weight.requires_grad_(False)
+    model.double().body.stage1[0].weight.requires_grad_(False)
     _, weights = method_on(model, meta_weight_decay=0.1).losses_and_weights(batch, clean)
     torch.testing.assert_close(weights.sum().item(), 1.0)
 
@@ -235,7 +239,7 @@ def test_the_update_is_that_of_the_losses_with_constant_weights(name: str) -> No
     plain = copy.deepcopy(model).double().train()
     expected_loss = (w * F.cross_entropy(plain(batch.images), batch.labels, reduction="none")).sum()
     expected = torch.autograd.grad(expected_loss, list(plain.parameters()))
-    loss = method_on(model.double()).loss(replace(batch, _draw_clean=lambda _: clean))
+    loss, _ = method_on(model.double()).loss(replace(batch, _draw_clean=lambda _: clean))
     torch.testing.assert_close(loss, expected_loss)
     torch.testing.assert_close(torch.autograd.grad(loss, list(model.parameters())), expected)
 
@@ -247,7 +251,7 @@ def test_running_statistics_move_as_in_a_plain_forward_of_the_training_batch(nam
     model(clean.images * 3)  # so that they do not start from zero and one
     plain = copy.deepcopy(model)
     plain(batch.images)
-    method_on(model).loss(replace(batch, _draw_clean=lambda _: clean)).backward()
+    method_on(model).loss(replace(batch, _draw_clean=lambda _: clean)).loss.backward()
     expected = dict(plain.named_buffers())
     moving = [key for key in expected if "running" in key or "num_batches" in key]
     assert moving
@@ -265,7 +269,7 @@ def test_the_clean_pass_uses_batch_statistics_and_leaves_running_ones_alone() ->
     expected = torch.autograd.grad(loss, list(model.parameters()))
     torch.testing.assert_close(list(gradient.values()), list(expected))
     model(clean.images)
-    assert model.features[1].num_batches_tracked == 2  # batch norm tracks again afterwards
+    assert model.body.stem[1].num_batches_tracked == 2  # batch norm tracks again afterwards
 
 
 def test_batch_norm_tracks_again_when_the_clean_pass_fails() -> None:
@@ -274,7 +278,7 @@ def test_batch_norm_tracks_again_when_the_clean_pass_fails() -> None:
     with pytest.raises(RuntimeError):
         clean_gradient(model, clean.images[:, :, :, :, None], clean.labels)
     model(clean.images)
-    assert model[1].num_batches_tracked == 1
+    assert model.body.stage1[1].num_batches_tracked == 1
 
 
 def test_dropout_masks_of_the_update_are_those_of_the_weights() -> None:
@@ -290,7 +294,8 @@ def test_dropout_masks_of_the_update_are_those_of_the_weights() -> None:
         return F.cross_entropy(functional_call(model, moved, (batch.images,)), batch.labels, reduction="none").detach()
 
     torch.manual_seed(7)
-    f, u = directional_derivative(model, batch.images, batch.labels, direction)
+    z, dz = logits_along(model, batch.images, direction)
+    f, u = F.cross_entropy(z, batch.labels, reduction="none"), slopes(z, dz, batch.labels)
     torch.testing.assert_close(f.detach(), losses(0.0))
     torch.testing.assert_close(u, (losses(1e-6) - losses(-1e-6)) / 2e-6, rtol=1e-6, atol=1e-6)
 
@@ -306,7 +311,7 @@ def test_all_zero_weights_make_a_zero_loss_with_a_zero_gradient() -> None:
     train, clean = contradicting_examples()
     model = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
     bad, good = (Batch(Preprocessing().normalise(part.images), part.labels, torch.arange(6)) for part in (train, clean))
-    loss = method_on(model).loss(replace(bad, _draw_clean=lambda _: good))
+    loss, _ = method_on(model).loss(replace(bad, _draw_clean=lambda _: good))
     loss.backward()
     assert loss.item() == 0
     assert all((parameter.grad == 0).all() for parameter in model.parameters())
@@ -317,7 +322,7 @@ def test_with_all_zero_weights_momentum_and_weight_decay_still_act() -> None:
     others = {"clean": clean, "test": clean, "hyper_validation": clean}
     task = replace(toy_task(), train=train, **others, classes=("right", "wrong"), transition_matrix=torch.eye(2).double())
     lr, momentum, decay, steps = 0.1, 0.9, 0.05, 4
-    settings = Settings(Schedules(Schedule(steps, lr)), 6, momentum, decay)
+    settings = Settings(Schedules(Schedule(steps, lr)), 6, Optimiser(momentum=momentum, weight_decay=decay))
     trainer = Trainer(L2RW(), lambda classes, _: nn.Sequential(nn.Flatten(), nn.Linear(16, classes)), task, settings, 0, CPU)
     weight, bias = (parameter.detach().clone() for parameter in trainer.method.parameters())
     trainer.run()

@@ -13,14 +13,15 @@ from torch import nn
 
 from benchmark.training.trainer import Settings, Trainer
 from datasets.task import Examples
-from methods.base import Batch, Knowledge, Method, Schedules, View
+from methods import base
+from methods.base import Batch, Knowledge, Method, Schedules, View, scalar
 from methods.baseline import Baseline
 from methods.hard_mining import HardMining
 from methods.proportion import Proportion
 from methods.random import Random
 from methods.reed import Reed
-from methods.resample import Resample
 from methods.s_model import SModel
+from methods.sampling import class_balanced
 from methods.weighted import Weighted
 from robust_benchmark.errors import UserError
 from tests.conftest import PixelsAreLogits, toy_task
@@ -48,9 +49,9 @@ def cross_entropies(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return scipy.special.logsumexp(logits, axis=1) - logits[np.arange(len(labels)), labels]
 
 
-def weights_seen(loss: torch.Tensor, batch: Batch) -> np.ndarray:
+def weights_seen(loss: torch.Tensor | base.Weighted, batch: Batch) -> np.ndarray:
     """The w_i of a loss sum_i w_i CE_i, read off its gradient: w_i (p_i - y_i) in the logits of example i."""
-    (gradient,) = torch.autograd.grad(loss, batch.images)
+    (gradient,) = torch.autograd.grad(scalar(loss), batch.images)
     logits, labels = in_numpy(batch)
     rows = np.arange(len(labels))
     return gradient.double().numpy().reshape(logits.shape)[rows, labels] / (scipy.special.softmax(logits, axis=1)[rows, labels] - 1)
@@ -61,7 +62,7 @@ LABELS = torch.tensor([0] * 10 + [1] * 30 + [2] * 60)
 
 def test_baseline_is_the_mean_cross_entropy() -> None:
     method, batch = ready(Baseline(), LABELS, 3).method, a_batch(20, 3)
-    assert method.loss(batch).item() == pytest.approx(cross_entropies(*in_numpy(batch)).mean(), rel=1e-6)
+    assert scalar(method.loss(batch)).item() == pytest.approx(cross_entropies(*in_numpy(batch)).mean(), rel=1e-6)
 
 
 def test_random_weights_are_rectified_gaussians_that_sum_to_one() -> None:
@@ -79,14 +80,14 @@ def test_random_weights_are_rectified_gaussians_that_sum_to_one() -> None:
 
 def test_random_weights_are_redrawn_every_step() -> None:
     method, batch = ready(Random(), LABELS, 3).method, a_batch(20, 3)
-    assert method.loss(batch).item() != method.loss(batch).item()
+    assert scalar(method.loss(batch)).item() != scalar(method.loss(batch)).item()
 
 
 def test_random_weights_of_one_example_are_all_or_nothing() -> None:
     method, batch = ready(Random(), LABELS, 3).method, a_batch(1, 3)
     (cross_entropy,) = cross_entropies(*in_numpy(batch))
     torch.manual_seed(0)
-    losses = np.array([method.loss(batch).item() for _ in range(40)])
+    losses = np.array([scalar(method.loss(batch)).item() for _ in range(40)])
     nothing = losses == 0
     np.testing.assert_allclose(losses[~nothing], cross_entropy, rtol=1e-6)
     assert 8 < nothing.sum() < 32
@@ -96,7 +97,7 @@ def test_proportion_weights_by_inverse_class_frequency_with_mean_one() -> None:
     method, batch = ready(Proportion(), LABELS, 3).method, a_batch(20, 3)
     logits, labels = in_numpy(batch)
     w = 1 / (3 * np.array([0.1, 0.3, 0.6])[labels])
-    assert method.loss(batch).item() == pytest.approx((w * cross_entropies(logits, labels)).mean(), rel=1e-5)
+    assert scalar(method.loss(batch)).item() == pytest.approx((w * cross_entropies(logits, labels)).mean(), rel=1e-5)
     whole = Batch(torch.zeros(100, 1, 1, 3, requires_grad=True), LABELS, torch.arange(100))
     assert weights_seen(method.loss(whole), whole).sum() == pytest.approx(1, rel=1e-5)
 
@@ -118,8 +119,8 @@ def test_proportion_refuses_another_scale() -> None:
 
 
 @pytest.mark.parametrize(("labels", "size"), [(LABELS, 12), (LABELS, 10), (torch.arange(4000) % 7 // 6, 100), (LABELS[:45], 4)], ids=str)
-def test_resample_draws_balanced_batches(labels: torch.Tensor, size: int) -> None:
-    batches = Resample().batches(labels, size, torch.Generator().manual_seed(0))
+def test_class_balanced_sampling_draws_balanced_batches(labels: torch.Tensor, size: int) -> None:
+    batches = class_balanced(labels, size, torch.Generator().manual_seed(0))
     assert batches.shape == (len(labels) // size, size)
     present = labels.unique()
     for batch in labels[batches]:
@@ -128,22 +129,22 @@ def test_resample_draws_balanced_batches(labels: torch.Tensor, size: int) -> Non
         assert max(counts) - min(counts) <= 1
 
 
-def test_resample_uses_each_example_of_a_label_equally_often() -> None:
-    batches = Resample().batches(LABELS, 12, torch.Generator().manual_seed(0))
+def test_class_balanced_sampling_uses_each_example_of_a_label_equally_often() -> None:
+    batches = class_balanced(LABELS, 12, torch.Generator().manual_seed(0))
     uses = torch.bincount(batches.flatten(), minlength=100)
     for of_label in uses.split([10, 30, 60]):
         assert of_label.max() - of_label.min() <= 1
         assert of_label.sum() == 96 / 3
 
 
-def test_resample_draws_anew_every_epoch() -> None:
+def test_class_balanced_sampling_differs_from_epoch_to_epoch() -> None:
     generator = torch.Generator().manual_seed(0)
-    assert not torch.equal(Resample().batches(LABELS, 12, generator), Resample().batches(LABELS, 12, generator))
+    assert not torch.equal(class_balanced(LABELS, 12, generator), class_balanced(LABELS, 12, generator))
 
 
-def test_resample_fills_a_batch_larger_than_the_training_set() -> None:
+def test_class_balanced_sampling_fills_a_batch_larger_than_the_training_set() -> None:
     labels = torch.tensor([0, 0, 1])
-    (batch,) = Resample().batches(labels, 8, torch.Generator().manual_seed(0))
+    (batch,) = class_balanced(labels, 8, torch.Generator().manual_seed(0))
     assert torch.bincount(labels[batch]).tolist() == [4, 4]
 
 
@@ -167,12 +168,15 @@ def test_hard_mining_keeps_the_minority_and_as_many_of_the_majority(ranking: str
     batch = a_batch(16, 3)
     batch = replace(batch, labels=torch.tensor(MIXES[mix])[torch.randperm(16, generator=torch.Generator().manual_seed(1))])
     expected = hard_mining_by_loop(*in_numpy(batch), majority=2, ranking=ranking)
-    assert method.loss(batch).item() == pytest.approx(expected, rel=1e-5)
+    assert scalar(method.loss(batch)).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_hard_mining_draws_its_candidates() -> None:
-    assert HardMining().batch_size(100) == 100
-    assert HardMining(candidates=500, ranking="order").batch_size(100) == 500
+    widths = []
+    for method in (HardMining(), HardMining(candidates=500, ranking="order")):
+        (phase,) = method.phases(Schedules())
+        widths.append(phase.sample(torch.zeros(1000, dtype=torch.int64), 100, torch.Generator().manual_seed(0)).shape)
+    assert widths == [(10, 100), (2, 500)]
 
 
 @pytest.mark.parametrize(("classes", "share"), [(10, 0.2174), (100, 0.0246)])
@@ -188,14 +192,21 @@ def test_weighted_gives_background_labels_the_true_share_of_right_ones(classes: 
     np.testing.assert_allclose(w[background] / w[~background][0], share, atol=5e-5)
     np.testing.assert_allclose(w[~background], w[~background][0], rtol=1e-3)
     assert w.sum() == pytest.approx(1, rel=1e-4)
-    assert loss.item() == pytest.approx((w * cross_entropies(*in_numpy(batch))).sum(), rel=1e-4)
+    assert loss.loss.item() == pytest.approx((w * cross_entropies(*in_numpy(batch))).sum(), rel=1e-4)
 
 
 def test_weighted_survives_a_label_that_never_occurs() -> None:
     T = np.array([[0.0, 1.0], [0.0, 1.0]])
     batch = replace(a_batch(4, 2), labels=torch.ones(4, dtype=torch.int64))
     loss = ready(Weighted(), torch.ones(10, dtype=torch.int64), 2, T).method.loss(batch)
-    assert loss.item() == pytest.approx(cross_entropies(*in_numpy(batch)).mean(), rel=1e-5)
+    assert loss.loss.item() == pytest.approx(cross_entropies(*in_numpy(batch)).mean(), rel=1e-5)
+
+
+def test_weighted_takes_the_class_priors_into_account() -> None:
+    true_labels = torch.tensor([0] * 10 + [1] * 30 + [2] * 60)
+    T = np.array([[0.6, 0.0, 0.4], [0.0, 0.6, 0.4], [0.0, 0.0, 1.0]])  # 40 % background flip to the most frequent class
+    method = ready(Weighted(), true_labels, 3, T).method
+    np.testing.assert_allclose(method.right.numpy(), [1, 1, 60 / (60 + 0.4 * 40)], rtol=1e-6)
 
 
 def reed_by_formula(logits: np.ndarray, labels: np.ndarray, beta: float, soft: bool) -> float:
@@ -211,7 +222,7 @@ def test_reed_is_its_formula_and_its_gradient_flows_through_q(beta: float, soft:
     logits, labels = in_numpy(batch)
     loss = method.loss(batch)
     assert loss.item() == pytest.approx(reed_by_formula(logits, labels, beta, soft), rel=1e-5)
-    (gradient,) = torch.autograd.grad(loss, batch.images)
+    (gradient,) = torch.autograd.grad(scalar(loss), batch.images)
     expected, h = np.zeros_like(logits), 1e-6
     for entry in np.ndindex(*logits.shape):
         step = np.zeros_like(logits)
@@ -240,7 +251,7 @@ def test_s_model_passes_predictions_through_the_transition_matrix() -> None:
     nn.init.normal_(method.transition_logits, generator=torch.Generator().manual_seed(0))
     logits, labels = in_numpy(batch)
     noisy = scipy.special.softmax(logits, axis=1) @ transition_of(method)  # p(noisy j | x) = sum_i p(i | x) T_ij
-    assert method.loss(batch).item() == pytest.approx(-np.log(noisy[np.arange(20), labels]).mean(), rel=1e-5)
+    assert scalar(method.loss(batch)).item() == pytest.approx(-np.log(noisy[np.arange(20), labels]).mean(), rel=1e-5)
 
 
 def test_s_model_is_finite_for_very_sure_predictions() -> None:

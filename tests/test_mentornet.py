@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -24,7 +23,20 @@ from datasets.augment import Preprocessing
 from datasets.noise import NoNoise, UniformFlip
 from datasets.task import Examples, Split, Task, make_task
 from methods import mentornet, registry
-from methods.base import Batch, Knowledge, Method, Schedule, Schedules, UndeclaredKnowledge, View
+from methods.base import (
+    Batch,
+    Clock,
+    Knowledge,
+    MakeModel,
+    Method,
+    Optimiser,
+    Schedule,
+    Schedules,
+    UndeclaredKnowledge,
+    View,
+    Weighted,
+    scalar,
+)
 from methods.early_stopping import EarlyStopping
 from methods.finetune import FineTune
 from methods.mentornet import Mentor, MentorNet
@@ -34,7 +46,7 @@ from tests.conftest import PixelsAreLogits, StopAt, small_convnet, toy_source, t
 CPU = torch.device("cpu")
 MAIN, AUXILIARY = 12, 6
 SCHEDULES = Schedules(Schedule(MAIN, 0.1, (8,)), Schedule(9, 0.1, (6,)), Schedule(5, 0.01), Schedule(AUXILIARY, 0.1))
-SETTINGS = Settings(SCHEDULES, batch_size=20, weight_decay=1e-3, evaluate_every=5, checkpoint_seconds=1e9)
+SETTINGS = Settings(SCHEDULES, batch_size=20, optimiser=Optimiser(weight_decay=1e-3), evaluate_every=5, checkpoint_seconds=1e9)
 CURRICULA = ["predefined", "data_driven"]
 
 
@@ -48,18 +60,19 @@ def trainer_of(method: Method, task: Task | None = None, seed: int = 0, **option
     return Trainer(method, small_convnet, task or toy_task(), replace(SETTINGS, **options), seed, CPU)
 
 
-def on_logits(method: MentorNet, steps: int, classes: int = 3) -> MentorNet:
-    """The method in a main phase of so many steps, its model a PixelsAreLogits."""
+def on_logits(method: MentorNet, classes: int = 3) -> MentorNet:
+    """The method at the beginning of its main phase, its model a PixelsAreLogits."""
     images, labels = torch.zeros(30, 1, 1, classes, dtype=torch.uint8), torch.arange(30) % classes
     task = replace(toy_task(), train=Examples(images, labels, labels))
-    Trainer(method, lambda *_: PixelsAreLogits(), task, Settings(Schedules(main=Schedule(steps))), 0, CPU)
+    Trainer(method, lambda *_: PixelsAreLogits(), task, Settings(Schedules()), 0, CPU)
     return method
 
 
-def a_batch(n: int, seed: int = 0, classes: int = 3) -> Batch:
+def a_batch(n: int, seed: int = 0, classes: int = 3, steps: int = 100) -> Batch:
+    """Random logits and labels, at the step `seed` of a phase of so many."""
     rng = np.random.default_rng(seed)
     logits = torch.tensor(2 * rng.standard_normal((n, 1, 1, classes)), dtype=torch.float32, requires_grad=True)
-    return Batch(logits, torch.from_numpy(rng.integers(0, classes, n)), torch.arange(n))
+    return Batch(logits, torch.from_numpy(rng.integers(0, classes, n)), torch.arange(n), clock=Clock(steps, torch.tensor(seed)))
 
 
 def cross_entropies(batch: Batch) -> np.ndarray:
@@ -67,9 +80,9 @@ def cross_entropies(batch: Batch) -> np.ndarray:
     return scipy.special.logsumexp(logits, axis=1) - logits[np.arange(len(labels)), labels]
 
 
-def weights_seen(loss: torch.Tensor, batch: Batch) -> np.ndarray:
+def weights_seen(loss: torch.Tensor | Weighted, batch: Batch) -> np.ndarray:
     """The w_i of a loss sum_i w_i CE_i, read off its gradient: w_i (p_i - y_i) in the logits of example i."""
-    (gradient,) = torch.autograd.grad(loss, batch.images)
+    (gradient,) = torch.autograd.grad(scalar(loss), batch.images)
     logits, labels, rows = batch.images.detach().double().flatten(1).numpy(), batch.labels.numpy(), np.arange(len(batch.labels))
     return gradient.double().flatten(1).numpy()[rows, labels] / (scipy.special.softmax(logits, axis=1)[rows, labels] - 1)
 
@@ -109,67 +122,67 @@ def test_a_curriculum_of_no_width_selects_what_minimises_the_linear_objective(la
 @pytest.mark.parametrize(("percentile", "decay"), [(0.75, 0.5), (0.4, 0.9), (0.6, 0.0)])
 def test_the_threshold_is_the_moving_average_of_the_batches_percentile(percentile: float, decay: float, lambda_2: float) -> None:
     steps, average, weighed = 8, 0.0, []
-    method = on_logits(plain(percentile=percentile, decay=decay, lambda_2=lambda_2), steps)
+    method = on_logits(plain(percentile=percentile, decay=decay, lambda_2=lambda_2))
     for step in range(steps):
-        batch = a_batch(17, seed=step)
+        batch = a_batch(17, seed=step, steps=steps)
         losses = cross_entropies(batch)
         average = decay * average + (1 - decay) * np.percentile(losses, 100 * percentile)
         v = np.clip(1 - (losses - average) / lambda_2, 0, 1) if lambda_2 else (losses <= average)
         loss = method.loss(batch)
         assert method.average.item() == pytest.approx(average, rel=1e-5)
-        assert loss.item() == pytest.approx((v * losses).mean(), rel=1e-4)
-        np.testing.assert_allclose(method.example_weights.numpy(), v / 17, atol=1e-6)
+        assert loss.loss.item() == pytest.approx((v * losses).mean(), rel=1e-4)
+        np.testing.assert_allclose(loss.example_weights.numpy(), v / 17, atol=1e-6)
         np.testing.assert_allclose(weights_seen(loss, batch), v / 17, atol=1e-6)  # no gradient through v or lambda_1
         weighed.append(v.mean())
     assert 0 < max(weighed) < 1
     assert not method.average.requires_grad  # and no graph that grows with every step
 
 
-def test_the_threshold_and_the_clock_start_anew_in_another_trial() -> None:
+def test_the_threshold_starts_from_zero_in_another_trial() -> None:
     method = MentorNet()
     trainer_of(method).run()
-    assert method.step.item() > 0
     assert method.average.item() > 0
     trainer_of(method)
-    assert (method.step.item(), method.average.item()) == (0, 0)
+    assert method.average.item() == 0
 
 
 # --- dropout and burn-in
 
 
-def kept(method: MentorNet, n: int, seed: int = 0) -> np.ndarray:
-    """Which examples of a batch have a gradient in the next step."""
-    batch = a_batch(n, seed)
+def kept(method: MentorNet, n: int, step: int, steps: int) -> np.ndarray:
+    """Which examples of a batch have a gradient in a step of so many."""
+    batch = a_batch(n, step, steps=steps)
     return weights_seen(method.loss(batch), batch) > 1e-9
 
 
 @pytest.mark.parametrize("steps", [6, 100, 300])
 def test_half_is_left_out_in_the_first_17_percent_and_a_twentieth_after(steps: int) -> None:
-    method = on_logits(MentorNet(burn_in=1.0), steps)  # all v are 1
-    counts = [int(kept(method, 20, seed=step).sum()) for step in range(steps)]
+    method = on_logits(MentorNet(burn_in=1.0))  # all v are 1
+    counts = [int(kept(method, 20, step, steps).sum()) for step in range(steps)]
     assert counts == [10 if Fraction(step, steps) < Fraction(17, 100) else 19 for step in range(steps)]
 
 
 @pytest.mark.parametrize(("early", "late"), [(0.0, 1.0), (0.3, 0.0), (1.0, 0.1)])
 def test_dropout_takes_its_options(early: float, late: float) -> None:
-    method = on_logits(MentorNet(burn_in=1.0, dropout=late, early_dropout=early), steps=10)
-    assert [int(kept(method, 50).sum()) for _ in range(10)] == [round(50 * (1 - early))] * 2 + [round(50 * (1 - late))] * 8
+    method = on_logits(MentorNet(burn_in=1.0, dropout=late, early_dropout=early))
+    assert [int(kept(method, 50, step, 10).sum()) for step in range(10)] == [round(50 * (1 - early))] * 2 + [round(50 * (1 - late))] * 8
 
 
 def test_what_is_left_out_is_drawn_anew_and_any_example_as_often_as_another() -> None:
     draws, n = 400, 20
-    method = on_logits(MentorNet(burn_in=1.0, early_dropout=0.3), steps=100 * draws)
-    masks = np.array([kept(method, n) for _ in range(draws)])
+    method = on_logits(MentorNet(burn_in=1.0, early_dropout=0.3))
+    masks = np.array([kept(method, n, step, 100 * draws) for step in range(draws)])
     assert len(np.unique(masks, axis=0)) > draws / 2
     assert scipy.stats.chisquare((~masks).sum(axis=0)).pvalue > 0.001
 
 
 def test_dropout_keeps_the_weights_it_leaves_and_does_not_hide_from_the_reported_ones() -> None:
-    method, batch = on_logits(MentorNet(decay=0.2), steps=100), a_batch(40)
-    w = weights_seen(method.loss(batch), batch)
+    method, batch = on_logits(MentorNet(decay=0.2)), a_batch(40)
+    loss = method.loss(batch)
+    w = weights_seen(loss, batch)
     losses = cross_entropies(batch)
     v = np.clip(1 - (losses - 0.8 * np.percentile(losses, 75)), 0, 1)
-    np.testing.assert_allclose(method.example_weights.numpy(), v / 40, atol=1e-6)
+    np.testing.assert_allclose(loss.example_weights.numpy(), v / 40, atol=1e-6)
     np.testing.assert_allclose(w[w > 1e-9], (v / 40)[w > 1e-9], atol=1e-6)
     assert (w[v > 0] <= 1e-9).any()
 
@@ -177,14 +190,14 @@ def test_dropout_keeps_the_weights_it_leaves_and_does_not_hide_from_the_reported
 class Diary(MentorNet):
     """Keeps n w_i of every step of the main phase."""
 
-    def setup(self, make_model: Callable[[], nn.Module], view: View) -> None:
+    def setup(self, make_model: MakeModel, view: View) -> None:
         super().setup(make_model, view)
         self.weights: list[torch.Tensor] = []
 
-    def loss(self, batch: Batch) -> torch.Tensor:
+    def loss(self, batch: Batch) -> Weighted:
         loss = super().loss(batch)
         if len(self.weights) < MAIN:  # later ones are of the histograms
-            self.weights.append(self.example_weights * len(batch.labels))
+            self.weights.append(loss.example_weights * len(batch.labels))
         return loss
 
 
@@ -200,7 +213,7 @@ def test_all_weights_are_one_in_the_burn_in_and_not_after(curriculum: str, burn_
 
 
 def test_the_threshold_moves_during_the_burn_in() -> None:
-    method, batch = on_logits(MentorNet(burn_in=1.0, decay=0.5), steps=10), a_batch(20)
+    method, batch = on_logits(MentorNet(burn_in=1.0, decay=0.5)), a_batch(20)
     method.loss(batch)
     assert method.average.item() == pytest.approx(np.percentile(cross_entropies(batch), 75) / 2, rel=1e-5)
 
@@ -258,7 +271,7 @@ def test_the_data_driven_curriculum_takes_clean_images_only_as_declared() -> Non
 
 
 def phases_of(method: Method) -> list[tuple[str, int, bool]]:
-    return [(phase.name, phase.schedule.steps, phase.on_clean) for phase in trainer_of(method).phases]
+    return [(phase.name, phase.schedule.steps, phase.source == "clean") for phase in trainer_of(method).phases]
 
 
 def test_the_data_driven_curriculum_trains_an_auxiliary_model_on_the_clean_set_first() -> None:
@@ -267,11 +280,10 @@ def test_the_data_driven_curriculum_trains_an_auxiliary_model_on_the_clean_set_f
 
 
 @pytest.mark.usefixtures("_short_lessons")
-def test_wrapped_it_has_the_wrappers_phases_and_its_clock_runs_to_their_end() -> None:
+def test_wrapped_it_has_the_phases_of_the_wrapper() -> None:
     tuned, stopped = MentorNet("data_driven"), MentorNet("predefined")
     assert phases_of(FineTune(tuned)) == [("auxiliary", AUXILIARY, True), ("main", MAIN, False), ("fine-tuning", 5, True)]
     assert phases_of(EarlyStopping(stopped)) == [("main", 9, False)]
-    assert stopped.main_steps == 9
     history = trainer_of(FineTune(tuned)).run().history
     assert [(entry["phase"], entry["step"]) for entry in history] == [
         ("auxiliary", 5),
@@ -297,7 +309,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> list[b
 class Watched(MentorNet):
     """Copies its parts before and after the mentor is taught, and what it is taught."""
 
-    def setup(self, make_model: Callable[[], nn.Module], view: View) -> None:
+    def setup(self, make_model: MakeModel, view: View) -> None:
         super().setup(make_model, view)
         self.at_setup = self._parts()
         self.auxiliary_losses: list[np.ndarray] = []
@@ -314,16 +326,15 @@ class Watched(MentorNet):
 
     def _begin(self, view: View) -> None:
         self.before = self._parts()
-        self.clock_before = self.step.item()
         super()._begin(view)
-        self.clock_after, self.average_after = self.step.item(), self.average.item()
+        self.average_after = self.average.item()
         self.after = self._parts()
 
 
 @pytest.fixture
 def watched(_short_lessons: None) -> Watched:
     method = Watched("data_driven", burn_in=0.2)
-    trainer_of(method, weight_decay=0.5).run()
+    trainer_of(method, optimiser=Optimiser(weight_decay=0.5)).run()
     return method
 
 
@@ -346,9 +357,8 @@ def test_each_phase_trains_its_own_model(watched: Watched) -> None:
     assert not any(same(copied(watched.model), watched.after["model"]))
 
 
-def test_the_main_phase_begins_with_clock_and_threshold_at_zero(watched: Watched) -> None:
-    assert watched.clock_before == AUXILIARY
-    assert (watched.clock_after, watched.average_after) == (0, 0)
+def test_the_main_phase_begins_with_the_threshold_at_zero(watched: Watched) -> None:
+    assert watched.average_after == 0
 
 
 def test_lessons_are_the_auxiliary_losses_and_their_excess_by_percent_of_the_phase(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,10 @@
-"""The classifiers: published parameter counts, TensorFlow's padding, the released code's residual units, the initial weights."""
+"""The classifiers: published parameter counts, TensorFlow's padding, the released code's residual units, the initial weights, the parts."""
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,11 @@ import torch.nn.functional as F
 from scipy import signal, stats
 from torch import nn
 
+from benchmark.models.classifier import Classifier
 from benchmark.models.convnet import ConvNet
 from benchmark.models.lenet import LeNet
+from benchmark.models.mlp import MLP
+from benchmark.models.preact_resnet import PreActResNet18, PreActUnit
 from benchmark.models.resnet import PaperUnit, ResNet, SameConv2d, ShiftBatchNorm
 from robust_benchmark.errors import UserError
 
@@ -315,3 +319,153 @@ def test_same_seed_same_initial_weights_and_another_seed_others(make: Callable[[
         weights.append(flat(list(make().parameters())))
     assert np.array_equal(weights[0], weights[1])
     assert not np.array_equal(weights[0], weights[2])
+
+
+# ---- features, output and stages
+
+SPLIT: dict[str, tuple[Callable[[], Classifier], tuple[int, int, int]]] = {
+    "convnet": (lambda: ConvNet(10, torch.Size((1, 8, 8))), (1, 8, 8)),
+    "lenet": (lambda: LeNet(10, MNIST), (1, 28, 28)),
+    "lenet of two classes": (lambda: LeNet(2, MNIST), (1, 28, 28)),
+    "paper resnet": (lambda: ResNet(10, torch.Size((3, 8, 8)), units=2, dropout=0.3), (3, 8, 8)),
+    "standard resnet": (lambda: ResNet(10, torch.Size((3, 8, 8)), units=2, variant="standard"), (3, 8, 8)),
+    "standard wide resnet": (lambda: ResNet(10, torch.Size((3, 8, 8)), units=1, widen=2, dropout=0.3, variant="standard"), (3, 8, 8)),
+    "mlp": (lambda: MLP(10, torch.Size((3, 8, 8)), hidden=[20, 7], dropout=0.5), (3, 8, 8)),
+    "linear": (lambda: MLP(10, torch.Size((3, 8, 8)), hidden=[]), (3, 8, 8)),
+    "preact resnet": (lambda: PreActResNet18(10, torch.Size((3, 8, 8)), width=4), (3, 8, 8)),
+}
+STAGES = {
+    "convnet": ["stage1", "stage2", "output"],
+    "lenet": ["stage1", "stage2", "stage3", "hidden", "output"],
+    "lenet of two classes": ["stage1", "stage2", "stage3", "hidden", "output"],
+    "paper resnet": ["stem", "stage1", "stage2", "stage3", "output"],
+    "standard resnet": ["stem", "stage1", "stage2", "stage3", "output"],
+    "standard wide resnet": ["stem", "stage1", "stage2", "stage3", "output"],
+    "mlp": ["hidden1", "hidden2", "output"],
+    "linear": ["output"],
+    "preact resnet": ["stem", "stage1", "stage2", "stage3", "stage4", "output"],
+}
+
+
+def digest(tensors: Iterable[torch.Tensor]) -> str:
+    return hashlib.sha256(b"".join(tensor.detach().contiguous().numpy().tobytes() for tensor in tensors)).hexdigest()[:16]
+
+
+def assert_stages_partition_the_parameters(model: Classifier) -> None:
+    owned = [id(parameter) for stage in model.stages().values() for parameter in stage.parameters()]
+    assert sorted(owned) == sorted(id(parameter) for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("name", SPLIT)
+def test_the_output_of_the_features_is_the_logits(name: str) -> None:
+    make, shape = SPLIT[name]
+    model, images = make().eval(), torch.randn(4, *shape)
+    features = model.features(images)
+    assert features.shape == (4, model.output.in_features)
+    assert torch.equal(model.output(features), model(images))
+
+
+@pytest.mark.parametrize("name", SPLIT)
+def test_stages_run_from_the_input_to_the_output_and_each_parameter_belongs_to_one(name: str) -> None:
+    model = SPLIT[name][0]()
+    assert list(model.stages()) == STAGES[name]
+    assert model.stages()["output"] is model.output
+    assert_stages_partition_the_parameters(model)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("convnet", "bd716a31a38596b2"),
+        ("lenet", "a2b5a779060eb935"),
+        ("lenet of two classes", "e62c11c5b6a9d33e"),
+        ("paper resnet", "9a07b9bd321e4379"),
+        ("standard resnet", "9840f056b77a4f34"),
+        ("standard wide resnet", "316884cb273a31ed"),
+    ],
+)
+def test_initial_weights_are_those_of_the_classifiers_before_they_were_split(name: str, expected: str) -> None:
+    """The digests are those of the parameters of revision 8adbcb5466ea, in order."""
+    torch.manual_seed(0)
+    assert digest(SPLIT[name][0]().parameters()) == expected
+
+
+def test_the_output_of_the_two_class_lenet_gives_the_logits_zero_and_z() -> None:
+    model = LeNet(2, MNIST)
+    features = torch.randn(5, 100)
+    logits = model.output(features)
+    assert torch.equal(logits[:, 0], torch.zeros(5))
+    torch.testing.assert_close(logits[:, 1], features @ model.output.weight[0] + model.output.bias)
+
+
+# ---- the multilayer perceptron
+
+
+def test_the_mlp_is_its_formula() -> None:
+    torch.manual_seed(0)
+    model, images = MLP(3, torch.Size((2, 4, 4)), hidden=[6, 5]), torch.randn(7, 2, 4, 4)
+    first, first_bias, second, second_bias, last, last_bias = (parameter.detach().numpy() for parameter in model.parameters())
+    hidden = np.maximum(images.numpy().reshape(7, 32) @ first.T + first_bias, 0)
+    expected = np.maximum(hidden @ second.T + second_bias, 0) @ last.T + last_bias
+    assert model(images).detach().numpy() == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_mlp_takes_feature_vectors_and_drops_hidden_units_only() -> None:
+    model = MLP(3, torch.Size([9]), hidden=[50, 50], dropout=0.5)
+    assert model(torch.randn(4, 9)).shape == (4, 3)
+    assert [module.p for module in modules_of(model, nn.Dropout)] == [0.5, 0.5]
+    assert (model.features(torch.randn(100, 9)) == 0).float().mean() > 0.5
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"hidden": 64}, r"hidden must be a list of widths, such as \[256, 256\], not 64"),
+        ({"hidden": [64, 0]}, "a width of hidden must be at least 1, not 0"),
+        ({"dropout": 1.5}, r"dropout 1.5 is not in \[0, 1\]"),
+    ],
+)
+def test_the_mlp_refuses_what_is_no_width_and_no_probability(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        MLP(3, MNIST, **options)
+
+
+# ---- the pre-activation ResNet-18
+
+
+@pytest.mark.parametrize("num_classes", [10, 100])
+def test_preact_resnet18_has_the_parameters_of_its_layers(num_classes: int) -> None:
+    with torch.device("meta"):
+        model = PreActResNet18(num_classes, CIFAR)
+    count, channels = 27 * 64 + 2 * 64, 64
+    for width in (64, 128, 256, 512):
+        first = 2 * channels + 9 * channels * width + 2 * width + 9 * width * width + (channels * width if width > channels else 0)
+        count += first + 2 * (2 * width + 9 * width * width)
+        channels = width
+    assert sum(parameter.numel() for parameter in model.parameters()) == count + 513 * num_classes
+    assert count + 5130 == 11_171_274
+
+
+def test_the_stages_of_preact_resnet18_halve_the_sides_three_times() -> None:
+    images, sides = torch.randn(2, 3, 32, 32), []
+    model = PreActResNet18(10, CIFAR, width=2)
+    for name in ("stem", "stage1", "stage2", "stage3"):
+        images = model.stages()[name](images)
+        sides.append(images.shape[1:])
+    assert sides == [(2, 32, 32), (2, 32, 32), (4, 16, 16), (8, 8, 8)]
+    assert model.stages()["stage4"](images).shape == (2, 16)
+
+
+@pytest.mark.parametrize(("channels_out", "stride"), [(4, 1), (6, 2)])
+def test_a_preact_unit_is_its_formula(channels_out: int, stride: int) -> None:
+    torch.manual_seed(0)
+    unit, images = PreActUnit(4, channels_out, stride).double(), torch.randn(3, 4, 6, 6, dtype=torch.float64)
+
+    def rectified_norm(x: torch.Tensor) -> torch.Tensor:
+        return ((x - x.mean((0, 2, 3), keepdim=True)) / (x.var((0, 2, 3), unbiased=False, keepdim=True) + 1e-5).sqrt()).clamp(min=0)
+
+    first, second, *projection = (parameter for parameter in unit.parameters() if parameter.ndim == 4)
+    active = rectified_norm(images)
+    residual = F.conv2d(rectified_norm(F.conv2d(active, first, stride=stride, padding=1)), second, padding=1)
+    shortcut = F.conv2d(active, projection[0], stride=stride) if projection else active
+    torch.testing.assert_close(unit(images), residual + shortcut)

@@ -42,7 +42,9 @@ def wide() -> Schedules:
 
 
 def assert_phases(phases: list[Phase], expected: list[Row]) -> None:
-    assert [(phase.name, phase.schedule.steps, phase.on_clean) for phase in phases] == [(row[0], row[1], row[3]) for row in expected]
+    assert [(phase.name, phase.schedule.steps, phase.source == "clean") for phase in phases] == [
+        (row[0], row[1], row[3]) for row in expected
+    ]
     for phase, (_, steps, rates, _) in zip(phases, expected, strict=True):
         starts = [*sorted(rates), steps]
         for start, end in itertools.pairwise(starts):
@@ -150,10 +152,11 @@ def test_the_oracle_s_needs_are_those_of_that_method_alone() -> None:
 
 def test_wrappers_sample_as_their_base_does() -> None:
     labels = torch.tensor([0] * 30 + [1] * 70)
-    wrapped = FineTune(EarlyStopping(HardMining(candidates=50)))
-    assert wrapped.batch_size(10) == 50
-    batches = EarlyStopping(Resample()).batches(labels, 10, torch.Generator().manual_seed(0))
-    assert (labels[batches].sum(dim=1) == 5).all()
+    generator = torch.Generator().manual_seed(0)
+    main, _ = FineTune(EarlyStopping(HardMining(candidates=50))).phases(BRIEF)
+    assert main.sample(labels, 10, generator).shape == (2, 50)
+    (main,) = EarlyStopping(Resample()).phases(BRIEF)
+    assert (labels[main.sample(labels, 10, generator)].sum(dim=1) == 5).all()
 
 
 def trained(method: Method, task: Task, schedules: Schedules, **settings: float) -> Trainer:
@@ -172,13 +175,13 @@ def test_fine_tuning_bypasses_the_noise_layer() -> None:
     alone = trained(SModel(), toy_task(), BRIEF).method
     tuned = trained(FineTune(SModel()), toy_task(), BRIEF).method
     torch.testing.assert_close(tuned.base.transition_logits, alone.transition_logits, rtol=0, atol=0)
-    assert not torch.equal(tuned.base.model[0].weight, alone.model[0].weight)
+    assert not torch.equal(tuned.base.model.output.weight, alone.model.output.weight)
 
 
 def test_the_fine_tuning_loss_is_the_mean_cross_entropy_of_the_bare_classifier() -> None:
     trainer = trained(FineTune(EarlyStopping(SModel())), toy_task(), BRIEF)
     phase = trainer.phases[-1]
-    batch = trainer.batches(phase).draw()
+    batch = trainer.running(phase).batches.draw()
     loss = phase.loss(batch)
     torch.testing.assert_close(loss, F.cross_entropy(trainer.method.base.base.model(batch.images), batch.labels))
     trainer.method.zero_grad()
@@ -235,9 +238,9 @@ def test_pretraining_for_the_confusion_matrix_is_the_baseline() -> None:
     )
     identity = conf.transition_logits.detach().clone()
     pretraining = trainer.phases[0]
-    step = trainer.stepper(pretraining, trainer.batches(pretraining))
+    running = trainer.running(pretraining)
     for _ in range(5):
-        step()
+        running.take_step(trainer.view)
     baseline = trained(Baseline(), toy_task(), schedules).method
     torch.testing.assert_close(conf.model.state_dict(), baseline.model.state_dict(), rtol=0, atol=0)
     torch.testing.assert_close(conf.transition_logits.detach(), identity, rtol=0, atol=0)

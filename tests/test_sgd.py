@@ -12,7 +12,9 @@ import torch
 from torch import nn
 
 from benchmark import ROOT
+from benchmark.training.optimisers import make
 from benchmark.training.sgd import SGD
+from methods.base import Optimiser, decayed_weights
 
 
 def network() -> nn.Sequential:
@@ -53,7 +55,7 @@ def test_a_learning_rate_on_the_device_gives_the_same_step() -> None:
     ends = []
     for lr in (0.1, torch.tensor(0.1)):
         model = network()
-        optimiser = SGD.of(model, 0.9, 0.01)
+        optimiser = make(Optimiser(weight_decay=0.01), model.named_parameters(), decayed_weights(model))
         for number in range(3):
             optimiser.zero_grad()
             step(model, number)
@@ -94,13 +96,13 @@ def test_a_copy_with_the_state_goes_on_alike() -> None:
 FIRST_STEP = """
 import sys
 from benchmark import run
-from benchmark.training.trainer import Trainer
+from benchmark.training.running import Running
 class Reached(BaseException): ...
-stepper = Trainer.stepper
+take_step = Running.take_step
 def first(*arguments):
-    stepper(*arguments)()
+    take_step(*arguments)
     raise Reached
-Trainer.stepper = first
+Running.take_step = first
 try:
     run.main(sys.argv[1:])
 except Reached:

@@ -22,7 +22,20 @@ from datasets.augment import Preprocessing
 from datasets.noise import UniformFlip
 from datasets.task import Task
 from methods import registry
-from methods.base import Batch, Knowledge, Method, Phase, Schedule, Schedules, UndeclaredKnowledge, View
+from methods.base import (
+    Batch,
+    Knowledge,
+    MakeModel,
+    Method,
+    Objective,
+    Optimiser,
+    Phase,
+    Schedule,
+    Schedules,
+    UndeclaredKnowledge,
+    View,
+    Weighted,
+)
 from methods.baseline import Baseline
 from methods.early_stopping import EarlyStopping
 from methods.finetune import FineTune
@@ -34,7 +47,7 @@ from tests.conftest import StopAt, small_convnet, toy_task
 
 CPU = torch.device("cpu")
 SCHEDULES = Schedules(Schedule(12, 0.1, (8,)), Schedule(9, 0.1, (6,)), Schedule(5, 0.01), Schedule(6, 0.1))
-SETTINGS = Settings(SCHEDULES, batch_size=20, weight_decay=1e-3, evaluate_every=5, checkpoint_seconds=1e9)
+SETTINGS = Settings(SCHEDULES, batch_size=20, optimiser=Optimiser(weight_decay=1e-3), evaluate_every=5, checkpoint_seconds=1e9)
 METHODS: dict[str, Callable[[], Method]] = {
     "baseline": Baseline,
     "l2rw": lambda: L2RW(clean_batch_size=8),
@@ -89,7 +102,7 @@ def test_the_same_seed_gives_the_same_numbers(name: str) -> None:
 
 def test_another_seed_gives_other_weights_batches_and_numbers() -> None:
     one, other = (Trainer(Baseline(), small_convnet, toy_task(), SETTINGS, seed, CPU) for seed in (0, 1))
-    assert not torch.equal(one.method.model[0].weight, other.method.model[0].weight)
+    assert not torch.equal(one.method.model.output.weight, other.method.model.output.weight)
     assert one.run().history != other.run().history
 
 
@@ -190,12 +203,12 @@ class Recorded(Baseline):
 
 def test_the_loop_is_sgd_with_momentum_and_weight_decay_on_weights_alone() -> None:
     mu, decay, task = 0.9, 0.02, toy_task()
-    trainer = Trainer(Recorded(), small_convnet, task, replace(SETTINGS, momentum=mu, weight_decay=decay), 0, CPU)
+    trainer = Trainer(Recorded(), small_convnet, task, replace(SETTINGS, optimiser=Optimiser(momentum=mu, weight_decay=decay)), 0, CPU)
     by_hand = small_convnet(3, torch.Size((1, 8, 8)))
     by_hand.load_state_dict(trainer.method.model.state_dict())
     trainer.run()
 
-    decayed = {"0.weight", "4.weight", "9.weight"}  # the two convolutions and the linear layer
+    decayed = {"body.stage1.0.weight", "body.stage2.0.weight", "output.weight"}  # the two convolutions and the linear layer
     assert decayed < dict(by_hand.named_parameters()).keys()
     velocity = {name: torch.zeros_like(p) for name, p in by_hand.named_parameters()}
     for step, index in enumerate(trainer.method.met):
@@ -219,7 +232,7 @@ def test_weight_decay_does_not_touch_the_noise_layer_of_s_model() -> None:
         def loss(self, batch: Batch) -> torch.Tensor:
             return 0 * super().loss(batch)
 
-    trainer = Trainer(Silent(), dropout_net, toy_task(), replace(SETTINGS, weight_decay=0.5), 0, CPU)
+    trainer = Trainer(Silent(), dropout_net, toy_task(), replace(SETTINGS, optimiser=Optimiser(weight_decay=0.5)), 0, CPU)
     T, linear = trainer.method.transition_logits.detach().clone(), trainer.method.model[1].weight.norm().item()
     trainer.run()
     assert torch.equal(trainer.method.transition_logits, T)
@@ -247,7 +260,7 @@ class Slope(Method):
 
     needs = Knowledge.CLEAN_SET
 
-    def setup(self, make_model: Callable[[], nn.Module], view: View) -> None:
+    def setup(self, make_model: MakeModel, view: View) -> None:
         self.weight = nn.Parameter(torch.zeros((), dtype=torch.float64))
         self.path: list[float] = []
 
@@ -261,11 +274,11 @@ class Slope(Method):
 
 class ThenFineTuned(Slope):
     def phases(self, schedules: Schedules) -> list[Phase]:
-        return [Phase("one", schedules.main, self.loss), Phase("two", schedules.finetune, self.loss, on_clean=True)]
+        return [Phase("one", schedules.main, self.loss), Phase("two", schedules.finetune, self.loss, source="clean")]
 
 
 def learning_rates(method: Slope, schedules: Schedules) -> list[float]:
-    trainer = Trainer(method, small_convnet, toy_task(), replace(SETTINGS, schedules=schedules, momentum=0.0), 0, CPU)
+    trainer = Trainer(method, small_convnet, toy_task(), replace(SETTINGS, schedules=schedules, optimiser=Optimiser(momentum=0.0)), 0, CPU)
     trainer.run()
     path = [*trainer.method.path, trainer.method.weight.item()]
     return [before - after for before, after in itertools.pairwise(path)]
@@ -284,9 +297,8 @@ def test_early_stopping_trains_on_its_own_schedule_and_runs_the_last_step() -> N
 
 
 def test_momentum_accumulates_as_a_geometric_series() -> None:
-    trainer = Trainer(
-        Slope(), small_convnet, toy_task(), replace(SETTINGS, schedules=Schedules(main=Schedule(6, 0.1)), momentum=0.5), 0, CPU
-    )
+    settings = replace(SETTINGS, schedules=Schedules(main=Schedule(6, 0.1)), optimiser=Optimiser(momentum=0.5))
+    trainer = Trainer(Slope(), small_convnet, toy_task(), settings, 0, CPU)
     trainer.run()
     assert trainer.method.weight.item() == pytest.approx(-0.1 * sum((1 - 0.5**k) / 0.5 for k in range(1, 7)))
 
@@ -341,13 +353,16 @@ def ten_steps(trainer: Trainer) -> Met:
     met: Met = []
     phase = trainer.phases[0]
 
-    def noted(batch: Batch) -> torch.Tensor:
-        met.append((batch.index, batch.images, batch.labels))
-        return phase.loss(batch)
+    def noting(objective: Objective) -> Objective:
+        def noted(batch: Batch) -> torch.Tensor | Weighted:
+            met.append((batch.index, batch.images, batch.labels))
+            return objective(batch)
 
-    step = trainer.stepper(replace(phase, loss=noted), trainer.batches(phase))
+        return noted
+
+    running = trainer.running(phase.mapped(noting))
     for _ in range(10):
-        step()
+        running.take_step(trainer.view)
     return met
 
 
@@ -454,7 +469,7 @@ def test_a_method_that_needs_a_clean_set_refuses_an_empty_one(method: Method) ->
 def test_a_phase_on_the_clean_set_needs_the_declaration() -> None:
     class Sneak(Baseline):
         def phases(self, schedules: Schedules) -> list[Phase]:
-            return [Phase("sneak", schedules.main, self.loss, on_clean=True)]
+            return [Phase("sneak", schedules.main, self.loss, source="clean")]
 
     with pytest.raises(UndeclaredKnowledge, match="CLEAN_SET"):
         Trainer(Sneak(), small_convnet, toy_task(), SETTINGS, 0, CPU).run()

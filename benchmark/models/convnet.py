@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from benchmark.models.classifier import Classifier, in_order
 from robust_benchmark.errors import at_least
 
 
-class ConvNet(nn.Sequential):
+class ConvNet(Classifier):
     """Two 3x3 convolutions with batch norm and ReLU, pooled twice, and a linear layer; any image size from 4x4 on.
 
     width: channels of the first convolution; the second has twice as many
@@ -16,14 +17,11 @@ class ConvNet(nn.Sequential):
 
     def __init__(self, num_classes: int, image_shape: torch.Size, width: int = 16) -> None:
         at_least("width", width, 1)
-        super().__init__(
-            *_block(image_shape[0], width),
-            nn.MaxPool2d(2),
-            *_block(width, 2 * width),
-            nn.AdaptiveAvgPool2d(2),
-            nn.Flatten(),
-            nn.Linear(8 * width, num_classes),
+        body = in_order(
+            stage1=nn.Sequential(*_block(image_shape[0], width), nn.MaxPool2d(2)),
+            stage2=nn.Sequential(*_block(width, 2 * width), nn.AdaptiveAvgPool2d(2), nn.Flatten()),
         )
+        super().__init__(body, nn.Linear(8 * width, num_classes))
 
 
 def _block(channels_in: int, channels_out: int) -> tuple[nn.Module, ...]:

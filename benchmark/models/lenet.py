@@ -6,8 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from benchmark.models.classifier import Classifier, in_order
 
-class LeNet(nn.Module):
+
+class LeNet(Classifier):
     """Three 5x5 convolutions (16, 32, 64), each max-pooled 3x3 by 2 and rectified, and linear layers of 100 and the output.
 
     With two classes the output is a single logit z, as in the released code: the logits returned are (0, z), whose softmax
@@ -18,23 +20,28 @@ class LeNet(nn.Module):
     """
 
     def __init__(self, num_classes: int, image_shape: torch.Size) -> None:
-        super().__init__()
         channels, height, width = image_shape
-        layers: list[nn.Module] = []
-        for outputs in (16, 32, 64):
-            layers += [nn.Conv2d(channels, outputs, 5, padding=2), _same_max_pool(height, width), nn.ReLU()]
+        stages: dict[str, nn.Module] = {}
+        for stage, outputs in enumerate((16, 32, 64), start=1):
+            convolution = nn.Conv2d(channels, outputs, 5, padding=2)
+            stages[f"stage{stage}"] = nn.Sequential(convolution, _same_max_pool(height, width), nn.ReLU())
             channels, height, width = outputs, -(-height // 2), -(-width // 2)
-        self.features = nn.Sequential(*layers, nn.Flatten())
-        self.hidden = nn.Linear(channels * height * width, 100)
-        self.output = nn.Linear(100, 1 if num_classes == 2 else num_classes)
+        stages["hidden"] = nn.Sequential(nn.Flatten(), nn.Linear(channels * height * width, 100), nn.ReLU())
+        super().__init__(in_order(**stages), SingleLogit(100) if num_classes == 2 else nn.Linear(100, num_classes))
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.1, a=-0.2, b=0.2)
                 nn.init.zeros_(module.get_parameter("bias"))
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        logits = self.output(F.relu(self.hidden(self.features(images))))
-        return F.pad(logits, (1, 0)) if logits.shape[1] == 1 else logits  # (n, num_classes)
+
+class SingleLogit(nn.Linear):
+    """A linear layer of one logit z for two classes: the logits (0, z)."""
+
+    def __init__(self, in_features: int) -> None:
+        super().__init__(in_features, 1)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return F.pad(super().forward(features), (1, 0))  # (n, 2)
 
 
 def _same_max_pool(height: int, width: int) -> nn.MaxPool2d:

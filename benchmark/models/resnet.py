@@ -6,11 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from benchmark.models.classifier import Classifier, GlobalAveragePool, in_order
 from benchmark.models.initialise import truncated_normal_fan_out, uniform_fan_in
 from robust_benchmark.errors import choice
 
 
-class ResNet(nn.Module):
+class ResNet(Classifier):
     """A residual network of three stages of two-convolution units, at strides 1, 2, 2.
 
     units: residual units a stage; widths: channels of the stages
@@ -29,29 +30,26 @@ class ResNet(nn.Module):
     def __init__(
         self, num_classes: int, image_shape: torch.Size, units: int = 5, widen: int = 1, dropout: float = 0.0, variant: str = "paper"
     ) -> None:
-        super().__init__()
         choice("model variant", variant, ("paper", "standard"))
-        widths = [16 * widen, 32 * widen, 64 * widen]
-        stem = 16
         unit = PaperUnit if variant == "paper" else WideUnit if widen > 1 else BasicUnit
         norm = ShiftBatchNorm if variant == "paper" else nn.BatchNorm2d
-        layers: list[nn.Module] = [nn.Conv2d(image_shape[0], stem, 3, padding=1, bias=False)]
+        channels = 16
+        stem: list[nn.Module] = [nn.Conv2d(image_shape[0], channels, 3, padding=1, bias=False)]
         if unit is not WideUnit:
-            layers += [norm(stem), nn.ReLU()]
-        channels = stem
-        for stage, width in enumerate(widths):
+            stem += [norm(channels), nn.ReLU()]
+        stages: list[list[nn.Module]] = []
+        for stage, width in enumerate((16 * widen, 32 * widen, 64 * widen)):
+            stages.append([])
             for position in range(units):
                 stride = 2 if stage > 0 and position == 0 else 1
-                layers.append(unit(channels, width, stride, dropout, first_stage=stage == 0))
+                stages[-1].append(unit(channels, width, stride, dropout, first_stage=stage == 0))
                 channels = width
         if unit is not BasicUnit:
-            layers += [norm(channels), nn.ReLU()]
-        self.features = nn.Sequential(*layers)
-        self.output = nn.Linear(channels, num_classes)
+            stages[-1] += [norm(channels), nn.ReLU()]
+        stages[-1].append(GlobalAveragePool())
+        named = {f"stage{number}": nn.Sequential(*layers) for number, layers in enumerate(stages, start=1)}
+        super().__init__(in_order(stem=nn.Sequential(*stem), **named), nn.Linear(channels, num_classes))
         self._initialise(variant)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.output(self.features(images).mean(dim=(2, 3)))  # (n, num_classes)
 
     def _initialise(self, variant: str) -> None:
         for module in self.modules():

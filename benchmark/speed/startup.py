@@ -20,12 +20,12 @@ WHOLE = "import sys\nfrom benchmark import run\nrun.main(sys.argv[1:])" + END
 FIRST_STEP = f"""
 import sys
 from benchmark import run
-from benchmark.training.trainer import Trainer
-stepper = Trainer.stepper
+from benchmark.training.running import Running
+take_step = Running.take_step
 def first_step(*arguments):
-    stepper(*arguments)()
+    take_step(*arguments)
     {END.replace(chr(10), "; ").removeprefix("; ")}
-Trainer.stepper = first_step
+Running.take_step = first_step
 run.main(sys.argv[1:])
 """
 STARTS = {

@@ -25,8 +25,9 @@ def place(checkpoint_dir: str | Path, key: str, seed: int, kind: str) -> Path:
 def keep(kinds: Sequence[str], trainer: Trainer, checkpoint_dir: str, record: Record) -> None:
     """Write artifacts of a trial that has ended, and has this record. kinds: some of ENDINGS. Raises OSError."""
     makers = {"weights": _weights, "evidence": _evidence, "predictions": _predictions}
-    for kind in kinds:
-        write(place(checkpoint_dir, record["key"], record["seed"], kind), makers[kind](trainer, origin(record)))
+    with trainer.evaluated():
+        for kind in kinds:
+            write(place(checkpoint_dir, record["key"], record["seed"], kind), makers[kind](trainer, origin(record)))
 
 
 def origin(record: Record) -> dict[str, str]:

@@ -14,6 +14,8 @@ from benchmark.fingerprint import Fingerprint, stale_parts
 from robust_benchmark.errors import UserError
 from robust_benchmark.files import write
 
+FORMAT = 2  # of the state; 1 had no epoch's rows
+
 
 class Checkpoints:
     """The checkpoints of one trial of one cell: the latest, and the one before it in case the latest is damaged.
@@ -32,7 +34,7 @@ class Checkpoints:
     def save(self, state: dict[str, Any]) -> None:
         """Write `state` (tensors, numbers, strings, and lists and dicts of them), whole or not at all."""
         content = io.BytesIO()  # so that a full disk is an OSError here and not torch's
-        torch.save({"configuration": self._configuration, "origin": self._origin, "state": state}, content)
+        torch.save({"format": FORMAT, "configuration": self._configuration, "origin": self._origin, "state": state}, content)
         write(self._latest, content.getvalue(), durable=True, previous=self._previous)
 
     def load(self) -> dict[str, Any] | None:
@@ -57,6 +59,9 @@ class Checkpoints:
             changed = stale_parts(origin, self._origin)
             if changed:
                 print(f"checkpoint {path} is of other code or data ({', '.join(changed)}): the trial starts again", file=sys.stderr)
+                continue
+            if saved.get("format", 1) != FORMAT:
+                print(f"checkpoint {path} has format {saved.get('format', 1)} and not {FORMAT}: the trial starts again", file=sys.stderr)
                 continue
             return dict(state)
         return None

@@ -47,7 +47,8 @@ class WeightLog:
     def extend(self, size: int) -> None:
         """Have room for `size` examples, as some joined the training set."""
         more = size - len(self._values)
-        self._values = F.pad(self._values, (0, max(0, more)), value=torch.nan)
+        if more > 0:  # else it stays where it is, for graphs that write it
+            self._values = F.pad(self._values, (0, more), value=torch.nan)
 
     @property
     def weighs(self) -> bool:

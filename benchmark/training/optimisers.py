@@ -1,16 +1,68 @@
-"""Optimisers by their kind."""
+"""The optimisers of the suite, made from what methods and options say, and the clipping of gradients."""
 
-from collections.abc import Collection, Mapping
+from __future__ import annotations
 
+from collections.abc import Collection, Iterable
+
+import torch
 from torch import nn
+from torch.optim.adam import adam
 
-from benchmark.training.sgd import SGD
+from benchmark.training.sgd import SGD, Groups, InPlaceOptimiser
 from methods.base import Optimiser
+from robust_benchmark.errors import choice
 
-Optimising = SGD
+EPSILON = 1e-8  # of Adam, as in the paper and in PyTorch
 
 
-def make(spec: Optimiser, named: Mapping[str, nn.Parameter], decayed: Collection[str], capturable: bool) -> Optimising:
-    """The optimiser of these parameters, by name."""
-    groups = [([p for name, p in named.items() if (name in decayed) == d], w) for d, w in ((True, spec.weight_decay), (False, 0.0))]
-    return SGD(groups, spec.momentum)
+def make(spec: Optimiser, named_parameters: Iterable[tuple[str, nn.Parameter]], decayed_names: Collection[str]) -> InPlaceOptimiser:
+    """The optimiser of these parameters, with weight decay on those named in `decayed_names`; the learning rate is given to `step`.
+
+    Raises UserError for an unknown kind.
+    """
+    named, decays = list(named_parameters), ((True, spec.weight_decay), (False, 0.0))
+    groups = [([p for name, p in named if (name in decayed_names) == is_decayed], decay) for is_decayed, decay in decays]
+    if choice("optimiser", spec.kind, Optimiser.KINDS) == "sgd":
+        return SGD(groups, spec.momentum, spec.nesterov)
+    return Adam(groups, spec.betas, decoupled=spec.kind == "adamw")
+
+
+class Adam(InPlaceOptimiser):
+    """Adam (Kingma and Ba, ICLR 2015), and AdamW (Loshchilov and Hutter, ICLR 2019) where weight decay is `decoupled` from the gradient.
+
+    The numbers of `torch.optim.Adam` and `torch.optim.AdamW` with `fused=True`, to the bit. The fused kernel counts steps on the device.
+    """
+
+    def __init__(self, groups: Groups, betas: tuple[float, float], decoupled: bool = False) -> None:
+        super().__init__(groups, _moments)
+        self._betas = betas
+        self._decoupled = decoupled
+
+    def _update(self, parameters: list[torch.Tensor], gradients: list[torch.Tensor], weight_decay: float, lr: float | torch.Tensor) -> None:
+        adam(
+            parameters,
+            gradients,
+            [self._state[parameter]["exp_avg"] for parameter in parameters],
+            [self._state[parameter]["exp_avg_sq"] for parameter in parameters],
+            [],
+            [self._state[parameter]["step"] for parameter in parameters],
+            fused=True,
+            decoupled_weight_decay=self._decoupled,
+            amsgrad=False,
+            beta1=self._betas[0],
+            beta2=self._betas[1],
+            lr=lr,
+            weight_decay=weight_decay,
+            eps=EPSILON,
+            maximize=False,
+        )
+
+
+def _moments(parameter: torch.Tensor) -> dict[str, torch.Tensor]:
+    step = torch.zeros((), device=parameter.device)
+    return {"step": step, "exp_avg": torch.zeros_like(parameter), "exp_avg_sq": torch.zeros_like(parameter)}
+
+
+def clip(parameters: Iterable[nn.Parameter], max_norm: float) -> None:
+    """Scale the gradients so that the Euclidean norm of all of them together is at most `max_norm`. Nothing waits for the device."""
+    nn.utils.clip_grad_norm_(list(parameters), max_norm)

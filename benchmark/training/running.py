@@ -9,21 +9,24 @@ from typing import Any
 import torch
 from torch import nn
 
+from benchmark.training.averaging import Average
 from benchmark.training.batches import Batches, CleanBatches
 from benchmark.training.compute import Compute
 from benchmark.training.detection import WeightLog
-from benchmark.training.optimisers import Optimising, make
+from benchmark.training.optimisers import clip, make
 from benchmark.training.proof import Prover, Steps
+from benchmark.training.sgd import InPlaceOptimiser
 from benchmark.training.stepper import Stepper
 from methods.base import Clock, Knowledge, Method, Objective, Optimiser, Phase, UndeclaredKnowledge, View, Weighted, decayed_weights
 from robust_benchmark.errors import UserError
 
 
 @dataclass
-class Trial:
+class TrialState:
     """What all phases of a trial share.
 
     optimiser: the trial's one; spec: its kind and options
+    clip_norm: see Settings; average: of the parameters, where evaluations use one
     weights: what methods weighed the training examples by; loss_sum: of the steps since the last evaluation
     """
 
@@ -33,9 +36,11 @@ class Trial:
     prover: Prover
     clean: CleanBatches
     spec: Optimiser
-    optimiser: Optimising
+    optimiser: InPlaceOptimiser
     weights: WeightLog
     loss_sum: torch.Tensor
+    clip_norm: float = 0.0
+    average: Average | None = None
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class Part:
     """An update, ready: its objective, compiled where that is asked for; its optimiser; the parameters that are its own, if any."""
 
     objective: Objective
-    optimiser: Optimising
+    optimiser: InPlaceOptimiser
     own: list[nn.Parameter]
     lr: float | None
 
@@ -51,8 +56,8 @@ class Part:
 class Running:
     """One phase of a trial. Its optimisers are those that its updates ask for, beside the trial's."""
 
-    def __init__(self, phase: Phase, batches: Batches, trial: Trial) -> None:
-        self.phase, self.batches, self._trial = phase, batches, trial
+    def __init__(self, phase: Phase, batches: Batches, trial: TrialState) -> None:
+        self.phase, self.batches, self.trial = phase, batches, trial
         self.step = 0
         device, method = trial.device, trial.method
         self._draw_clean = trial.compute.uncompiled(trial.clean.draw) if Knowledge.CLEAN_SET in method.needs else None
@@ -64,7 +69,7 @@ class Running:
         self._stepper = Stepper(self._steps(), trial.prover)
 
     def _made_parts(self) -> Iterator[Part]:
-        trial = self._trial
+        trial = self.trial
         for update in self.phase.updates:
             objective = trial.compute.compiled(update.objective)
             if not update.parts:
@@ -72,7 +77,7 @@ class Running:
                 continue
             spec = update.optimiser or trial.spec
             named = _named_parameters(trial.method, update.parts)
-            optimiser = make(spec, named, decayed_weights(trial.method), capturable=trial.device.type == "cuda")
+            optimiser = make(spec, named.items(), decayed_weights(trial.method))
             yield Part(objective, optimiser, list(named.values()), spec.lr)
 
     def begin(self, view: View) -> None:
@@ -81,7 +86,7 @@ class Running:
         if more is not None and len(more) > 0:
             self.batches.join(more)
             if self.phase.source == "train":
-                self._trial.weights.extend(len(self.batches.examples))
+                self.trial.weights.extend(len(self.batches.examples))
 
     def take_step(self, view: View) -> None:
         """One step, and before the first one of an epoch what comes with the epoch. The step itself does not wait for the device."""
@@ -103,19 +108,19 @@ class Running:
 
     def _steps(self) -> Steps:
         return Steps(
-            method=self._trial.method,
+            method=self.trial.method,
             prepare=self._prepare,
             work=self._work,
             save=self.state,
             restore=self.restore,
-            generators=lambda: [*self.batches.generators, *self._trial.clean.generators],
+            generators=lambda: [*self.batches.generators, *self.trial.clean.generators],
         )
 
     def _prepare(self, ahead: int) -> None:
         """The host's part of the step so many ahead of the next one, which only the proof of a capture asks for."""
         self._set_clock(ahead)
         self.batches.advance()
-        self._trial.clean.advance()
+        self.trial.clean.advance()
 
     def _set_clock(self, ahead: int) -> None:
         lr = self.phase.schedule.lr_at(self.step) / (1 + ahead)  # the steps of a proof have different learning rates
@@ -126,7 +131,7 @@ class Running:
 
     def _work(self) -> None:
         """The device's part of a step: its updates on one batch."""
-        trial = self._trial
+        trial = self.trial
         batch = self.batches.batch(self._draw_clean, self.clock)
         for part in self._parts:
             with trial.compute.autocast(trial.device):
@@ -136,6 +141,8 @@ class Running:
                 trial.weights.note(batch.index, found.example_weights)
             self._update(part, loss)
         trial.loss_sum += loss.detach()
+        if trial.average:
+            trial.average.update()
 
     def _update(self, part: Part, loss: torch.Tensor) -> None:
         part.optimiser.zero_grad()
@@ -146,15 +153,18 @@ class Running:
             for other in self._parts:
                 if other.own:
                     other.optimiser.zero_grad()
+        if self.trial.clip_norm:
+            clip(part.own or self.trial.method.parameters(), self.trial.clip_norm)
         part.optimiser.step(self._lr if part.lr is None else part.lr)
 
     def state(self) -> dict[str, Any]:
         """All that a step changes, by name: tensors themselves, states of generators, numbers."""
-        trial = self._trial
+        trial = self.trial
         return {
             "method": trial.method.state_dict(),
             "optimiser": trial.optimiser.state_dict(),
             "optimisers": [part.optimiser.state_dict() for part in self._parts if part.own],
+            "average": trial.average.state() if trial.average else {},
             "loss_sum": trial.loss_sum,
             "weights": trial.weights.state(),
             "batches": self.batches.state(),
@@ -165,11 +175,13 @@ class Running:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Set all of it back in place."""
-        trial = self._trial
+        trial = self.trial
         trial.method.load_state_dict(state["method"])
         trial.optimiser.load_state_dict(state["optimiser"])
         for part, saved in zip((part for part in self._parts if part.own), state["optimisers"], strict=True):
             part.optimiser.load_state_dict(saved)
+        if trial.average:
+            trial.average.restore(state["average"])
         trial.loss_sum.copy_(state["loss_sum"])
         trial.weights.restore(state["weights"])
         self.batches.restore(state["batches"])

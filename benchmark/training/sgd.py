@@ -1,42 +1,34 @@
-"""Stochastic gradient descent with momentum, by PyTorch's fused kernel."""
+"""Stochastic gradient descent with momentum, by PyTorch's fused kernel, and what every optimiser here has in common."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 from torch.optim.sgd import sgd
 
-from methods.base import decayed_weights
+Groups = Sequence[tuple[Sequence[nn.Parameter], float]]  # parameters, and the weight decay on them
 
 
-class SGD:
-    """Momentum SGD: b <- momentum b + (grad + weight_decay w), w <- w - lr b, for parameters in groups with a weight decay each.
+class InPlaceOptimiser:
+    """Updates the parameters that have a gradient, and leaves the others as they are.
 
-    The numbers of `torch.optim.SGD` to the bit. That class imports TorchDynamo when it is made, which takes as long as importing torch.
-    Parameters without a gradient stay as they are.
+    Its state is made at once and never moves, since a CUDA graph reads it in its place. The classes of `torch.optim` make their state at
+    the first step and replace it when they load another; they also import TorchDynamo, which takes as long as importing torch.
+    state: the tensors that a parameter needs, by name
     """
 
-    def __init__(self, groups: Sequence[tuple[Sequence[nn.Parameter], float]], momentum: float) -> None:
-        self._groups = [(list(parameters), weight_decay) for parameters, weight_decay in groups]
-        self._momentum = momentum
-        self._buffers = {p: torch.zeros_like(p) if momentum else None for parameters, _ in groups for p in parameters}
-
-    @classmethod
-    def of(cls, method: nn.Module, momentum: float, weight_decay: float) -> SGD:
-        """All of the method's parameters, with weight decay on the weights of convolutions and linear layers alone."""
-        decayed = set(decayed_weights(method))
-        groups = [
-            ([p for name, p in method.named_parameters() if (name in decayed) == is_decayed], decay)
-            for is_decayed, decay in ((True, weight_decay), (False, 0.0))
-        ]
-        return cls(groups, momentum)
+    def __init__(self, groups: Groups, state: Callable[[torch.Tensor], dict[str, torch.Tensor]]) -> None:
+        self._groups = [(list[torch.Tensor](parameters), weight_decay) for parameters, weight_decay in groups]
+        self._state: dict[torch.Tensor, dict[str, torch.Tensor]] = {
+            parameter: state(parameter) for parameters, _ in groups for parameter in parameters
+        }
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
-        for parameter in self._buffers:
+        for parameter in self._state:
             parameter.grad = None
 
     @torch.no_grad()
@@ -44,27 +36,43 @@ class SGD:
         """Update every parameter that has a gradient. lr: a tensor has no dimensions and lies on the parameters' device."""
         for parameters, weight_decay in self._groups:
             trained = [(parameter, parameter.grad) for parameter in parameters if parameter.grad is not None]
-            sgd(
-                [parameter for parameter, _ in trained],
-                [gradient for _, gradient in trained],
-                [self._buffers[parameter] for parameter, _ in trained],
-                fused=True,
-                weight_decay=weight_decay,
-                momentum=self._momentum,
-                lr=lr,
-                dampening=0.0,
-                nesterov=False,
-                maximize=False,
-            )
+            self._update([parameter for parameter, _ in trained], [gradient for _, gradient in trained], weight_decay, lr)
+
+    def _update(self, parameters: list[torch.Tensor], gradients: list[torch.Tensor], weight_decay: float, lr: float | torch.Tensor) -> None:
+        raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
-        """The momentum buffers, laid out as by `torch.optim`."""
-        return {"state": {number: {"momentum_buffer": buffer} for number, buffer in self._numbered()}}
+        """The state itself, laid out as by `torch.optim`: tensors by name, by the number of their parameter."""
+        return {"state": dict(enumerate(self._state.values()))}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave."""
-        for number, buffer in self._numbered():
-            buffer.copy_(saved["state"][number]["momentum_buffer"])
+        """Take over what `state_dict` gave, in place."""
+        for number, tensors in enumerate(self._state.values()):
+            for name, tensor in tensors.items():
+                tensor.copy_(saved["state"][number][name])
 
-    def _numbered(self) -> list[tuple[int, torch.Tensor]]:
-        return [(number, buffer) for number, buffer in enumerate(self._buffers.values()) if buffer is not None]
+
+class SGD(InPlaceOptimiser):
+    """Momentum SGD: b <- momentum b + (grad + weight_decay w), w <- w - lr b; Nesterov's: w <- w - lr (grad + weight_decay w + momentum b).
+
+    The numbers of `torch.optim.SGD` with `fused=True`, to the bit.
+    """
+
+    def __init__(self, groups: Groups, momentum: float, nesterov: bool = False) -> None:
+        super().__init__(groups, lambda parameter: {"momentum_buffer": torch.zeros_like(parameter)} if momentum else {})
+        self._momentum = momentum
+        self._nesterov = nesterov
+
+    def _update(self, parameters: list[torch.Tensor], gradients: list[torch.Tensor], weight_decay: float, lr: float | torch.Tensor) -> None:
+        sgd(
+            parameters,
+            gradients,
+            [self._state[parameter].get("momentum_buffer") for parameter in parameters],
+            fused=True,
+            weight_decay=weight_decay,
+            momentum=self._momentum,
+            lr=lr,
+            dampening=0.0,
+            nesterov=self._nesterov,
+            maximize=False,
+        )

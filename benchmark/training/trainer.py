@@ -7,12 +7,14 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 
+from benchmark.training.averaging import Average
 from benchmark.training.batches import Batches, CleanBatches, in_order
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.compute import Compute
@@ -22,7 +24,7 @@ from benchmark.training.evidence import Evidence
 from benchmark.training.graphs import cuda_graph
 from benchmark.training.optimisers import make
 from benchmark.training.proof import Prover
-from benchmark.training.running import Running, Trial
+from benchmark.training.running import Running, TrialState
 from datasets.streams import stream_seed
 from datasets.task import Examples, Task
 from methods.base import Batch, Clock, HeldOut, Knowledge, MakeModel, Method, Optimiser, Phase, Schedules, View, Weighted, decayed_weights
@@ -60,6 +62,7 @@ class Settings:
 
     evaluate_every: steps; checkpoint_seconds: between checkpoints
     evidence: each evaluation looks at all training examples as well
+    clip_norm: largest norm of an update's gradients, 0 is no clipping; ema: decay of averaged parameters, 0 is none
     """
 
     schedules: Schedules
@@ -68,6 +71,8 @@ class Settings:
     evaluate_every: int = 1000
     checkpoint_seconds: float = 30.0
     evidence: bool = False
+    clip_norm: float = 0.0
+    ema: float = 0.0
 
 
 @dataclass
@@ -127,7 +132,7 @@ class Trainer:
         self.compute.place(method, device).train()
         self.phases = method.phases(settings.schedules)
         self._check_views()
-        self._trial = self._shared()
+        self.trial = self._shared()
         self._evaluator = Evaluator(self.task, seed)
         self.evidence = Evidence(self.task)
 
@@ -141,24 +146,26 @@ class Trainer:
                     "give dataset.preprocessing.pad or dataset.preprocessing.flip"
                 )
 
-    def _shared(self) -> Trial:
+    def _shared(self) -> TrialState:
         method, device, settings = self.method, self.device, self.settings
-        return Trial(
+        return TrialState(
             method=method,
             device=device,
             compute=self.compute,
             prover=Prover(cuda_graph if self.compute.cuda_graphs else None),
             clean=CleanBatches(self.task.clean, self.task.preprocessing, self._seed),
             spec=settings.optimiser,
-            optimiser=make(settings.optimiser, dict(method.named_parameters()), decayed_weights(method), capturable=device.type == "cuda"),
+            optimiser=make(settings.optimiser, method.named_parameters(), decayed_weights(method)),
             weights=WeightLog(self.task.train),
             loss_sum=torch.zeros((), device=device),
+            clip_norm=settings.clip_norm,
+            average=Average(method, settings.ema) if settings.ema else None,
         )
 
     @property
     def example_weights(self) -> torch.Tensor:
         """The last weight each training example was given, times the batch size, (n,); NaN for those without."""
-        return self._trial.weights.values
+        return self.trial.weights.values
 
     @property
     def steps(self) -> int:
@@ -184,7 +191,7 @@ class Trainer:
             yield from self._phase_turns(running)
             self.progress.phase += 1
             self.progress.step = 0
-        if self._trial.weights.weighs and not self.progress.diverged:
+        if self.trial.weights.weighs and not self.progress.diverged:
             self._report_weights()
 
     def running(self, phase: Phase) -> Running:
@@ -194,7 +201,7 @@ class Trainer:
         batches = Batches(
             phase.source, examples, phase.sample, self.settings.batch_size, self.task.preprocessing, self._seed, name, phase.views
         )
-        return Running(phase, batches, self._trial)
+        return Running(phase, batches, self.trial)
 
     def _phase_turns(self, running: Running) -> Iterator[None]:
         progress, every, steps = self.progress, self.settings.evaluate_every, running.phase.schedule.steps
@@ -227,26 +234,31 @@ class Trainer:
         """Append to the history; a loss, weight or prediction that is no longer finite is divergence."""
         progress = self.progress
         steps = (progress.step - 1) % self.settings.evaluate_every + 1
-        loss = self._trial.loss_sum.item() / steps
-        self._trial.loss_sum.zero_()
+        loss = self.trial.loss_sum.item() / steps
+        self.trial.loss_sum.zero_()
         progress.diverged = not (math.isfinite(loss) and all(bool(p.isfinite().all()) for p in self.method.parameters()))
         entry: dict[str, Any] = {"phase": phase.name, "step": progress.step, "train_loss": loss if math.isfinite(loss) else None}
         if not progress.diverged:
-            with self.compute.autocast(self.device):
+            with self.evaluated(), self.compute.autocast(self.device):
                 found, confusion = self._evaluator.evaluate(self.method)
                 if self.settings.evidence:
                     self.evidence.note(self.method)
             progress.diverged = not math.isfinite(found["nll"])
         if not progress.diverged:
             progress.confusion_matrix = confusion
-            weights = self._trial.weights
+            weights = self.trial.weights
             entry |= found | (weights.effective_share() | weights.report(self.task.train) if phase.source == "train" else {})
         progress.history.append(entry)
+
+    def evaluated(self) -> AbstractContextManager[None]:
+        """Within it the method has the parameters that evaluations use: averaged ones, where the settings ask for them."""
+        average = self.trial.average
+        return average.swapped() if average else contextlib.nullcontext()
 
     def _report_weights(self) -> None:
         """Measure what is measured of example weights at the end alone."""
         progress = self.progress
-        progress.weights_precision = self._trial.weights.precision_per_class(self.task.train, len(self.task.classes))
+        progress.weights_precision = self.trial.weights.precision_per_class(self.task.train, len(self.task.classes))
         if len(self.task.hyper_validation) > 0:
             with contextlib.suppress(HeldOut):  # weights that depend on what a method keeps of its training examples
                 progress.weight_histograms = weight_histograms(self._weigh, self.task, self.settings.batch_size, self._seed)
@@ -257,8 +269,8 @@ class Trainer:
         images = self.task.preprocessing.normalise(examples.images)
         others = (images,) * (len(phase.views) - 1)
         clock = Clock(phase.schedule.steps, torch.tensor(phase.schedule.steps, device=self.device))
-        self._trial.clean.advance()
-        draw_clean = self._trial.clean.draw if Knowledge.CLEAN_SET in self.method.needs else None
+        self.trial.clean.advance()
+        draw_clean = self.trial.clean.draw if Knowledge.CLEAN_SET in self.method.needs else None
         before = [(buffer, buffer.clone()) for buffer in self.method.buffers()]
         try:
             with self.compute.autocast(self.device):

@@ -1,0 +1,45 @@
+"""What every classifier is: features of images, and an output layer on top of them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import torch
+from torch import nn
+
+
+class Classifier(nn.Module):
+    """A classifier in two parts: output(features(images)) are the logits.
+
+    body: maps images (n, channels, height, width) to features (n, d); its children are the stages (see `in_order`)
+    output: a linear layer that maps features (n, d) to logits (n, num_classes)
+    """
+
+    def __init__(self, body: nn.Module, output: nn.Linear) -> None:
+        super().__init__()
+        self.body = body
+        self.output = output
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """Features (n, d) of normalised images (n, channels, height, width)."""
+        return self.body(images)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits (n, num_classes)."""
+        return self.output(self.features(images))
+
+    def stages(self) -> dict[str, nn.Module]:
+        """The modules from the input to "output", in order; each parameter belongs to exactly one of them."""
+        return {**dict(self.body.named_children()), "output": self.output}
+
+
+def in_order(**stages: nn.Module) -> nn.Sequential:
+    """The stages one after another, by their names."""
+    return nn.Sequential(OrderedDict(stages))
+
+
+class GlobalAveragePool(nn.Module):
+    """The mean over the pixels: (n, channels, height, width) to (n, channels)."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.mean(dim=(2, 3))
