@@ -26,7 +26,7 @@ from benchmark import ROOT, fingerprint
 from benchmark.config import Cell
 from benchmark.fingerprint import Fingerprint
 from benchmark.metrics import METRICS
-from benchmark.options import preprocessing
+from benchmark.options import RunConfig, preprocessing
 from benchmark.records.history import columns
 from benchmark.records.store import SCHEMA, Record, Store, canonical
 from benchmark.training.checkpoint import Checkpoints
@@ -124,8 +124,15 @@ def prepare(cell: Cell, seed: int, watch: Watch | None = None) -> Trainer:
     config = cell.config
     method = registry.build(cell.identity["method"])
     task = _task(cell, seed, Knowledge.CLEAN_SET in method.needs)
+    device = device_of(config.device)
+    kept = checkpoints(cell, seed, task.digests)
+    return Trainer(method, instantiated(config.model), task, settings(config), seed, device, kept, watch, compute(config))
+
+
+def settings(config: RunConfig) -> Settings:
+    """How the trials of a configuration are trained."""
     trainer = config.trainer
-    settings = Settings(
+    return Settings(
         trainer.schedules(),
         trainer.batch_size,
         trainer.optimiser_spec(),
@@ -135,9 +142,11 @@ def prepare(cell: Cell, seed: int, watch: Watch | None = None) -> Trainer:
         clip_norm=trainer.clip_norm,
         ema=trainer.ema,
     )
-    device = device_of(config.device)
-    compute = Compute(config.precision, config.compile, config.channels_last, config.cuda_graphs)
-    return Trainer(method, instantiated(config.model), task, settings, seed, device, checkpoints(cell, seed, task.digests), watch, compute)
+
+
+def compute(config: RunConfig) -> Compute:
+    """How the device computes them."""
+    return Compute(config.precision, config.compile, config.channels_last, config.cuda_graphs)
 
 
 def run(cell: Cell, seed: int, watch: Watch | None = None) -> Record:

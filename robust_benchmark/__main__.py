@@ -13,6 +13,7 @@ COMMANDS = {
     "run": ("benchmark.run", "train what is missing of a grid and print its table"),
     "report": ("benchmark.report", "make the table, or a figure, of the records under a directory"),
     "status": ("benchmark.status", "show how far grids are that were sent elsewhere, or end them"),
+    "check": ("benchmark.check", "check that methods keep the rules of the interface, your own ones too"),
     "speed": ("benchmark.speed.__main__", "measure what steps, data and options cost on this machine"),
 }
 

@@ -92,9 +92,17 @@ def test_analysis_never_trains() -> None:
 
 
 def test_training_knows_neither_the_command_line_nor_analysis() -> None:
-    above = ("benchmark.run", "benchmark.report", "benchmark.analysis", "benchmark.config", "hydra", "omegaconf")
+    above = ("benchmark.run", "benchmark.report", "benchmark.analysis", "benchmark.config", "benchmark.checks", "hydra", "omegaconf")
     for module in (name for name in MODULES if within(name, "benchmark.training")):
         assert [name for name in imports(MODULES[module]) if any(within(name, package) for package in above)] == []
+
+
+def test_checks_are_known_to_their_command_alone_and_know_no_analysis() -> None:
+    mine = {name for name in MODULES if within(name, "benchmark.checks")}
+    assert len(mine) > 4
+    assert {name for name in MODULES.keys() - mine if imports(MODULES[name]) & mine} == {"benchmark.check"}
+    above = ("benchmark.run", "benchmark.report", "benchmark.analysis", "benchmark.speed", "benchmark.launching", "hydra", "omegaconf")
+    assert [name for name in mine for imported in imports(MODULES[name]) if any(within(imported, package) for package in above)] == []
 
 
 def test_no_two_packages_import_each_other_in_a_circle() -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import benchmark.check
 import benchmark.report
 import benchmark.run
 import benchmark.speed.__main__
@@ -28,6 +29,7 @@ TINY = ["trials=1", "trainer.steps=3"]
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "benchmark.run": benchmark.run.main,
     "benchmark.report": benchmark.report.main,
+    "benchmark.check": benchmark.check.main,
     "benchmark.speed": benchmark.speed.__main__.main,
     "benchmark.status": benchmark.status.main,
 }
