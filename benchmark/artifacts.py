@@ -62,7 +62,7 @@ def load_model(record: str | Path | Mapping[str, Any], checkpoint_dir: str | Pat
     preprocessing = Preprocessing(**config["dataset"]["preprocessing"])
     task = _blank_task(whole, classes, image_shape, preprocessing)
     method.setup(
-        lambda: make_model(len(classes), torch.Size(image_shape)),
+        lambda outputs=None: make_model(outputs or len(classes), torch.Size(image_shape)),
         View(method.needs, len(classes), task.train.labels, lambda: iter(()), task),
     )
     try:

@@ -35,7 +35,7 @@ from benchmark.training.trainer import Progress, Settings, Trainer, Watch
 from datasets.source import Source
 from datasets.task import Split, Task, draw, make_task
 from methods import registry
-from methods.base import Knowledge
+from methods.base import Knowledge, Optimiser
 from robust_benchmark.errors import UserError, unknown
 from robust_benchmark.imports import INSTALLED
 
@@ -128,8 +128,7 @@ def prepare(cell: Cell, seed: int, watch: Watch | None = None) -> Trainer:
     settings = Settings(
         trainer.schedules(),
         trainer.batch_size,
-        trainer.momentum,
-        trainer.weight_decay,
+        Optimiser(momentum=trainer.momentum, weight_decay=trainer.weight_decay),
         trainer.evaluate_every,
         config.checkpoint_seconds,
         evidence="evidence" in config.keep,

@@ -32,6 +32,15 @@ class Preprocessing:
         """float32 model input from uint8 pixels, the same shape."""
         return images.float().mul_(1 / (255 * self.std)).sub_(self.mean / self.std)
 
+    @property
+    def random(self) -> bool:
+        """Whether the weak view of an image differs from draw to draw."""
+        return self.pad > 0 or self.flip
+
+    def view(self, strength: str, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """A view of each of `images`, uint8 (n, channels, height, width), of that strength."""
+        return images if strength == "none" else self.augment(images, generator)
+
     def augment(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """A random crop and mirror image of each of `images`, uint8 (n, channels, height, width), in one gather."""
         if not self.pad and not self.flip:

@@ -52,6 +52,10 @@ class Examples:
         """The same examples on `device`."""
         return Examples(self.images.to(device), self.labels.to(device), self.true_labels.to(device))
 
+    def fields(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Images, labels and true labels."""
+        return self.images, self.labels, self.true_labels
+
     def wrong(self) -> int:
         """How many labels are really wrong."""
         return int((self.labels != self.true_labels).sum())

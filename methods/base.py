@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from datasets.task import Examples, Task
-from robust_benchmark.errors import UserError
+from methods.sampling import uniform
+from robust_benchmark.errors import UserError, choice
+
+SOURCES = ("train", "clean")
+STRENGTHS = ("none", "weak", "strong")
 
 
 class Knowledge(enum.Flag):
@@ -35,6 +39,27 @@ class Knowledge(enum.Flag):
 
 class UndeclaredKnowledge(UserError):
     """A method asked for something that its `needs` does not declare."""
+
+
+class HeldOut(Exception):
+    """A method asked for the positions of images that are in neither of its sources, as it keeps state for each example."""
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """How parameters follow their gradients.
+
+    kind: sgd, adam or adamw; momentum, nesterov: of sgd; betas: of the others
+    lr: None is the learning rate of the phase's schedule
+    weight_decay: of the weights of convolutions and linear layers alone
+    """
+
+    kind: str = "sgd"
+    lr: float | None = None
+    momentum: float = 0.9
+    nesterov: bool = False
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -68,25 +93,86 @@ class Schedules:
     clean_only: Schedule = field(default_factory=Schedule)
 
 
+def _scalar() -> torch.Tensor:
+    return torch.zeros(())
+
+
+@dataclass(frozen=True)
+class Clock:
+    """How far a phase is, as scalars on the device, so that no method counts by itself.
+
+    step: int64, steps done before this one; steps: of the phase
+    epoch: float32, epochs done, with the share of the current one that is done
+    lr: float32, the learning rate of this step
+    """
+
+    steps: int = 1
+    step: torch.Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
+    epoch: torch.Tensor = field(default_factory=_scalar)
+    lr: torch.Tensor = field(default_factory=_scalar)
+
+    @property
+    def share(self) -> torch.Tensor:
+        """The share of the phase that is done, float32, in [0, 1)."""
+        return self.step / self.steps
+
+
 @dataclass(frozen=True)
 class Batch:
     """A minibatch as the model sees it.
 
-    images: float32 (n, channels, height, width), augmented and normalised
-    labels: int64 (n,), as the training set has them (perhaps wrong)
-    index: int64 (n,), positions in the training set, for methods that keep state for each example
+    images: float32 (n, channels, height, width), augmented and normalised; the view that all methods of a trial share
+    labels: int64 (n,), as the source has them (perhaps wrong)
+    other_views: further augmentations of the same images, of the shape of `images`
+    source: "train", "clean", or "held_out" for images that are in neither
+    shared: what an update leaves for a later one of the same step, which finds the same parameters but those updated between
     """
 
     images: torch.Tensor
     labels: torch.Tensor
-    index: torch.Tensor
+    _index: torch.Tensor | None = None
     _draw_clean: Callable[[int], Batch] | None = None
+    other_views: tuple[torch.Tensor, ...] = ()
+    source: str = "train"
+    clock: Clock = field(default_factory=Clock)
+    shared: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def views(self) -> tuple[torch.Tensor, ...]:
+        """All views that the phase asks for, in its order."""
+        return (self.images, *self.other_views)
+
+    @property
+    def index(self) -> torch.Tensor:
+        """Positions in the batch's source, int64 (n,), for methods that keep state for each example. Raises HeldOut without a source."""
+        if self._index is None:
+            raise HeldOut("held-out images have no positions")
+        return self._index
 
     def draw_clean(self, size: int) -> Batch:
         """A fresh minibatch of at most `size` images of the clean set. Raises UndeclaredKnowledge without CLEAN_SET."""
         if self._draw_clean is None:
             raise UndeclaredKnowledge("the clean set was asked for without Knowledge.CLEAN_SET in `needs`")
         return self._draw_clean(size)
+
+
+class Weighted(NamedTuple):
+    """What the loss of a method that weighs or selects examples returns; the suite measures how well weights find the wrong labels.
+
+    loss: scalar to minimise; example_weights: what it weighs the examples of the batch by, (n,)
+    """
+
+    loss: torch.Tensor
+    example_weights: torch.Tensor
+
+
+Objective = Callable[[Batch], torch.Tensor | Weighted]
+Sample = Callable[[torch.Tensor, int, torch.Generator], torch.Tensor]
+
+
+def scalar(value: torch.Tensor | Weighted) -> torch.Tensor:
+    """The loss itself of what an objective returns."""
+    return value.loss if isinstance(value, Weighted) else value
 
 
 @dataclass(frozen=True)
@@ -108,14 +194,26 @@ class View:
         return self._task
 
     @property
+    def images(self) -> torch.Tensor:
+        """The training set's images, as stored, uint8 (n, channels, height, width)."""
+        return self._task.train.images
+
+    @property
     def noise_rate(self) -> float:
-        """Share of examples picked for relabelling."""
-        return self._guarded(Knowledge.NOISE_RATE, "the noise rate").noise_rate
+        """Share of wrong labels in the training set."""
+        train = self._guarded(Knowledge.NOISE_RATE, "the noise rate").train
+        return train.wrong() / len(train)
 
     @property
     def transition_matrix(self) -> torch.Tensor:
         """float64 (classes, classes), T[i, j] = p(noisy label j | true label i)."""
         return self._guarded(Knowledge.TRANSITION_MATRIX, "the transition matrix").transition_matrix
+
+    @property
+    def class_priors(self) -> torch.Tensor:
+        """float64 (classes,), shares of the true labels in the training set: what the transition matrix acts on."""
+        true_labels = self._guarded(Knowledge.TRANSITION_MATRIX, "the class priors").train.true_labels
+        return torch.bincount(true_labels, minlength=self.num_classes).double() / len(true_labels)
 
     @property
     def clean_set(self) -> Examples:
@@ -129,62 +227,90 @@ class View:
 
 
 @dataclass(frozen=True)
-class Phase:
-    """A stretch of training.
+class Update:
+    """One part of a training step; it sees what the parts before it left.
 
-    loss: scalar to minimise, of a batch
-    on_clean: draws its batches from the clean set (needs CLEAN_SET) instead of the noisy training set
-    before: called once with the method's View when the phase begins
+    objective: what is minimised
+    parts: dotted names of the method's modules or parameters that it changes; without any, all that have a gradient, by the trial's one
+        optimiser, whose momentum carries over from phase to phase
+    optimiser: of the parts, with a state of its own that begins with the phase; None is one of the trial's kind and options
+    """
+
+    objective: Objective
+    parts: tuple[str, ...] = ()
+    optimiser: Optimiser | None = None
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training: all that a method asks of the trainer.
+
+    loss: what a step minimises, or its updates in their order; the history keeps the loss of the last one
+    source: of the batches: "train", or "clean" (needs CLEAN_SET)
+    views: strengths of the augmentations of a batch, "none", "weak" or "strong", each with random numbers of its own
+    sample: one epoch's positions in the source, int64 (rows, width), from the given labels, (n,), the trainer's batch size and a generator;
+        it may depend on the method's state; an epoch may have any number of rows, and all rows of a phase have one width
+    before: called once, when the phase begins; the examples that it returns, if any, join the source for this phase
+    every_epoch: called when an epoch begins, before it is sampled, never within a captured graph
     """
 
     name: str
     schedule: Schedule
-    loss: Callable[[Batch], torch.Tensor]
-    on_clean: bool = False
-    before: Callable[[View], None] | None = None
+    loss: Objective | tuple[Update, ...]
+    source: str = "train"
+    views: tuple[str, ...] = ("weak",)
+    sample: Sample = uniform
+    before: Callable[[View], Examples | None] | None = None
+    every_epoch: Callable[[View, Clock], None] | None = None
+
+    def __post_init__(self) -> None:
+        choice("source of a phase", self.source, SOURCES)
+        for strength in self.views:
+            choice("strength of a view", strength, STRENGTHS)
+
+    @property
+    def updates(self) -> tuple[Update, ...]:
+        """The updates of a step, in their order."""
+        return self.loss if isinstance(self.loss, tuple) else (Update(self.loss),)
+
+    def mapped(self, change: Callable[[Objective], Objective]) -> Phase:
+        """The phase with another objective in each update of the trial's optimiser."""
+        changed = (update if update.parts else replace(update, objective=change(update.objective)) for update in self.updates)
+        return replace(self, loss=tuple(changed))
+
+
+class MakeModel(Protocol):
+    """Makes a new classifier, whose logits have shape (n, outputs); as many as there are classes unless given."""
+
+    def __call__(self, outputs: int | None = None) -> nn.Module: ...
 
 
 class Method(nn.Module):
     """A robust-training method. Subclasses override `loss`, and what else differs from plain training.
 
-    The arguments of a subclass's `__init__`, with types and defaults, are its configuration. The model arrives later, by `setup`.
+    The arguments of a subclass's `__init__`, with types and defaults, are its configuration. The model arrives later, by `setup`. State
+    lies in parameters and buffers, which are changed in place, so that a trial resumes exactly.
 
     added_options: options added since records of this method were first kept, each with the value it had in effect before; at that value
         an option is no part of a record's identity, so that older records are still found
-    example_weights: what the last `loss` weighed its examples by, (n,), set by methods that weigh or select examples; the suite measures
-        how well they find the wrong labels
     """
 
     needs: Knowledge = Knowledge.NONE
     added_options: ClassVar[Mapping[str, Any]] = {}
     model: nn.Module
-    example_weights: torch.Tensor | None = None
 
     def __init__(self) -> None:
         super().__init__()
 
-    def setup(self, make_model: Callable[[], nn.Module], view: View) -> None:
-        """Build what is trained. `make_model` makes a new classifier, whose logits have shape (n, num_classes)."""
+    def setup(self, make_model: MakeModel, view: View) -> None:
+        """Build what is trained. The first model that `make_model` makes has the same initial weights for all methods of a trial."""
         self.model = make_model()
 
     def phases(self, schedules: Schedules) -> list[Phase]:
-        """The phases of training, in order; one on the noisy training set by default."""
+        """The phases of training, in order; one on the noisy training set by default. They are the same before and after `setup`."""
         return [Phase("main", schedules.main, self.loss)]
 
-    def batch_size(self, default: int) -> int:
-        """Examples drawn a step."""
-        return default
-
-    def batches(self, labels: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:
-        """One epoch of batches, as positions in the training set, int64 (batches, size); by default a random order without repeats.
-
-        labels: noisy, (n,), on the generator's device. The last n modulo `size` of an order are left out.
-        """
-        order = torch.randperm(len(labels), device=labels.device, generator=generator)
-        size = min(size, len(order))
-        return order[: len(order) // size * size].view(-1, size)
-
-    def loss(self, batch: Batch) -> torch.Tensor:
+    def loss(self, batch: Batch) -> torch.Tensor | Weighted:
         """Scalar to minimise."""
         raise NotImplementedError(f"{type(self).__name__} defines no loss")
 
@@ -203,9 +329,9 @@ def normalised(weights: torch.Tensor) -> torch.Tensor:
     return weights / torch.where(total == 0, 1, total)  # no `if`: it would make the device wait
 
 
-def weighted_cross_entropy(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """sum_i w_i CE_i, a scalar; weights of 1/n make the ordinary mean."""
-    return (weights * F.cross_entropy(logits, labels, reduction="none")).sum()
+def weighted_cross_entropy(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> Weighted:
+    """sum_i w_i CE_i; weights of 1/n make the ordinary mean."""
+    return Weighted((weights * F.cross_entropy(logits, labels, reduction="none")).sum(), weights)
 
 
 def decayed_weights(model: nn.Module) -> list[str]:

@@ -15,4 +15,4 @@ class CleanOnly(Baseline):
     needs = Knowledge.CLEAN_SET
 
     def phases(self, schedules: Schedules) -> list[Phase]:
-        return [Phase("clean only", schedules.clean_only, self.loss, on_clean=True)]
+        return [Phase("clean only", schedules.clean_only, self.loss, source="clean")]

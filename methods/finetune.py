@@ -22,7 +22,7 @@ class FineTune(Wrapper):
     extra_needs = Knowledge.CLEAN_SET
 
     def phases(self, schedules: Schedules) -> list[Phase]:
-        return [*self.base.phases(schedules), Phase("fine-tuning", schedules.finetune, self._clean_loss, on_clean=True)]
+        return [*self.base.phases(schedules), Phase("fine-tuning", schedules.finetune, self._clean_loss, source="clean")]
 
     def _clean_loss(self, batch: Batch) -> torch.Tensor:
         return F.cross_entropy(self.predict(batch.images), batch.labels)

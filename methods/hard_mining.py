@@ -1,13 +1,11 @@
 """Hard negative mining of the majority class."""
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
-from torch import nn
 
-from methods.base import Batch, Method, View, normalised
+from methods.base import Batch, MakeModel, Method, Phase, Schedules, View, Weighted, normalised
 from methods.registry import register
+from methods.sampling import uniform
 from robust_benchmark.errors import at_least, choice
 
 
@@ -29,17 +27,20 @@ class HardMining(Method):
         self.candidates = int(at_least("candidates", candidates, 0))
         self.ranking = choice("ranking", ranking, ("loss", "order"))
 
-    def setup(self, make_model: Callable[[], nn.Module], view: View) -> None:
+    def setup(self, make_model: MakeModel, view: View) -> None:
         super().setup(make_model, view)
         self.majority = int(torch.bincount(view.labels).argmax())
 
-    def batch_size(self, default: int) -> int:
-        return self.candidates or default
+    def phases(self, schedules: Schedules) -> list[Phase]:
+        return [Phase("main", schedules.main, self.loss, sample=self._sample)]
 
-    def loss(self, batch: Batch) -> torch.Tensor:
+    def _sample(self, labels: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:
+        return uniform(labels, self.candidates or size, generator)
+
+    def loss(self, batch: Batch) -> Weighted:
         losses = F.cross_entropy(self.model(batch.images), batch.labels, reduction="none")  # (n,)
-        self.example_weights = normalised(self.kept(losses.detach(), batch.labels).float())
-        return (self.example_weights * losses).sum()
+        weights = normalised(self.kept(losses.detach(), batch.labels).float())
+        return Weighted((weights * losses).sum(), weights)
 
     def kept(self, losses: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Which examples are trained on, bool (n,)."""

@@ -2,7 +2,7 @@
 
 import torch
 
-from methods.base import Batch, Knowledge, Method, normalised
+from methods.base import Batch, Knowledge, Method, Weighted, normalised
 from methods.forward_mode import clean_gradient, directional_derivative
 from methods.registry import register
 from robust_benchmark.errors import at_least
@@ -33,9 +33,9 @@ class L2RW(Method):
         self.clean_batch_size = int(at_least("clean_batch_size", clean_batch_size, 1))
         self.meta_weight_decay = at_least("meta_weight_decay", meta_weight_decay, 0)
 
-    def loss(self, batch: Batch) -> torch.Tensor:
-        losses, self.example_weights = self.losses_and_weights(batch, batch.draw_clean(self.clean_batch_size))
-        return (self.example_weights * losses).sum()
+    def loss(self, batch: Batch) -> Weighted:
+        losses, weights = self.losses_and_weights(batch, batch.draw_clean(self.clean_batch_size))
+        return Weighted((weights * losses).sum(), weights)
 
     def losses_and_weights(self, batch: Batch, clean: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """f, (n,), with its graph, and w, (n,), without one."""

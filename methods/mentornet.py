@@ -1,13 +1,12 @@
 """A curriculum that weighs each example by its loss, predefined or learnt (MentorNet)."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from methods.base import Batch, Knowledge, Method, Phase, Schedules, View
+from methods.base import Batch, Clock, Knowledge, MakeModel, Method, Phase, Schedules, View, Weighted
 from methods.registry import register
 from robust_benchmark.errors import at_least, choice, in_range
 
@@ -36,7 +35,6 @@ class MentorNet(Method):
     The paper learns g on another data set with known labels; here it is the clean set. Weight decay is not scaled by the mean of v.
     """
 
-    step: torch.Tensor
     average: torch.Tensor
     flipped_labels: torch.Tensor
     right: torch.Tensor
@@ -65,9 +63,8 @@ class MentorNet(Method):
         if self.learnt:
             self.needs = Knowledge.CLEAN_SET
 
-    def setup(self, make_model: Callable[[], nn.Module], view: View) -> None:
+    def setup(self, make_model: MakeModel, view: View) -> None:
         super().setup(make_model, view)
-        self.register_buffer("step", torch.zeros(()))  # of the phase
         self.register_buffer("average", torch.zeros(()))  # lambda_1
         if self.learnt:
             self.auxiliary = make_model()
@@ -82,40 +79,36 @@ class MentorNet(Method):
         return torch.where(torch.rand(labels.shape, device=labels.device) < self.noise_rate, others, labels)
 
     def phases(self, schedules: Schedules) -> list[Phase]:
-        self.mentor_steps, self.main_steps = schedules.clean_only.steps, schedules.main.steps
         main = [replace(phase, before=self._begin) for phase in super().phases(schedules)]
         if not self.learnt:
             return main
-        return [Phase("auxiliary", schedules.clean_only, self._auxiliary_loss, on_clean=True), *main]
+        return [Phase("auxiliary", schedules.clean_only, self._auxiliary_loss, source="clean"), *main]
 
     def _auxiliary_loss(self, batch: Batch) -> torch.Tensor:
         """Plain training on the flipped labels; how their losses run is what the mentor learns from."""
         losses = F.cross_entropy(self.auxiliary(batch.images), self.flipped_labels[batch.index], reduction="none")
-        excess, percent = self._advance(losses.detach(), self.mentor_steps)
+        excess, percent = self._advance(losses.detach(), batch.clock)
         self.lessons[_rows(percent), batch.index] = torch.stack([losses.detach(), excess], dim=1)
         return losses.mean()
 
     def _begin(self, view: View) -> None:
-        """Set clock and average back, and teach the mentor."""
-        self.step.zero_()
+        """Set the average back, and teach the mentor."""
         self.average.zero_()
         if self.learnt:
             seen = self.lessons.isfinite().all(dim=2)  # (percents, clean)
             percents, examples = seen.nonzero(as_tuple=True)
             self.mentor.learn(self.lessons[seen], percents, self.right[examples])
 
-    def loss(self, batch: Batch) -> torch.Tensor:
+    def loss(self, batch: Batch) -> Weighted:
         losses = F.cross_entropy(self.model(batch.images), batch.labels, reduction="none")
-        excess, percent = self._advance(losses.detach(), self.main_steps)
+        excess, percent = self._advance(losses.detach(), batch.clock)
         v = torch.where(percent < PERCENTS * self.burn_in, 1.0, self.curriculum_weights(losses.detach(), excess, percent))
-        self.example_weights = v / len(v)
-        return (self._drop(v, percent) * losses).mean()
+        return Weighted((self._drop(v, percent) * losses).mean(), v / len(v))
 
-    def _advance(self, losses: torch.Tensor, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """l_i, (n,), and the percent of the phase that is over; moves lambda_1 and the clock."""
-        percent = PERCENTS * self.step / steps
+    def _advance(self, losses: torch.Tensor, clock: Clock) -> tuple[torch.Tensor, torch.Tensor]:
+        """l_i, (n,), and the percent of the phase that is over; moves lambda_1."""
+        percent = PERCENTS * clock.step / clock.steps
         self.average.lerp_(torch.quantile(losses, self.percentile), 1 - self.decay)
-        self.step += 1
         return losses - self.average, percent  # 0-dimensional, on the device
 
     @torch.no_grad()

@@ -1,11 +1,8 @@
 """Inverse class-frequency weights, the classic answer to class imbalance."""
 
-from collections.abc import Callable
-
 import torch
-from torch import nn
 
-from methods.base import Batch, Method, View, weighted_cross_entropy
+from methods.base import Batch, MakeModel, Method, View, Weighted, weighted_cross_entropy
 from methods.registry import register
 from robust_benchmark.errors import choice
 
@@ -28,15 +25,14 @@ class Proportion(Method):
         super().__init__()
         self.scale = choice("scale", scale, ("mean", "released"))
 
-    def setup(self, make_model: Callable[[], nn.Module], view: View) -> None:
+    def setup(self, make_model: MakeModel, view: View) -> None:
         super().setup(make_model, view)
         share = torch.bincount(view.labels, minlength=view.num_classes) / len(view.labels)  # (classes,)
         weights = 1 - share if self.scale == "released" else 1 / (view.num_classes * share)  # absent labels are never drawn
         self.register_buffer("weight_of_label", weights, persistent=False)
 
-    def loss(self, batch: Batch) -> torch.Tensor:
+    def loss(self, batch: Batch) -> Weighted:
         weights = self.weight_of_label[batch.labels]  # (n,)
         if self.scale == "mean":
             weights = weights / len(weights)
-        self.example_weights = weights
         return weighted_cross_entropy(self.model(batch.images), batch.labels, weights)

@@ -2,7 +2,7 @@
 
 import torch
 
-from methods.base import Batch, Method, normalised, weighted_cross_entropy
+from methods.base import Batch, Method, Weighted, normalised, weighted_cross_entropy
 from methods.registry import register
 
 
@@ -15,7 +15,6 @@ class Random(Method):
     Source: the Random baseline of Ren et al., "Learning to Reweight Examples for Robust Deep Learning", ICML 2018, Eq. 18.
     """
 
-    def loss(self, batch: Batch) -> torch.Tensor:
+    def loss(self, batch: Batch) -> Weighted:
         z = torch.randn(len(batch.labels), device=batch.labels.device)  # (n,)
-        self.example_weights = normalised(z.clamp(min=0))
-        return weighted_cross_entropy(self.model(batch.images), batch.labels, self.example_weights)
+        return weighted_cross_entropy(self.model(batch.images), batch.labels, normalised(z.clamp(min=0)))

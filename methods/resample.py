@@ -1,9 +1,9 @@
 """Class-balanced minibatches."""
 
-import torch
-
+from methods.base import Phase, Schedules
 from methods.baseline import Baseline
 from methods.registry import register
+from methods.sampling import class_balanced
 
 
 @register
@@ -13,20 +13,5 @@ class Resample(Baseline):
     Source: the Resample baseline of Ren et al., ICML 2018, section 4.1.
     """
 
-    def batches(self, labels: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:
-        present = labels.unique()
-        count = max(1, len(labels) // size)
-        slots = torch.arange(count * size, device=labels.device)
-        order = torch.empty_like(slots)
-        for turn, label in enumerate(present):
-            mine = slots[turn :: len(present)]  # slot s takes the next example of label s modulo K
-            members = torch.nonzero(labels == label).flatten()
-            order[mine] = _cycled(members, len(mine), generator)
-        return order.view(count, size)
-
-
-def _cycled(members: torch.Tensor, length: int, generator: torch.Generator) -> torch.Tensor:
-    """`length` of `members`, each as often as the others give or take one, in random order round by round."""
-    rounds = -(-length // len(members))
-    keys = torch.rand(rounds, len(members), device=members.device, generator=generator)
-    return members[keys.argsort(dim=1)].flatten()[:length]
+    def phases(self, schedules: Schedules) -> list[Phase]:
+        return [Phase("main", schedules.main, self.loss, sample=class_balanced)]

@@ -1,13 +1,12 @@
 """A learnt transition matrix on top of the classifier (the S-Model)."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from methods.base import Batch, Knowledge, Method, Phase, Schedules, View
+from methods.base import Batch, Knowledge, MakeModel, Method, Phase, Schedules, View
 from methods.registry import register
 from robust_benchmark.errors import choice, in_range
 
@@ -34,7 +33,7 @@ class SModel(Method):
         if init == "oracle":
             self.needs = Knowledge.TRANSITION_MATRIX
 
-    def setup(self, make_model: Callable[[], nn.Module], view: View) -> None:
+    def setup(self, make_model: MakeModel, view: View) -> None:
         super().setup(make_model, view)
         K, e = view.num_classes, self.smoothing
         smoothed_identity = torch.eye(K) * (1 - e - e / (K - 1)) + e / (K - 1)

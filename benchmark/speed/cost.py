@@ -23,6 +23,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -167,10 +168,9 @@ def _phases(trainer: Trainer) -> Iterator[tuple[int, Work]]:
     """The steps that the schedule gives each phase, and what takes one; a phase begins when it is asked for."""
     for number, phase in enumerate(trainer.phases):
         trainer.progress.phase = number
-        batches = trainer.batches(phase)
-        if phase.before is not None:
-            phase.before(trainer.view)
-        yield phase.schedule.steps, trainer.stepper(phase, batches)
+        running = trainer.running(phase)
+        running.begin(trainer.view)
+        yield phase.schedule.steps, partial(running.take_step, trainer.view)
 
 
 def peak_memory(overrides: Sequence[str]) -> float:

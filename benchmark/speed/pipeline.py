@@ -19,15 +19,15 @@ from benchmark.speed.steps import BATCH, bare_step, random_task
 from benchmark.training.batches import Batches
 from benchmark.training.evaluation import Evaluator
 from datasets.task import Task
-from methods.base import Method
 from methods.baseline import Baseline
 from methods.l2rw import L2RW
+from methods.sampling import uniform
 
 
 def data(effort: Effort) -> Iterator[list[str]]:
     """A minibatch of 100 of 50,000 images, 3x32x32, cropped, mirrored and normalised, against a DataLoader's."""
     task = random_task("resnet32", 50_000)
-    stream = Batches(task.train, lambda g: Method().batches(task.train.labels, BATCH, g), task.preprocessing, 0, "data")
+    stream = Batches("train", task.train, uniform, BATCH, task.preprocessing, 0, "data")
     pictures = [v2.functional.to_pil_image(image) for image in task.train.images]
     contenders: dict[str, Work] = {"ours": stream.draw}
     for kind, images in (("tensors", task.train.images), ("PIL images", pictures)):

@@ -8,6 +8,7 @@ from functools import partial
 from weakref import WeakSet
 
 import torch
+from torch import nn
 
 from benchmark.models.convnet import ConvNet
 from benchmark.models.lenet import LeNet
@@ -18,7 +19,7 @@ from benchmark.training.lanes import Lane
 from benchmark.training.trainer import ModelFactory, Settings, Trainer
 from datasets.augment import Preprocessing
 from datasets.task import Examples, Task
-from methods.base import Batch, Knowledge, Method, Schedule, Schedules, View
+from methods.base import Batch, Knowledge, Method, Schedule, Schedules, View, Weighted, scalar
 from methods.baseline import Baseline
 from methods.l2rw import L2RW
 
@@ -108,7 +109,7 @@ def kept_for_backward(method: Method, name: str, device: torch.device) -> int:
 
     loss = _bare_loss(method, name, device)
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda kept: kept.tensor):
-        objective = loss()
+        objective = scalar(loss())
     storages = {kept.tensor.untyped_storage().data_ptr(): kept.tensor.untyped_storage().nbytes() for kept in saved}
     objective.detach_()
     return sum(storages.values())
@@ -121,22 +122,25 @@ def bare_step(method: Method, name: str, device: torch.device) -> Work:
     return partial(update, optimiser, loss)
 
 
-def update(optimiser: torch.optim.Optimizer, loss: Callable[[], torch.Tensor]) -> None:
+def update(optimiser: torch.optim.Optimizer, loss: Callable[[], torch.Tensor | Weighted]) -> None:
     """One step down the gradient of the loss."""
-    objective = loss()
+    objective = scalar(loss())
     optimiser.zero_grad()
     objective.backward()
     optimiser.step()
 
 
-def _bare_loss(method: Method, name: str, device: torch.device) -> Callable[[], torch.Tensor]:
+def _bare_loss(method: Method, name: str, device: torch.device) -> Callable[[], torch.Tensor | Weighted]:
     make, shape, _ = MODELS[name]
     images, labels = random_batch(name, device)
 
     def clean(size: int) -> Batch:
         return Batch(images[:size], labels[:size], labels[:size])
 
-    method.setup(partial(make, 10, torch.Size(shape)), View(method.needs, 10, labels, lambda: iter(()), random_task(name)))
+    def make_model(outputs: int | None = None) -> nn.Module:
+        return make(outputs or 10, torch.Size(shape))
+
+    method.setup(make_model, View(method.needs, 10, labels, lambda: iter(()), random_task(name)))
     Compute().on(device).place(method, device).train()
     return partial(method.loss, Batch(images, labels, labels, clean if Knowledge.CLEAN_SET in method.needs else None))
 
@@ -152,7 +156,7 @@ def trainer_step(method: Method, name: str, device: torch.device, compute: Compu
     schedules = Schedules(main=Schedule(steps=10**9, lr=1e-3))
     trainer = Trainer(method, MODELS[name][0], random_task(name), Settings(schedules, BATCH), 0, device, compute=compute)
     phase = trainer.phases[0]
-    return trainer.stepper(phase, trainer.batches(phase))
+    return partial(trainer.running(phase).take_step, trainer.view)
 
 
 def random_task(name: str, size: int = 5000) -> Task:

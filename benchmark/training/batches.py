@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -11,62 +11,120 @@ import torch
 from datasets.augment import Preprocessing
 from datasets.streams import torch_stream
 from datasets.task import Examples
-from methods.base import Batch, Method
+from methods.base import Batch, Clock, Sample
+from methods.sampling import uniform
+from robust_benchmark.errors import UserError
 
-Epoch = Callable[[torch.Generator], torch.Tensor]
+DrawClean = Callable[[int], Batch]
 
 
 class Batches:
-    """An endless stream of minibatches, whose order depends on the seed and the stream's name alone.
+    """A stream of minibatches, epoch by epoch. What it draws depends on the seed, the stream's name and `sample` alone.
 
-    index: of the minibatch; generator: what its augmentation draws from
-    epoch: positions of one epoch's batches, int64 (batches, size), from a generator; each epoch has a generator of its own
+    source: what batches say they are from
+    sample: draws each epoch's positions, with a generator of its own
+    views: strengths of the augmentations, each with a generator of its own
+    index: positions of the minibatch that `advance` reached, int64 (width,); generators: what augmentation draws from
     """
 
-    def __init__(self, examples: Examples, epoch: Epoch, preprocessing: Preprocessing, seed: int, name: str) -> None:
+    index: torch.Tensor
+
+    def __init__(
+        self,
+        source: str,
+        examples: Examples,
+        sample: Sample,
+        size: int,
+        preprocessing: Preprocessing,
+        seed: int,
+        name: str,
+        views: Sequence[str] = ("weak",),
+    ) -> None:
         self.examples = examples
-        self._epoch = epoch
-        self._preprocessing = preprocessing
+        self._source, self._sample, self._size = source, sample, size
+        self._preprocessing, self._views = preprocessing, views
         self._seed, self._name = seed, name
         self._device = examples.labels.device
-        self.generator = torch_stream(self._device, seed, name, "augmentation")
-        self._drawn = 0
-        self._number = -1
-        self._start(0)
-        self.index = torch.zeros_like(self._positions[0])  # stays where it is, for graphs that read it
+        numbers = [(), *((number,) for number in range(1, len(views)))]  # the first one's name is that of a stream with one view
+        self.generators = [torch_stream(self._device, seed, name, "augmentation", *number) for number in numbers]
+        self._epoch, self._row, self._rows = -1, 0, torch.empty(0)
+        self._joined: Examples | None = None
 
-    def _start(self, number: int) -> None:
-        if number != self._number:
-            self._number = number
-            self._positions = self._epoch(torch_stream(self._device, self._seed, self._name, "order", number))
+    def join(self, more: Examples) -> None:
+        """Have further examples behind those of the source, before the first epoch."""
+        self._joined = more.to(self._device)
+        pairs = zip(self.examples.fields(), self._joined.fields(), strict=True)
+        self.examples = Examples(*(torch.cat([ours, theirs.to(ours.dtype)]) for ours, theirs in pairs))
+
+    @property
+    def epoch_is_over(self) -> bool:
+        """Whether `begin_epoch` comes before the next `advance`."""
+        return self._row == len(self._rows)
+
+    @property
+    def epochs(self) -> float:
+        """Epochs done, with the share of the current one that is done."""
+        return self._epoch + self._row / len(self._rows) if len(self._rows) and not self.epoch_is_over else float(self._epoch + 1)
+
+    def begin_epoch(self) -> None:
+        """Draw the positions of the next epoch. Raises UserError for what is no epoch, or one of another width."""
+        self._epoch += 1
+        generator = torch_stream(self._device, self._seed, self._name, "order", self._epoch)
+        rows = self._sample(self.examples.labels, self._size, generator)
+        if rows.dtype != torch.int64 or rows.ndim != 2 or 0 in rows.shape:
+            raise UserError(f"a phase's `sample` must give int64 positions (rows, width), not {rows.dtype} {tuple(rows.shape)}")
+        if self._epoch and rows.shape[1] != len(self.index):
+            raise UserError(
+                f"a phase's `sample` gives rows of {rows.shape[1]} positions after rows of {len(self.index)}: the width must stay"
+            )
+        self._begin(rows)
+
+    def _begin(self, rows: torch.Tensor) -> None:
+        self._rows, self._row = rows, 0
+        if not hasattr(self, "index"):
+            self.index = torch.zeros_like(rows[0])  # stays where it is, for graphs that read it
 
     def advance(self) -> None:
         """Go to the next minibatch: all that the host does for it."""
-        number, row = divmod(self._drawn, len(self._positions))
-        self._start(number)
-        self._drawn += 1
-        self.index.copy_(self._positions[row])
+        self.index.copy_(self._rows[self._row % len(self._rows)])  # only the proof of a capture goes past the end
+        self._row += 1
 
-    def batch(self, draw_clean: Callable[[int], Batch] | None = None) -> Batch:
+    def batch(self, draw_clean: DrawClean | None = None, clock: Clock | None = None) -> Batch:
         """The minibatch reached by `advance`: work for the device alone."""
         index = self.index.clone()  # a batch may outlive its turn
-        images = self._preprocessing.augment(self.examples.images[index], self.generator)
-        return Batch(self._preprocessing.normalise(images), self.examples.labels[index], index, draw_clean)
+        stored = self.examples.images[index]
+        views = [
+            self._preprocessing.normalise(self._preprocessing.view(strength, stored, generator))
+            for strength, generator in zip(self._views, self.generators, strict=True)
+        ]
+        return Batch(views[0], self.examples.labels[index], index, draw_clean, tuple(views[1:]), self._source, clock or Clock())
 
-    def draw(self, draw_clean: Callable[[int], Batch] | None = None) -> Batch:
-        """The next minibatch."""
+    def draw(self, draw_clean: DrawClean | None = None) -> Batch:
+        """The next minibatch, of whichever epoch."""
+        if self.epoch_is_over:
+            self.begin_epoch()
         self.advance()
         return self.batch(draw_clean)
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs to go on from here."""
-        return {"drawn": self._drawn, "augment": self.generator.get_state()}
+        return {
+            "epoch": self._epoch,
+            "row": self._row,
+            "rows": self._rows,
+            "augment": [generator.get_state() for generator in self.generators],
+            "joined": list(self._joined.fields()) if self._joined else [],
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on as the stream that gave `state` would have."""
-        self._drawn = state["drawn"]
-        self.generator.set_state(state["augment"])
-        self._start(self._drawn // len(self._positions))
+        if state["joined"] and self._joined is None:
+            self.join(Examples(*state["joined"]))
+        if state["epoch"] >= 0:
+            self._begin(state["rows"].to(self._device))
+        self._epoch, self._row = state["epoch"], state["row"]
+        for generator, saved in zip(self.generators, state["augment"], strict=True):
+            generator.set_state(saved)
 
 
 class CleanBatches:
@@ -77,30 +135,33 @@ class CleanBatches:
         self._streams: dict[str, Batches] = {}
         self._draws: Counter[int] = Counter()  # of this step, by size
 
-    def stream(self, name: str, size: int) -> Batches:
-        """Minibatches of `size` images in a random order."""
-        in_random_order = Method().batches  # whatever the method samples from the noisy set
-        return Batches(self._clean, lambda g: in_random_order(self._clean.labels, size, g), self._preprocessing, self._seed, name)
-
     def advance(self) -> None:
         """Go to the next minibatches, for the next step."""
         self._draws.clear()
         for stream in self._streams.values():
-            stream.advance()
+            self._advance(stream)
 
     def draw(self, size: int) -> Batch:
         """A minibatch of at most `size` images, another one at each call."""
         name = f"clean {size}" + (f", draw {self._draws[size]}" if self._draws[size] else "")
         self._draws[size] += 1
         if name not in self._streams:
-            self._streams[name] = self.stream(name, size)
-            self._streams[name].advance()
+            self._streams[name] = self._stream(name, size)
+            self._advance(self._streams[name])
         return self._streams[name].batch()
+
+    def _stream(self, name: str, size: int) -> Batches:
+        return Batches("clean", self._clean, uniform, size, self._preprocessing, self._seed, name)
+
+    def _advance(self, stream: Batches) -> None:
+        if stream.epoch_is_over:
+            stream.begin_epoch()
+        stream.advance()
 
     @property
     def generators(self) -> list[torch.Generator]:
         """What augmentation draws from."""
-        return [stream.generator for stream in self._streams.values()]
+        return [generator for stream in self._streams.values() for generator in stream.generators]
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs to go on from here."""
@@ -108,7 +169,7 @@ class CleanBatches:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on as the streams that gave `state` would have. Streams that are there stay the ones they are, for graphs that read them."""
-        self._streams = {name: self._streams.get(name) or self.stream(name, saved["size"]) for name, saved in state.items()}
+        self._streams = {name: self._streams.get(name) or self._stream(name, saved["size"]) for name, saved in state.items()}
         for name, saved in state.items():
             self._streams[name].restore(saved["stream"])
 

@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from methods.base import Batch
+from methods.base import Batch, Objective
 from robust_benchmark.errors import UserError, choice
 
 PRECISIONS = ("float32", "bf16")
-Loss = Callable[[Batch], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class Compute:
         """The context of forward passes."""
         return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
-    def compiled(self, loss: Loss) -> Loss:
+    def compiled(self, loss: Objective) -> Objective:
         """`loss`, by way of torch.compile where that is asked for."""
         return torch.compile(loss) if self.compile else loss
 

@@ -26,7 +26,8 @@ class WeightLog:
 
     def __init__(self, train: Examples) -> None:
         device = train.labels.device
-        self.values = torch.full((len(train),), torch.nan, device=device)
+        self._size = len(train)
+        self._values = torch.full((len(train),), torch.nan, device=device)
         self._shares = torch.zeros((), dtype=torch.float64, device=device)  # summed since the last evaluation
         self._batches = torch.zeros((), dtype=torch.float64, device=device)
 
@@ -34,9 +35,19 @@ class WeightLog:
         """Keep the `weights` of a batch, (n,), for the training examples `index`. Does not wait for the device."""
         n = len(weights)
         scaled = weights.detach().float() * n
-        self.values[index] = scaled
+        self._values[index] = scaled
         self._shares += F.normalize(scaled, dim=0).sum().square() / n  # zero weights stay zero
         self._batches += 1
+
+    @property
+    def values(self) -> torch.Tensor:
+        """The last weights of the training set's own examples, (n,)."""
+        return self._values[: self._size]
+
+    def extend(self, size: int) -> None:
+        """Have room for `size` examples, as some joined the training set."""
+        more = size - len(self._values)
+        self._values = F.pad(self._values, (0, max(0, more)), value=torch.nan)
 
     @property
     def weighs(self) -> bool:
@@ -45,10 +56,11 @@ class WeightLog:
 
     def state(self) -> dict[str, torch.Tensor]:
         """What `restore` needs to go on from here."""
-        return {"values": self.values, "shares": self._shares, "batches": self._batches}
+        return {"values": self._values, "shares": self._shares, "batches": self._batches}
 
     def restore(self, state: dict[str, torch.Tensor]) -> None:
         """Go on as the log that gave `state` would have."""
+        self.extend(len(state["values"]))
         for name, tensor in self.state().items():
             tensor.copy_(state[name])
 

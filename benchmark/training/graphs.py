@@ -55,10 +55,7 @@ def _waits(work: Work) -> bool:
 
 
 def fingerprint(method: nn.Module) -> dict[str, Any]:
-    """What a graph of work on the method's modules takes for constant, by name: numbers, strings, where tensors lie, host generators.
-
-    `example_weights` are left out: every step writes them and the next one does not read them.
-    """
+    """What a graph of work on the method's modules takes for constant, by name: numbers, strings, where tensors lie, host generators."""
     return {name: _mark(leaf) for attribute, value in _attributes(method) for name, leaf in leaves(value, attribute)}
 
 
@@ -97,7 +94,7 @@ def _attributes(method: nn.Module) -> Iterator[tuple[str, Any]]:
     yield from method.named_buffers()
     for prefix, module in method.named_modules():
         for name, value in vars(module).items():
-            if name not in ("_parameters", "_buffers", "example_weights"):
+            if name not in ("_parameters", "_buffers"):
                 yield f"{prefix}.{name}".lstrip("."), value
 
 

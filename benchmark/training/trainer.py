@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import time
@@ -19,12 +20,12 @@ from benchmark.training.detection import WeightLog, weight_histograms
 from benchmark.training.evaluation import Evaluator
 from benchmark.training.evidence import Evidence
 from benchmark.training.graphs import cuda_graph
-from benchmark.training.proof import Prover, Steps
-from benchmark.training.sgd import SGD
-from benchmark.training.stepper import Stepper
+from benchmark.training.optimisers import make
+from benchmark.training.proof import Prover
+from benchmark.training.running import Running, Trial
 from datasets.streams import stream_seed
 from datasets.task import Examples, Task
-from methods.base import Batch, Knowledge, Method, Phase, Schedules, UndeclaredKnowledge, View
+from methods.base import Batch, Clock, HeldOut, Knowledge, MakeModel, Method, Optimiser, Phase, Schedules, View, Weighted, decayed_weights
 from robust_benchmark.errors import UserError
 
 ModelFactory = Callable[[int, torch.Size], nn.Module]
@@ -55,7 +56,7 @@ class Unwatched:
 
 @dataclass(frozen=True)
 class Settings:
-    """SGD with momentum, and when to look.
+    """How the trial's parameters are trained, and when to look.
 
     evaluate_every: steps; checkpoint_seconds: between checkpoints
     evidence: each evaluation looks at all training examples as well
@@ -63,8 +64,7 @@ class Settings:
 
     schedules: Schedules
     batch_size: int = 100
-    momentum: float = 0.9
-    weight_decay: float = 0.0
+    optimiser: Optimiser = field(default_factory=Optimiser)
     evaluate_every: int = 1000
     checkpoint_seconds: float = 30.0
     evidence: bool = False
@@ -126,20 +126,39 @@ class Trainer:
         method.setup(self._model_maker(make_model), self.view)
         self.compute.place(method, device).train()
         self.phases = method.phases(settings.schedules)
-        self._optimiser = SGD.of(method, settings.momentum, settings.weight_decay)
-        self.prover = Prover(cuda_graph if self.compute.cuda_graphs else None)
-        self._lr = torch.zeros((), device=device) if self.compute.cuda_graphs else 0.0  # a graph reads it in its place
-        self._clean = CleanBatches(self.task.clean, self.task.preprocessing, seed)
-        self._clean_source = self.compute.uncompiled(self._clean.draw) if Knowledge.CLEAN_SET in method.needs else None
-        self._loss_sum = torch.zeros((), device=device)
-        self._weights = WeightLog(self.task.train)
+        self._check_views()
+        self._trial = self._shared()
         self._evaluator = Evaluator(self.task, seed)
         self.evidence = Evidence(self.task)
+
+    def _check_views(self) -> None:
+        """Raises UserError where views of a phase would be the same."""
+        for phase in self.phases:
+            alike = len(phase.views) - phase.views.count("strong")
+            if alike > 1 and not self.task.preprocessing.random:
+                raise UserError(
+                    f"{type(self.method).__name__} needs different views of an image, and the data set's augmentation is none: "
+                    "give dataset.preprocessing.pad or dataset.preprocessing.flip"
+                )
+
+    def _shared(self) -> Trial:
+        method, device, settings = self.method, self.device, self.settings
+        return Trial(
+            method=method,
+            device=device,
+            compute=self.compute,
+            prover=Prover(cuda_graph if self.compute.cuda_graphs else None),
+            clean=CleanBatches(self.task.clean, self.task.preprocessing, self._seed),
+            spec=settings.optimiser,
+            optimiser=make(settings.optimiser, dict(method.named_parameters()), decayed_weights(method), capturable=device.type == "cuda"),
+            weights=WeightLog(self.task.train),
+            loss_sum=torch.zeros((), device=device),
+        )
 
     @property
     def example_weights(self) -> torch.Tensor:
         """The last weight each training example was given, times the batch size, (n,); NaN for those without."""
-        return self._weights.values
+        return self._trial.weights.values
 
     @property
     def steps(self) -> int:
@@ -154,36 +173,43 @@ class Trainer:
 
     def turns(self) -> Iterator[None]:
         """As `run`, giving others on the same device a turn after each step."""
-        resumed = self._resume()
+        saved = self._load()
         while self.progress.phase < len(self.phases) and not self.progress.diverged:
-            phase = self.phases[self.progress.phase]
-            batches = self.batches(phase)
-            if resumed is not None:
-                batches.restore(resumed)
-                resumed = None
-            elif phase.before is not None:
-                phase.before(self.view)
-            yield from self._phase_turns(phase, batches)
+            running = self.running(self.phases[self.progress.phase])
+            if saved is None:
+                running.begin(self.view)
+            else:
+                self._resume(running, saved)
+                saved = None
+            yield from self._phase_turns(running)
             self.progress.phase += 1
             self.progress.step = 0
-        if self._weights.weighs and not self.progress.diverged:
+        if self._trial.weights.weighs and not self.progress.diverged:
             self._report_weights()
 
-    def _phase_turns(self, phase: Phase, batches: Batches) -> Iterator[None]:
-        progress, every = self.progress, self.settings.evaluate_every
-        step = self.stepper(phase, batches)
+    def running(self, phase: Phase) -> Running:
+        """The current phase, before its first step."""
+        name = f"phase {self.progress.phase}"
+        examples = self.task.train if phase.source == "train" else self.task.clean
+        batches = Batches(
+            phase.source, examples, phase.sample, self.settings.batch_size, self.task.preprocessing, self._seed, name, phase.views
+        )
+        return Running(phase, batches, self._trial)
+
+    def _phase_turns(self, running: Running) -> Iterator[None]:
+        progress, every, steps = self.progress, self.settings.evaluate_every, running.phase.schedule.steps
         resumed_at = saved_at = time.perf_counter()
-        while progress.step < phase.schedule.steps:
-            step()
-            progress.step += 1
+        while progress.step < steps:
+            running.take_step(self.view)
+            progress.step = running.step
             self._watch.stepped()
-            if progress.step % every == 0 or progress.step == phase.schedule.steps:
+            if progress.step % every == 0 or progress.step == steps:
                 evaluation_began = time.perf_counter()
                 progress.train_seconds += evaluation_began - resumed_at
-                self._evaluate(phase)
+                self._evaluate(running.phase)
                 resumed_at = time.perf_counter()
                 progress.evaluation_seconds += resumed_at - evaluation_began
-                step.check()
+                running.check()
                 if progress.diverged:
                     return
             stopping = self._watch.stopping()
@@ -191,57 +217,18 @@ class Trainer:
                 saved_at = time.perf_counter()
                 progress.train_seconds += saved_at - resumed_at
                 resumed_at = saved_at
-                self._save(self._checkpoints, batches)
+                self._save(self._checkpoints, running)
             if stopping:
                 raise Interrupted
             yield
         progress.train_seconds += time.perf_counter() - resumed_at
 
-    def stepper(self, phase: Phase, batches: Batches) -> Stepper:
-        """What does one update at each call. Nothing in it waits for the device."""
-
-        def prepare(ahead: int) -> None:
-            lr = phase.schedule.lr_at(self.progress.step) / (1 + ahead)  # only a proof prepares a step ahead
-            self._lr = self._lr.fill_(lr) if isinstance(self._lr, torch.Tensor) else lr
-            batches.advance()
-            self._clean.advance()
-
-        def restore(state: dict[str, Any]) -> None:
-            self._restore(state)
-            batches.restore(state["batches"])
-
-        steps = Steps(
-            method=self.method,
-            prepare=prepare,
-            work=self._device_work(phase, batches),
-            save=lambda: self._state(batches),
-            restore=restore,
-            generators=lambda: [batches.generator, *self._clean.generators],
-        )
-        return Stepper(steps, self.prover)
-
-    def _device_work(self, phase: Phase, batches: Batches) -> Callable[[], None]:
-        """The part of an update that is the device's alone."""
-        loss = self.compute.compiled(phase.loss)
-
-        def update() -> None:
-            with self.compute.autocast(self.device):
-                objective = loss(batches.batch(self._clean_source))
-            self._optimiser.zero_grad()
-            objective.backward()
-            self._optimiser.step(self._lr)
-            self._loss_sum += objective.detach()
-            if self.method.example_weights is not None and not phase.on_clean:
-                self._weights.note(batches.index, self.method.example_weights)
-
-        return update
-
     def _evaluate(self, phase: Phase) -> None:
         """Append to the history; a loss, weight or prediction that is no longer finite is divergence."""
         progress = self.progress
         steps = (progress.step - 1) % self.settings.evaluate_every + 1
-        loss = self._loss_sum.item() / steps
-        self._loss_sum.zero_()
+        loss = self._trial.loss_sum.item() / steps
+        self._trial.loss_sum.zero_()
         progress.diverged = not (math.isfinite(loss) and all(bool(p.isfinite().all()) for p in self.method.parameters()))
         entry: dict[str, Any] = {"phase": phase.name, "step": progress.step, "train_loss": loss if math.isfinite(loss) else None}
         if not progress.diverged:
@@ -252,89 +239,67 @@ class Trainer:
             progress.diverged = not math.isfinite(found["nll"])
         if not progress.diverged:
             progress.confusion_matrix = confusion
-            entry |= found | ({} if phase.on_clean else self._weights.effective_share() | self._weights.report(self.task.train))
+            weights = self._trial.weights
+            entry |= found | (weights.effective_share() | weights.report(self.task.train) if phase.source == "train" else {})
         progress.history.append(entry)
 
     def _report_weights(self) -> None:
         """Measure what is measured of example weights at the end alone."""
-        self.progress.weights_precision = self._weights.precision_per_class(self.task.train, len(self.task.classes))
+        progress = self.progress
+        progress.weights_precision = self._trial.weights.precision_per_class(self.task.train, len(self.task.classes))
         if len(self.task.hyper_validation) > 0:
-            self.progress.weight_histograms = weight_histograms(self._weigh, self.task, self.settings.batch_size, self._seed)
+            with contextlib.suppress(HeldOut):  # weights that depend on what a method keeps of its training examples
+                progress.weight_histograms = weight_histograms(self._weigh, self.task, self.settings.batch_size, self._seed)
 
     def _weigh(self, examples: Examples) -> torch.Tensor:
-        """The method's weights of `examples`, (n,), as in training, with nothing trained and no running state moved."""
+        """The method's weights of `examples`, (n,), as at the end of its last phase on the training set, with no running state moved."""
+        phase = [phase for phase in self.phases if phase.source == "train"][-1]
         images = self.task.preprocessing.normalise(examples.images)
-        index = torch.arange(len(examples), device=self.device)
+        others = (images,) * (len(phase.views) - 1)
+        clock = Clock(phase.schedule.steps, torch.tensor(phase.schedule.steps, device=self.device))
+        self._trial.clean.advance()
+        draw_clean = self._trial.clean.draw if Knowledge.CLEAN_SET in self.method.needs else None
         before = [(buffer, buffer.clone()) for buffer in self.method.buffers()]
-        self._clean.advance()
-        with self.compute.autocast(self.device):
-            self.method.loss(Batch(images, examples.labels, index, self._clean_source))
-        for buffer, value in before:
-            buffer.copy_(value)
-        assert self.method.example_weights is not None
-        return self.method.example_weights.detach()
+        try:
+            with self.compute.autocast(self.device):
+                found = phase.updates[-1].objective(Batch(images, examples.labels, None, draw_clean, others, "held_out", clock))
+        finally:
+            for buffer, value in before:
+                buffer.copy_(value)
+        if not isinstance(found, Weighted):
+            raise HeldOut("the last update of a step weighs nothing")
+        return found.example_weights.detach()
 
     def _training_set(self) -> Iterator[Batch]:
         return in_order(self.task.train, self.task.preprocessing)
 
-    def _model_maker(self, make_model: ModelFactory) -> Callable[[], nn.Module]:
+    def _model_maker(self, make_model: ModelFactory) -> MakeModel:
         """Makes the trial's models: the first has the same initial weights whatever the method."""
         numbers = itertools.count()
 
-        def make() -> nn.Module:
+        def new(outputs: int | None = None) -> nn.Module:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(stream_seed(self._seed, "initial weights", next(numbers)))
-                return make_model(len(self.task.classes), self.task.train.images.shape[1:])
+                return make_model(outputs or len(self.task.classes), self.task.train.images.shape[1:])
 
-        return make
+        return new
 
-    def batches(self, phase: Phase) -> Batches:
-        """The stream of the current phase."""
-        name = f"phase {self.progress.phase}"
-        if phase.on_clean:
-            if Knowledge.CLEAN_SET not in self.method.needs:
-                raise UndeclaredKnowledge(f"phase '{phase.name}' trains on the clean set without Knowledge.CLEAN_SET in `needs`")
-            return self._clean.stream(name, self.settings.batch_size)
-        train, size = self.task.train, self.method.batch_size(self.settings.batch_size)
-        return Batches(train, lambda g: self.method.batches(train.labels, size, g), self.task.preprocessing, self._seed, name)
-
-    def _save(self, checkpoints: Checkpoints, batches: Batches) -> None:
+    def _save(self, checkpoints: Checkpoints, running: Running) -> None:
         evidence = self.evidence.state() if self.settings.evidence else {}
-        checkpoints.save({"progress": asdict(self.progress), "evidence": evidence, **self._state(batches)})
+        checkpoints.save({"progress": asdict(self.progress), "evidence": evidence, **running.state()})
 
-    def _resume(self) -> dict[str, Any] | None:
-        """Take up the last checkpoint, if any; returns the state of its batches."""
+    def _load(self) -> dict[str, Any] | None:
+        """The last checkpoint, if any, with the progress taken over."""
         saved = self._checkpoints.load() if self._checkpoints else None
-        if saved is None:
-            return None
-        self.progress = Progress(**saved["progress"])
-        earlier = self.phases[: self.progress.phase]
-        self._watch.stepped(sum(phase.schedule.steps for phase in earlier) + self.progress.step)
-        self._restore(saved)
+        if saved is not None:
+            self.progress = Progress(**saved["progress"])
+            earlier = self.phases[: self.progress.phase]
+            self._watch.stepped(sum(phase.schedule.steps for phase in earlier) + self.progress.step)
+        return saved
+
+    def _resume(self, running: Running, saved: dict[str, Any]) -> None:
+        """Go on where the checkpoint was written."""
+        running.step = self.progress.step
+        running.restore(saved)
         if saved["evidence"]:
             self.evidence.restore(saved["evidence"])
-        return dict(saved["batches"])
-
-    def _state(self, batches: Batches) -> dict[str, Any]:
-        """All that a step changes, by name: tensors themselves, states of generators, numbers."""
-        return {
-            "method": self.method.state_dict(),
-            "optimiser": self._optimiser.state_dict(),
-            "loss_sum": self._loss_sum,
-            "weights": self._weights.state(),
-            "batches": batches.state(),
-            "clean": self._clean.state(),
-            "random": torch.get_rng_state(),
-            "cuda_random": torch.cuda.get_rng_state(self._loss_sum.device) if self._loss_sum.is_cuda else None,
-        }
-
-    def _restore(self, state: dict[str, Any]) -> None:
-        """Set all of it back in place, except the batches, which belong to a phase."""
-        self.method.load_state_dict(state["method"])
-        self._optimiser.load_state_dict(state["optimiser"])
-        self._loss_sum.copy_(state["loss_sum"])
-        self._weights.restore(state["weights"])
-        self._clean.restore(state["clean"])
-        torch.set_rng_state(state["random"])
-        if state["cuda_random"] is not None and self._loss_sum.is_cuda:
-            torch.cuda.set_rng_state(state["cuda_random"], self._loss_sum.device)

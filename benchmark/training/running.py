@@ -1,0 +1,190 @@
+"""A phase under way: its batches, its clock, and the updates of its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchmark.training.batches import Batches, CleanBatches
+from benchmark.training.compute import Compute
+from benchmark.training.detection import WeightLog
+from benchmark.training.optimisers import Optimising, make
+from benchmark.training.proof import Prover, Steps
+from benchmark.training.stepper import Stepper
+from methods.base import Clock, Knowledge, Method, Objective, Optimiser, Phase, UndeclaredKnowledge, View, Weighted, decayed_weights
+from robust_benchmark.errors import UserError
+
+
+@dataclass
+class Trial:
+    """What all phases of a trial share.
+
+    optimiser: the trial's one; spec: its kind and options
+    weights: what methods weighed the training examples by; loss_sum: of the steps since the last evaluation
+    """
+
+    method: Method
+    device: torch.device
+    compute: Compute
+    prover: Prover
+    clean: CleanBatches
+    spec: Optimiser
+    optimiser: Optimising
+    weights: WeightLog
+    loss_sum: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Part:
+    """An update, ready: its objective, compiled where that is asked for; its optimiser; the parameters that are its own, if any."""
+
+    objective: Objective
+    optimiser: Optimising
+    own: list[nn.Parameter]
+    lr: float | None
+
+
+class Running:
+    """One phase of a trial. Its optimisers are those that its updates ask for, beside the trial's."""
+
+    def __init__(self, phase: Phase, batches: Batches, trial: Trial) -> None:
+        self.phase, self.batches, self._trial = phase, batches, trial
+        self.step = 0
+        device, method = trial.device, trial.method
+        self._draw_clean = trial.compute.uncompiled(trial.clean.draw) if Knowledge.CLEAN_SET in method.needs else None
+        if phase.source == "clean" and self._draw_clean is None:
+            raise UndeclaredKnowledge(f"phase '{phase.name}' trains on the clean set without Knowledge.CLEAN_SET in `needs`")
+        self._lr = torch.zeros((), device=device) if trial.compute.cuda_graphs else 0.0  # a graph reads it in its place
+        self.clock = Clock(phase.schedule.steps, *(value.to(device) for value in (Clock().step, Clock().epoch, Clock().lr)))
+        self._parts = [*self._made_parts()]
+        self._stepper = Stepper(self._steps(), trial.prover)
+
+    def _made_parts(self) -> Iterator[Part]:
+        trial = self._trial
+        for update in self.phase.updates:
+            objective = trial.compute.compiled(update.objective)
+            if not update.parts:
+                yield Part(objective, trial.optimiser, [], None)
+                continue
+            spec = update.optimiser or trial.spec
+            named = _named_parameters(trial.method, update.parts)
+            optimiser = make(spec, named, decayed_weights(trial.method), capturable=trial.device.type == "cuda")
+            yield Part(objective, optimiser, list(named.values()), spec.lr)
+
+    def begin(self, view: View) -> None:
+        """What the phase does once, before its first step."""
+        more = self.phase.before(view) if self.phase.before else None
+        if more is not None and len(more) > 0:
+            self.batches.join(more)
+            if self.phase.source == "train":
+                self._trial.weights.extend(len(self.batches.examples))
+
+    def take_step(self, view: View) -> None:
+        """One step, and before the first one of an epoch what comes with the epoch. The step itself does not wait for the device."""
+        if self.batches.epoch_is_over:
+            self._begin_epoch(view)
+        self._stepper()
+        self.step += 1
+
+    def check(self) -> None:
+        """Call it after anything but a step that may have touched the method (see Stepper)."""
+        self._stepper.check()
+
+    def _begin_epoch(self, view: View) -> None:
+        if self.phase.every_epoch:
+            self._set_clock(0)
+            self.phase.every_epoch(view, self.clock)
+            self.check()
+        self.batches.begin_epoch()
+
+    def _steps(self) -> Steps:
+        return Steps(
+            method=self._trial.method,
+            prepare=self._prepare,
+            work=self._work,
+            save=self.state,
+            restore=self.restore,
+            generators=lambda: [*self.batches.generators, *self._trial.clean.generators],
+        )
+
+    def _prepare(self, ahead: int) -> None:
+        """The host's part of the step so many ahead of the next one, which only the proof of a capture asks for."""
+        self._set_clock(ahead)
+        self.batches.advance()
+        self._trial.clean.advance()
+
+    def _set_clock(self, ahead: int) -> None:
+        lr = self.phase.schedule.lr_at(self.step) / (1 + ahead)  # the steps of a proof have different learning rates
+        self._lr = self._lr.fill_(lr) if isinstance(self._lr, torch.Tensor) else lr
+        self.clock.step.fill_(self.step + ahead)
+        self.clock.epoch.fill_(self.batches.epochs)
+        self.clock.lr.fill_(lr)
+
+    def _work(self) -> None:
+        """The device's part of a step: its updates on one batch."""
+        trial = self._trial
+        batch = self.batches.batch(self._draw_clean, self.clock)
+        for part in self._parts:
+            with trial.compute.autocast(trial.device):
+                found = part.objective(batch)
+            loss = found.loss if isinstance(found, Weighted) else found
+            if isinstance(found, Weighted) and self.phase.source == "train":
+                trial.weights.note(batch.index, found.example_weights)
+            self._update(part, loss)
+        trial.loss_sum += loss.detach()
+
+    def _update(self, part: Part, loss: torch.Tensor) -> None:
+        part.optimiser.zero_grad()
+        if part.own:
+            loss.backward(inputs=part.own)
+        else:
+            loss.backward()
+            for other in self._parts:
+                if other.own:
+                    other.optimiser.zero_grad()
+        part.optimiser.step(self._lr if part.lr is None else part.lr)
+
+    def state(self) -> dict[str, Any]:
+        """All that a step changes, by name: tensors themselves, states of generators, numbers."""
+        trial = self._trial
+        return {
+            "method": trial.method.state_dict(),
+            "optimiser": trial.optimiser.state_dict(),
+            "optimisers": [part.optimiser.state_dict() for part in self._parts if part.own],
+            "loss_sum": trial.loss_sum,
+            "weights": trial.weights.state(),
+            "batches": self.batches.state(),
+            "clean": trial.clean.state(),
+            "random": torch.get_rng_state(),
+            "cuda_random": torch.cuda.get_rng_state(trial.device) if trial.device.type == "cuda" else None,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Set all of it back in place."""
+        trial = self._trial
+        trial.method.load_state_dict(state["method"])
+        trial.optimiser.load_state_dict(state["optimiser"])
+        for part, saved in zip((part for part in self._parts if part.own), state["optimisers"], strict=True):
+            part.optimiser.load_state_dict(saved)
+        trial.loss_sum.copy_(state["loss_sum"])
+        trial.weights.restore(state["weights"])
+        self.batches.restore(state["batches"])
+        trial.clean.restore(state["clean"])
+        torch.set_rng_state(state["random"])
+        if state["cuda_random"] is not None and trial.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda_random"], trial.device)
+
+
+def _named_parameters(method: Method, parts: tuple[str, ...]) -> dict[str, nn.Parameter]:
+    """The method's parameters that are one of the parts or lie in one. Raises UserError for a part without any."""
+    found: dict[str, nn.Parameter] = {}
+    for part in parts:
+        inside = {name: parameter for name, parameter in method.named_parameters() if f"{name}.".startswith(f"{part}.")}
+        if not inside:
+            raise UserError(f"an update of {type(method).__name__} is of '{part}', which has no parameters")
+        found |= inside
+    return found
