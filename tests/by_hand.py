@@ -1,4 +1,4 @@
-"""Methods run by hand through their public interface, in float64: a tiny task, a tiny classifier, and a plain loop over a step's updates."""
+"""Methods run by hand through their public interface, in float64: a tiny task, a tiny classifier, a plain loop over a step's updates."""
 
 from __future__ import annotations
 

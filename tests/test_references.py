@@ -164,6 +164,13 @@ def test_dividemix_warms_up_by_cross_entropy_minus_entropy() -> None:
     assert plain - penalised == pytest.approx(scipy.stats.entropy(softmax(logits), axis=1).mean())
 
 
+def test_dividemix_s_warm_up_gradient_is_that_of_its_loss() -> None:
+    logits, labels = some_logits(), some_labels()
+    for penalty in (False, True):
+        expected = numerical_gradient(lambda z, penalty=penalty: dividemix.warm_up_loss(z, labels, penalty), logits)
+        np.testing.assert_allclose(dividemix.warm_up_gradient(logits, labels, penalty), expected, atol=1e-8)
+
+
 # SAM
 
 

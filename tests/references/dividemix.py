@@ -6,7 +6,7 @@ import numpy as np
 import scipy.special
 from sklearn.mixture import GaussianMixture
 
-from tests.references import Array, cross_entropies, softmax
+from tests.references import Array, cross_entropies, one_hot, softmax
 
 
 def scaled(losses: Array) -> Array:
@@ -70,3 +70,10 @@ def warm_up_loss(logits: Array, labels: Array, penalty: bool) -> float:
     """Mean CE, with the confidence penalty minus the mean entropy."""
     negative_entropy = (softmax(logits) * scipy.special.log_softmax(logits, axis=1)).sum(axis=1)
     return float((cross_entropies(logits, labels) + penalty * negative_entropy).mean())
+
+
+def warm_up_gradient(logits: Array, labels: Array, penalty: bool) -> Array:
+    """Of the same in the logits, (n, K): of sum p log p it is p (log p - sum p log p)."""
+    p, log_p = softmax(logits), scipy.special.log_softmax(logits, axis=1)
+    of_entropy = p * (log_p - (p * log_p).sum(axis=1, keepdims=True))
+    return (p - one_hot(labels, p.shape[1]) + penalty * of_entropy) / len(labels)
