@@ -42,7 +42,8 @@ class ELR(Method):
         self.register_buffer("memory", torch.zeros(len(view.labels), view.num_classes))
 
     def loss(self, batch: Batch) -> Weighted:
-        logits = self.model(batch.images).float()  # 1 - <t, p> is too coarse in half precision
+        logits = self.model(batch.images)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # 1 - <t, p> is too coarse in half precision
         p = F.softmax(logits, dim=1).clamp(MARGIN, 1 - MARGIN)  # (n, classes)
         t = self._remembered(p.detach(), batch.index)
         regulariser = torch.log1p(-(t * p).sum(dim=1)).mean()

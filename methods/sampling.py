@@ -30,3 +30,9 @@ def cycled(members: torch.Tensor, length: int, generator: torch.Generator) -> to
     rounds = -(-length // len(members))
     keys = torch.rand(rounds, len(members), device=members.device, generator=generator)
     return members[keys.argsort(dim=1)].flatten()[:length]
+
+
+def divided(w: torch.Tensor, threshold: float, least: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Positions of w, (n,), above the threshold and of the others, each at least `least`; those nearest to the threshold fill up a pool."""
+    order, count = w.argsort(descending=True, stable=True), int((w > threshold).sum())
+    return order[: max(count, least)], order[min(count, len(w) - least) :]

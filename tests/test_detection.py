@@ -570,6 +570,36 @@ def test_weighing_held_out_images_trains_nothing_and_moves_no_running_average(na
         assert torch.equal(value, before[key]), key
     assert all(torch.equal(now, then) for now, then in zip(gradients_of(method), gradients, strict=True))
     assert method.training
-    method.loss(Batch(trainer.task.preprocessing.normalise(held_out.images), held_out.labels, torch.arange(15), trainer.trial.clean.draw))
+    images = trainer.task.preprocessing.normalise(held_out.images)
+    main = next(phase for phase in trainer.phases if phase.source == "train")
+    main.updates[-1].objective(Batch(images, held_out.labels, None, trainer.trial.clean.draw, source="held_out"))
     moved = [key for key, value in state(method).items() if not torch.equal(value, before[key])]
     assert any(key.endswith("running_mean") for key in moved)  # as an ordinary loss does
+
+
+def test_held_out_images_are_weighed_at_the_end_of_the_schedule() -> None:
+    class Telling(Baseline):
+        def loss(self, batch: Batch) -> Weighted:
+            if batch.source == "held_out":
+                clock = batch.clock
+                self.told = clock.step.item(), clock.epoch.item(), clock.lr.item(), clock.share.item()
+            return Weighted(super().loss(batch), torch.full((len(batch.labels),), 1 / len(batch.labels)))
+
+    trainer = trained(FineTune(Telling()))
+    steps = SCHEDULES.main.steps
+    rows = len(trainer.task.train) // SETTINGS.batch_size
+    assert trainer.method.base.told == pytest.approx((steps, steps / rows, SCHEDULES.main.lr_at(steps - 1), 1.0))
+
+
+def test_weights_that_depend_on_what_is_kept_of_each_example_have_no_histograms() -> None:
+    class Remembering(Baseline):
+        def setup(self, make_model: MakeModel, view: View) -> None:
+            super().setup(make_model, view)
+            self.register_buffer("trust", torch.ones(len(view.labels)))
+
+        def loss(self, batch: Batch) -> Weighted:
+            return Weighted(super().loss(batch), self.trust[batch.index] / len(batch.labels))
+
+    trainer = trained(Remembering())
+    assert trainer.progress.weight_histograms == {}
+    assert trainer.progress.weights_precision

@@ -17,7 +17,10 @@ from benchmark.training.trainer import Trainer
 from datasets.augment import Preprocessing
 from datasets.noise import UniformFlip
 from methods.base import Batch, Clock, HeldOut, Knowledge, Schedule, Schedules, Weighted
-from methods.dividemix import DivideMix, clean_probability, mean_prediction
+from methods.dividemix import DivideMix
+from methods.mixture import clean_probability
+from methods.sampling import divided
+from methods.semi_supervised import mean_prediction, mixed, sharpened
 from robust_benchmark.errors import UserError
 from tests.conftest import small_convnet, toy_task
 from tests.interruptions import assert_killed_at_random_ends_the_same, trainer_of
@@ -98,8 +101,8 @@ def test_an_epoch_begins_with_both_classifiers_judged_in_evaluation_form() -> No
 # --- pools
 
 
-def rows_of(method: DivideMix, size: int = SIZE, seed: int = 0) -> torch.Tensor:
-    return method.divided(torch.zeros(N, dtype=torch.int64), size, torch.Generator().manual_seed(seed))
+def rows_of(method: DivideMix, size: int = 2 * SIZE, seed: int = 0) -> torch.Tensor:
+    return method.sample(torch.zeros(N, dtype=torch.int64), size, torch.Generator().manual_seed(seed))
 
 
 def test_each_classifier_is_given_the_division_by_the_other_one() -> None:
@@ -129,7 +132,7 @@ def test_an_empty_pool_is_no_failure(value: float, size: int) -> None:
     method = dividemix()
     method.clean.fill_(value)
     rows = rows_of(method, size)
-    assert rows.shape[1] == 4 * min(size, N)
+    assert rows.shape[1] == 4 * max(1, min(size, N) // 2)
     assert len(rows) >= 1
     assert rows.min() >= 0
     assert rows.max() < N
@@ -137,10 +140,10 @@ def test_an_empty_pool_is_no_failure(value: float, size: int) -> None:
 
 def test_the_examples_nearest_to_the_threshold_fill_up_a_pool_of_less_than_a_batch() -> None:
     w = torch.linspace(0, 0.55, N)  # 6 above the threshold
-    labelled, unlabelled = dividemix().pools(w, 8)
+    labelled, unlabelled = divided(w, 0.5, 8)
     assert labelled.tolist() == list(range(N - 1, N - 9, -1))
     assert sorted(unlabelled.tolist()) == list(range(N - 6))
-    labelled, unlabelled = dividemix().pools(1 - w, 8)
+    labelled, unlabelled = divided(1 - w, 0.5, 8)
     assert sorted(labelled.tolist()) == list(range(N - 6))
     assert sorted(unlabelled.tolist()) == list(range(N - 8, N))
 
@@ -150,28 +153,27 @@ def test_the_examples_nearest_to_the_threshold_fill_up_a_pool_of_less_than_a_bat
 
 def test_sharpening_at_temperature_one_changes_nothing_and_at_one_half_squares() -> None:
     p = torch.softmax(torch.randn(9, K), dim=1)
-    torch.testing.assert_close(dividemix(temperature=1.0).sharpened(p), p)
-    torch.testing.assert_close(dividemix(temperature=0.5).sharpened(p), p**2 / (p**2).sum(dim=1, keepdim=True))
-    assert dividemix(temperature=0.01).sharpened(torch.tensor([[0.0, 0.4, 0.6]])).isfinite().all()
+    torch.testing.assert_close(sharpened(p, 1.0), p)
+    torch.testing.assert_close(sharpened(p, 0.5), p**2 / (p**2).sum(dim=1, keepdim=True))
+    assert sharpened(torch.tensor([[0.0, 0.4, 0.6]]), 0.01).isfinite().all()
 
 
 def test_mixing_follows_the_larger_part_of_a_beta_draw() -> None:
-    method, drawn = dividemix(alpha=4.0), []
+    torch.manual_seed(0)
     generator = torch.Generator().manual_seed(3)
     images, targets = torch.randn(8, 1, 2, 5, generator=generator), torch.softmax(torch.randn(8, K, generator=generator), dim=1)
-
-    def seen(mixed: torch.Tensor) -> torch.Tensor:
-        drawn.append(mixed.flatten(1))
-        return torch.zeros(8, K)
-
     shares = []
     for _ in range(2000):
-        method.mixed_loss(seen, images, targets, torch.tensor(0.0))  # type: ignore[arg-type]
-        change = (drawn.pop() - images.flatten(1))[:, None] / (images.flatten(1)[None] - images.flatten(1)[:, None])
+        found, found_targets = (each.flatten(1) for each in mixed(images, targets, alpha=4.0))
+        change = (found - images.flatten(1))[:, None] / (images.flatten(1)[None] - images.flatten(1)[:, None])
         spread = change.amax(dim=2) - change.amin(dim=2)  # of the partner, all pixels have moved by the same share
         closest = spread.nan_to_num(torch.inf, torch.inf).min(dim=1)
         row = int(closest.values.argmin())
-        shares.append(1 - change[row, closest.indices[row], 0].item())
+        partner = closest.indices[row]
+        shares.append(1 - change[row, partner, 0].item())
+        torch.testing.assert_close(
+            found_targets[row], shares[-1] * targets[row] + (1 - shares[-1]) * targets[partner], atol=1e-4, rtol=1e-3
+        )
     shares = [share for share in shares if share < 0.999999]  # where everything was its own partner, nothing is seen
     assert min(shares) >= 0.5
     beta = scipy.stats.beta(4, 4)

@@ -72,7 +72,7 @@ def test_elr_s_regulariser_is_negative_and_its_descent_raises_the_target_s_best_
 def test_coteaching_forgets_linearly_up_to_the_noise_rate() -> None:
     shares = [coteaching.kept_share(epoch, noise_rate=0.4) for epoch in (0, 1, 5, 10, 50)]
     np.testing.assert_allclose(shares, [1, 0.96, 0.8, 0.6, 0.6])
-    assert coteaching.kept_share(10, noise_rate=0.25, exponent=0.5) == 0.5
+    assert coteaching.kept_share(2.5, noise_rate=0.25, exponent=0.5) == 1 - 0.25 * 0.5
 
 
 @pytest.mark.parametrize(("share", "n", "k"), [(1.0, 8, 8), (0.6, 10, 6), (1 - 0.4, 10, 6), (0.59, 10, 5), (0.8, 128, 102)])

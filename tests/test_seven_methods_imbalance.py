@@ -111,10 +111,10 @@ def run(b: Bench, phase: Phase, steps: int) -> None:
         stepping.step(b.batch(epochs(phase, seed=number)[0]))
 
 
-@pytest.mark.parametrize("stage", [0.2, 0.5])
-def test_crt_has_a_second_phase_on_top_of_the_main_schedule(stage: float) -> None:
-    _, first, second = crt_bench(stage=stage)
-    assert (first.schedule.steps, second.schedule.steps) == (20, round(20 * stage))
+@pytest.mark.parametrize("share", [0.2, 0.5])
+def test_crt_has_a_second_phase_on_top_of_the_main_schedule(share: float) -> None:
+    _, first, second = crt_bench(share=share)
+    assert (first.schedule.steps, second.schedule.steps) == (20, round(20 * share))
 
 
 @pytest.mark.parametrize("bn", ["frozen", "adapt"])
@@ -171,7 +171,7 @@ def test_crt_keeps_its_backbone_in_the_real_trainer() -> None:
     task = toy_task()
     task = replace(task, **{part: cropped(getattr(task, part)) for part in ("train", "test", "clean", "hyper_validation")})
     settings = Settings(Schedules(main=Schedule(6, lr=LR)), batch_size=20, optimiser=Optimiser(momentum=0.9, weight_decay=0.1))
-    method = registry.build({"name": "crt", "stage": 0.5})
+    method = registry.build({"name": "crt", "share": 0.5})
     trainer = Trainer(method, lambda classes, _: TinyNet(classes), task, settings, 0, torch.device("cpu"))
     states = [{name: value.clone() for name, value in method.state_dict().items()} for _ in trainer.turns()]
     assert len(states) == 9

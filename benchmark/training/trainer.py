@@ -80,6 +80,7 @@ class Progress:
     """How far a trial is: steps done in the current phase, evaluations so far, seconds over all resumptions.
 
     confusion_matrix: of the last evaluation
+    train_epochs: of the last phase on the training set, when it ended
     weights_precision, weight_histograms: at the end, of methods that weigh examples (see benchmark.training.detection)
     """
 
@@ -89,6 +90,7 @@ class Progress:
     train_seconds: float = 0.0
     evaluation_seconds: float = 0.0
     diverged: bool = False
+    train_epochs: float = 0.0
     confusion_matrix: list[list[int]] = field(default_factory=list)
     weights_precision: list[float | None] = field(default_factory=list)
     weight_histograms: dict[str, Any] = field(default_factory=dict)
@@ -189,6 +191,8 @@ class Trainer:
                 self._resume(running, saved)
                 saved = None
             yield from self._phase_turns(running)
+            if running.phase.source == "train":
+                self.progress.train_epochs = running.batches.epochs
             self.progress.phase += 1
             self.progress.step = 0
         if self.trial.weights.weighs and not self.progress.diverged:
@@ -268,7 +272,8 @@ class Trainer:
         phase = [phase for phase in self.phases if phase.source == "train"][-1]
         images = self.task.preprocessing.normalise(examples.images)
         others = (images,) * (len(phase.views) - 1)
-        clock = Clock(phase.schedule.steps, torch.tensor(phase.schedule.steps, device=self.device))
+        steps, lr = phase.schedule.steps, phase.schedule.lr_at(phase.schedule.steps - 1)
+        clock = Clock(steps, *(torch.tensor(value, device=self.device) for value in (steps, self.progress.train_epochs, lr)))
         self.trial.clean.advance()
         draw_clean = self.trial.clean.draw if Knowledge.CLEAN_SET in self.method.needs else None
         before = [(buffer, buffer.clone()) for buffer in self.method.buffers()]

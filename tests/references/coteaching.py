@@ -10,8 +10,8 @@ from tests.references import Array, cross_entropies, one_hot, softmax
 
 
 def kept_share(epoch: float, noise_rate: float, ramp_epochs: float = 10.0, exponent: float = 1.0) -> float:
-    """R(t) = 1 - min(t / T_k, 1) tau^c, with t the epoch from 0."""
-    return 1 - min(epoch / ramp_epochs, 1) * noise_rate**exponent
+    """R(t) = 1 - min(t / T_k, 1)^c tau, with t the epoch from 0, so that the ramp ends at tau for every c."""
+    return 1 - min(epoch / ramp_epochs, 1) ** exponent * noise_rate
 
 
 def kept(share: float, n: int) -> int:

@@ -38,5 +38,5 @@ def class_weights_at(share: float, counts: Array, drw: float = 0.8, beta: float 
 
 
 def loss(cos: Array, labels: Array, delta: Array, class_weights: Array, scale: float = 30.0) -> float:
-    """Mean over the batch of w_y CE."""
-    return float((class_weights[labels] * cross_entropies(logits(cos, labels, delta, scale), labels)).mean())
+    """Mean of CE over the batch, weighted by w_y and divided by the sum of the weights, as in the authors' code."""
+    return float(np.average(cross_entropies(logits(cos, labels, delta, scale), labels), weights=class_weights[labels]))
