@@ -9,7 +9,7 @@ from typing import Any
 from benchmark.training.compute import PRECISIONS
 from datasets.augment import Preprocessing
 from datasets.task import Split
-from methods.base import Optimiser, Schedule, Schedules
+from methods.schedules import Optimiser, Schedule, Schedules
 from robust_benchmark.errors import UserError, at_least, choice, in_range
 
 KEEP = ("weights", "evidence", "predictions")

@@ -1,8 +1,9 @@
 """Training on the clean set alone: what the few trusted images are worth by themselves."""
 
-from methods.base import Knowledge, Phase, Schedules
+from methods.base import Knowledge, Phase
 from methods.baseline import Baseline
 from methods.registry import register
+from methods.schedules import Schedules
 
 
 @register

@@ -5,11 +5,12 @@ from contextlib import nullcontext
 import torch
 import torch.nn.functional as F
 
-from methods.base import Batch, MakeModel, Phase, Schedule, Schedules, Update, View
+from methods.base import Batch, MakeModel, Phase, Update, View
 from methods.baseline import Baseline
 from methods.parts import TwoParts, evaluation_form, two_parts
 from methods.registry import register
 from methods.sampling import class_balanced
+from methods.schedules import Schedule, Schedules
 from robust_benchmark.errors import at_least, choice
 
 

@@ -5,11 +5,12 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 
-from methods.base import Batch, Clock, MakeModel, Method, Phase, Schedules, Update, View, Weighted
+from methods.base import Batch, Clock, MakeModel, Method, Phase, Update, View, Weighted
 from methods.mixture import clean_probability, losses_of
 from methods.parts import evaluation_form
 from methods.registry import register
 from methods.sampling import cycled, divided
+from methods.schedules import Schedules
 from methods.semi_supervised import mean_prediction, mixed, semi_supervised_loss, sharpened
 from robust_benchmark.errors import at_least, in_range
 

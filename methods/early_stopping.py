@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from methods.base import Phase, Schedules
+from methods.base import Phase
 from methods.registry import register
+from methods.schedules import Schedules
 from methods.wrapper import Wrapper
 
 

@@ -3,8 +3,9 @@
 import torch
 import torch.nn.functional as F
 
-from methods.base import Batch, Knowledge, Phase, Schedules
+from methods.base import Batch, Knowledge, Phase
 from methods.registry import register
+from methods.schedules import Schedules
 from methods.wrapper import Wrapper
 
 

@@ -3,9 +3,10 @@
 import torch
 import torch.nn.functional as F
 
-from methods.base import Batch, MakeModel, Method, Phase, Schedules, View, Weighted, normalised
+from methods.base import Batch, MakeModel, Method, Phase, View, Weighted, normalised
 from methods.registry import register
 from methods.sampling import uniform
+from methods.schedules import Schedules
 from robust_benchmark.errors import at_least, choice
 
 

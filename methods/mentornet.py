@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from methods.base import Batch, Clock, Knowledge, MakeModel, Method, Phase, Schedules, View, Weighted
+from methods.base import Batch, Clock, Knowledge, MakeModel, Method, Phase, View, Weighted
 from methods.registry import register
+from methods.schedules import Schedules
 from robust_benchmark.errors import at_least, choice, in_range
 
 PERCENTS = 100  # training time is told in percent

@@ -4,9 +4,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from methods.base import Batch, Knowledge, MakeModel, Method, Optimiser, Phase, Schedules, Update, View, Weighted, normalised
+from methods.base import Batch, Knowledge, MakeModel, Method, Phase, Update, View, Weighted, normalised
 from methods.meta_gradient import clean_gradient, gradient, logits_along, lookahead, meta_objective
 from methods.registry import register
+from methods.schedules import Optimiser, Schedules
 from robust_benchmark.errors import at_least
 
 

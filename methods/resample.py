@@ -1,9 +1,10 @@
 """Class-balanced minibatches."""
 
-from methods.base import Phase, Schedules
+from methods.base import Phase
 from methods.baseline import Baseline
 from methods.registry import register
 from methods.sampling import class_balanced
+from methods.schedules import Schedules
 
 
 @register

@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from methods.base import Batch, Knowledge, MakeModel, Method, Phase, Schedules, View
+from methods.base import Batch, Knowledge, MakeModel, Method, Phase, View
 from methods.registry import register
+from methods.schedules import Schedules
 from robust_benchmark.errors import choice, in_range
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from methods.base import Batch, Method, Objective, Phase, Schedules, scalar
+from methods.base import Batch, Method, Objective, Phase, scalar
 from methods.registry import register
 from methods.repeat import Value, repeatable
+from methods.schedules import Schedules
 from methods.wrapper import Wrapper
 from robust_benchmark.errors import at_least
 

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import torch
 
-from methods.base import Knowledge, MakeModel, Method, Phase, Schedules, View
+from methods.base import Knowledge, MakeModel, Method, Phase, View
+from methods.schedules import Schedules
 
 
 class Wrapper(Method):

@@ -11,7 +11,8 @@ from torch import nn
 
 from datasets.task import Examples, Task
 from methods import registry
-from methods.base import Batch, Clock, Method, Optimiser, Phase, Schedule, Schedules, Update, View, Weighted, decayed_weights, scalar
+from methods.base import Batch, Clock, Method, Phase, Update, View, Weighted, decayed_weights, scalar
+from methods.schedules import Optimiser, Schedule, Schedules
 from tests.conftest import toy_task
 
 CLASSES = 3

@@ -11,7 +11,8 @@ import torch
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.trainer import Interrupted, Settings, Trainer
 from datasets.task import Task
-from methods.base import Method, Schedule, Schedules
+from methods.base import Method
+from methods.schedules import Schedule, Schedules
 from tests.conftest import StopAt, small_convnet, toy_task
 
 CPU = torch.device("cpu")

@@ -24,13 +24,14 @@ from benchmark.training.trainer import Settings, Trainer
 from datasets.augment import Preprocessing
 from datasets.task import Task
 from methods import registry
-from methods.base import Batch, Method, Schedule, Schedules
+from methods.base import Batch, Method
 from methods.baseline import Baseline
 from methods.finetune import FineTune
 from methods.l2rw import L2RW
 from methods.mentornet import MentorNet
 from methods.random import Random
 from methods.s_model import SModel
+from methods.schedules import Schedule, Schedules
 from robust_benchmark.errors import UserError
 from tests.conftest import small_convnet, toy_task
 

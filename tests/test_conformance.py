@@ -19,9 +19,10 @@ from benchmark.checks.rules import CHECKS
 from benchmark.checks.waits import Waits
 from benchmark.names import choices
 from methods import mentornet
-from methods.base import Batch, Clock, Knowledge, MakeModel, Method, Phase, Schedules, View
+from methods.base import Batch, Clock, Knowledge, MakeModel, Method, Phase, View
 from methods.baseline import Baseline
 from methods.registry import register
+from methods.schedules import Schedules
 from robust_benchmark.errors import UserError
 
 FAST = ["model.width=4"]

@@ -15,10 +15,11 @@ from benchmark.models.lenet import LeNet
 from benchmark.models.resnet import ResNet
 from benchmark.training.trainer import Settings, Trainer
 from datasets.noise import NoNoise
-from methods.base import Batch, Schedule, Schedules, View
+from methods.base import Batch, View
 from methods.baseline import Baseline
 from methods.crt import CRT
 from methods.early_stopping import EarlyStopping
+from methods.schedules import Schedule, Schedules
 from robust_benchmark.errors import UserError
 from tests.conftest import small_convnet, toy_task
 from tests.resuming import CPU, SETTINGS, assert_resumes, trained

@@ -20,13 +20,14 @@ from benchmark.training.detection import WeightLog, auprc, auroc, precision, wei
 from benchmark.training.trainer import Interrupted, Settings, Trainer
 from datasets.noise import BackgroundFlip, NoNoise, UniformFlip
 from datasets.task import Examples, Task
-from methods.base import Batch, Knowledge, MakeModel, Method, Schedule, Schedules, View, Weighted, weighted_cross_entropy
+from methods.base import Batch, Knowledge, MakeModel, Method, View, Weighted, weighted_cross_entropy
 from methods.baseline import Baseline
 from methods.finetune import FineTune
 from methods.hard_mining import HardMining
 from methods.l2rw import L2RW
 from methods.mentornet import MentorNet
 from methods.random import Random
+from methods.schedules import Schedule, Schedules
 from tests.conftest import StopAt, small_convnet, toy_task
 
 CPU = torch.device("cpu")

@@ -16,10 +16,11 @@ from torch import nn
 from benchmark.training.trainer import Trainer
 from datasets.augment import Preprocessing
 from datasets.noise import UniformFlip
-from methods.base import Batch, Clock, HeldOut, Knowledge, Schedule, Schedules, Weighted
+from methods.base import Batch, Clock, HeldOut, Knowledge, Weighted
 from methods.dividemix import DivideMix
 from methods.mixture import clean_probability
 from methods.sampling import divided
+from methods.schedules import Schedule, Schedules
 from methods.semi_supervised import mean_prediction, mixed, sharpened
 from robust_benchmark.errors import UserError
 from tests.conftest import small_convnet, toy_task

@@ -12,8 +12,9 @@ import torch.nn.functional as F
 
 from benchmark.training.trainer import Settings, Trainer
 from datasets.noise import UniformFlip
-from methods.base import Batch, HeldOut, Knowledge, Schedules
+from methods.base import Batch, HeldOut, Knowledge
 from methods.elr import ELR
+from methods.schedules import Schedules
 from robust_benchmark.errors import UserError
 from tests.conftest import PixelsAreLogits, toy_task
 from tests.interruptions import CPU, assert_killed_at_random_ends_the_same, trainer_of

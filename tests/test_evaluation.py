@@ -28,9 +28,10 @@ from datasets.imbalance import ClassImbalance
 from datasets.noise import Corruption, NoNoise, UniformFlip
 from datasets.source import Source
 from datasets.task import Examples, Split, Task, make_task
-from methods.base import Method, Schedule, Schedules
+from methods.base import Method
 from methods.baseline import Baseline
 from methods.l2rw import L2RW
+from methods.schedules import Schedule, Schedules
 from tests.conftest import small_convnet, toy_source, toy_task
 
 CPU = torch.device("cpu")

@@ -24,13 +24,14 @@ from benchmark.training.running import Running
 from benchmark.training.stepper import WARM_UP
 from benchmark.training.trainer import Interrupted, Settings, Trainer
 from datasets.augment import Preprocessing
-from methods.base import Batch, MakeModel, Method, Schedule, Schedules, View, Weighted
+from methods.base import Batch, MakeModel, Method, View, Weighted
 from methods.baseline import Baseline
 from methods.finetune import FineTune
 from methods.l2rw import L2RW
 from methods.mentornet import MentorNet
 from methods.random import Random
 from methods.s_model import SModel
+from methods.schedules import Schedule, Schedules
 from tests.conftest import StopAt, small_convnet, toy_task
 
 CPU = torch.device("cpu")

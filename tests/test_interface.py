@@ -15,25 +15,13 @@ from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.trainer import Interrupted, Settings, Trainer
 from datasets.augment import Preprocessing
 from datasets.task import Examples, Task
-from methods.base import (
-    Batch,
-    Clock,
-    Knowledge,
-    MakeModel,
-    Method,
-    Optimiser,
-    Phase,
-    Schedule,
-    Schedules,
-    Update,
-    View,
-    Weighted,
-)
+from methods.base import Batch, Clock, Knowledge, MakeModel, Method, Phase, Update, View, Weighted
 from methods.baseline import Baseline
 from methods.finetune import FineTune
 from methods.l2rw import L2RW
 from methods.repeat import repeatable
 from methods.sampling import uniform
+from methods.schedules import Optimiser, Schedule, Schedules
 from robust_benchmark.errors import UserError
 from tests.conftest import StopAt, small_convnet, toy_task
 

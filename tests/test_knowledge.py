@@ -12,12 +12,13 @@ from benchmark.models.convnet import ConvNet
 from benchmark.training.trainer import Settings, Trainer
 from datasets.noise import BackgroundFlip, UniformFlip
 from datasets.task import Task
-from methods.base import Batch, Knowledge, MakeModel, Phase, Schedule, Schedules, UndeclaredKnowledge, View
+from methods.base import Batch, Knowledge, MakeModel, Phase, UndeclaredKnowledge, View
 from methods.baseline import Baseline
 from methods.clean_only import CleanOnly
 from methods.finetune import FineTune
 from methods.l2rw import L2RW
 from methods.s_model import SModel
+from methods.schedules import Schedule, Schedules
 from methods.weighted import Weighted
 from robust_benchmark.errors import UserError
 from tests.conftest import toy_task

@@ -19,9 +19,10 @@ from benchmark.models.resnet import ResNet
 from benchmark.training.trainer import Settings, Trainer
 from datasets.augment import Preprocessing
 from datasets.task import Examples
-from methods.base import Batch, Optimiser, Schedule, Schedules
+from methods.base import Batch
 from methods.l2rw import L2RW
 from methods.meta_gradient import clean_gradient, logits_along, slopes
+from methods.schedules import Optimiser, Schedule, Schedules
 from tests.conftest import toy_task
 
 CPU = torch.device("cpu")

@@ -14,7 +14,7 @@ from torch import nn
 from benchmark.training.trainer import Settings, Trainer
 from datasets.task import Examples
 from methods import base
-from methods.base import Batch, Knowledge, Method, Schedules, View, scalar
+from methods.base import Batch, Knowledge, Method, View, scalar
 from methods.baseline import Baseline
 from methods.hard_mining import HardMining
 from methods.proportion import Proportion
@@ -22,6 +22,7 @@ from methods.random import Random
 from methods.reed import Reed
 from methods.s_model import SModel
 from methods.sampling import class_balanced
+from methods.schedules import Schedules
 from methods.weighted import Weighted
 from robust_benchmark.errors import UserError
 from tests.conftest import PixelsAreLogits, toy_task

@@ -23,23 +23,11 @@ from datasets.augment import Preprocessing
 from datasets.noise import NoNoise, UniformFlip
 from datasets.task import Examples, Split, Task, make_task
 from methods import mentornet, registry
-from methods.base import (
-    Batch,
-    Clock,
-    Knowledge,
-    MakeModel,
-    Method,
-    Optimiser,
-    Schedule,
-    Schedules,
-    UndeclaredKnowledge,
-    View,
-    Weighted,
-    scalar,
-)
+from methods.base import Batch, Clock, Knowledge, MakeModel, Method, UndeclaredKnowledge, View, Weighted, scalar
 from methods.early_stopping import EarlyStopping
 from methods.finetune import FineTune
 from methods.mentornet import Mentor, MentorNet
+from methods.schedules import Optimiser, Schedule, Schedules
 from robust_benchmark.errors import UserError
 from tests.conftest import PixelsAreLogits, StopAt, small_convnet, toy_source, toy_task
 

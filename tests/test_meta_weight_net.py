@@ -16,11 +16,12 @@ from torch.func import functional_call
 from benchmark.models.resnet import ResNet
 from benchmark.training.trainer import Trainer
 from datasets.noise import NoNoise
-from methods.base import Batch, Clock, Optimiser, Schedules
+from methods.base import Batch, Clock
 from methods.baseline import Baseline
 from methods.early_stopping import EarlyStopping
 from methods.meta_weight_net import MetaWeightNet
 from methods.sam import SAM
+from methods.schedules import Optimiser, Schedules
 from robust_benchmark.errors import UserError
 from tests.conftest import small_convnet, toy_task
 from tests.resuming import CPU, SETTINGS, assert_resumes, assert_same_state, trained

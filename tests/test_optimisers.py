@@ -19,7 +19,8 @@ from benchmark.config import cells
 from benchmark.training.averaging import Average
 from benchmark.training.optimisers import clip, make
 from benchmark.training.sgd import InPlaceOptimiser
-from methods.base import Optimiser, decayed_weights
+from methods.base import decayed_weights
+from methods.schedules import Optimiser
 from robust_benchmark.errors import UserError
 
 SPECS = {
@@ -158,7 +159,7 @@ def test_an_unknown_kind_is_refused_with_the_nearest() -> None:
 
 def test_making_an_optimiser_and_its_steps_do_not_import_torchdynamo() -> None:
     code = (
-        "import sys, torch; from benchmark.training.optimisers import make; from methods.base import Optimiser\n"
+        "import sys, torch; from benchmark.training.optimisers import make; from methods.schedules import Optimiser\n"
         "w = torch.nn.Parameter(torch.ones(1)); w.grad = torch.ones(1)\n"
         "for kind in Optimiser.KINDS: make(Optimiser(kind), [('w', w)], []).step(0.1)\n"
         "print('torch._dynamo' in sys.modules)"

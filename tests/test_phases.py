@@ -16,7 +16,7 @@ from benchmark.training.trainer import Settings, Trainer
 from datasets.noise import NoNoise, UniformFlip
 from datasets.task import Examples, Task
 from methods import registry
-from methods.base import Knowledge, Method, Phase, Schedule, Schedules
+from methods.base import Knowledge, Method, Phase
 from methods.baseline import Baseline
 from methods.clean_only import CleanOnly
 from methods.early_stopping import EarlyStopping
@@ -25,6 +25,7 @@ from methods.hard_mining import HardMining
 from methods.l2rw import L2RW
 from methods.resample import Resample
 from methods.s_model import SModel
+from methods.schedules import Schedule, Schedules
 from methods.weighted import Weighted
 from tests.conftest import toy_task
 

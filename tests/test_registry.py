@@ -21,7 +21,7 @@ from robust_benchmark.errors import UserError
 MINE = '''
 """A user's own method."""
 import torch
-from methods.base import Knowledge
+from methods.base import (Knowledge)
 from methods.baseline import Baseline
 from methods.registry import register
 

@@ -197,7 +197,7 @@ def test_a_diverged_trial_is_recorded_and_does_not_stop_the_others(tmp_path: Pat
 
 USERS_METHOD = '''
 import torch
-from methods.base import Method
+from methods.base import (Method)
 from methods.registry import register
 
 

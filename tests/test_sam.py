@@ -13,13 +13,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmark.training.trainer import Trainer
-from methods.base import Batch, Clock, MakeModel, Method, Objective, Optimiser, Phase, Schedule, Schedules, Update, View, Weighted, scalar
+from methods.base import Batch, Clock, MakeModel, Method, Objective, Phase, Update, View, Weighted, scalar
 from methods.baseline import Baseline
 from methods.early_stopping import EarlyStopping
 from methods.finetune import FineTune
 from methods.l2rw import L2RW
 from methods.random import Random
 from methods.sam import SAM
+from methods.schedules import Optimiser, Schedule, Schedules
 from robust_benchmark.errors import UserError
 from tests.conftest import small_convnet, toy_task
 from tests.resuming import CPU, SETTINGS, assert_resumes, assert_same_state, trained

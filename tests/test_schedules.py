@@ -7,7 +7,7 @@ import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, MultiStepLR, SequentialLR
 
 from benchmark.config import cells
-from methods.base import Schedule
+from methods.schedules import Schedule
 
 STEPS = 40
 CURVES = [

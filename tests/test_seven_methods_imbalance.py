@@ -13,7 +13,8 @@ from torch import nn
 from benchmark.training.trainer import Settings, Trainer
 from datasets.task import Examples
 from methods import registry
-from methods.base import Optimiser, Phase, Schedule, Schedules
+from methods.base import Phase
+from methods.schedules import Optimiser, Schedule, Schedules
 from tests.by_hand import CLASSES, LR, Bench, Stepping, TinyNet, at, bench, gradient_of, some_images
 from tests.conftest import toy_task
 from tests.references import crt, ldam

@@ -14,7 +14,8 @@ from torch import nn
 from benchmark import ROOT
 from benchmark.training.optimisers import make
 from benchmark.training.sgd import SGD
-from methods.base import Optimiser, decayed_weights
+from methods.base import decayed_weights
+from methods.schedules import Optimiser
 
 
 def network() -> nn.Sequential:

@@ -26,7 +26,7 @@ PROGRAMS = ("slurmctld", "slurmd", "slurmdbd", "sbatch", "munged", "mariadbd", "
 METHOD = '''
 import os, time
 import torch
-from methods.base import Method
+from methods.base import (Method)
 from methods.registry import register
 
 

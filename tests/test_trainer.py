@@ -22,26 +22,14 @@ from datasets.augment import Preprocessing
 from datasets.noise import UniformFlip
 from datasets.task import Task
 from methods import registry
-from methods.base import (
-    Batch,
-    Knowledge,
-    MakeModel,
-    Method,
-    Objective,
-    Optimiser,
-    Phase,
-    Schedule,
-    Schedules,
-    UndeclaredKnowledge,
-    View,
-    Weighted,
-)
+from methods.base import Batch, Knowledge, MakeModel, Method, Objective, Phase, UndeclaredKnowledge, View, Weighted
 from methods.baseline import Baseline
 from methods.early_stopping import EarlyStopping
 from methods.finetune import FineTune
 from methods.l2rw import L2RW
 from methods.random import Random
 from methods.s_model import SModel
+from methods.schedules import Optimiser, Schedule, Schedules
 from robust_benchmark.errors import UserError
 from tests.conftest import StopAt, small_convnet, toy_task
 

@@ -19,9 +19,10 @@ from benchmark.training.lanes import Lane
 from benchmark.training.trainer import ModelFactory, Settings, Trainer
 from datasets.augment import Preprocessing
 from datasets.task import Examples, Task
-from methods.base import Batch, Knowledge, Method, Schedule, Schedules, View, Weighted, scalar
+from methods.base import Batch, Knowledge, Method, View, Weighted, scalar
 from methods.baseline import Baseline
 from methods.l2rw import L2RW
+from methods.schedules import Schedule, Schedules
 
 MODELS: dict[str, tuple[ModelFactory, tuple[int, int, int], Preprocessing]] = {
     "convnet": (ConvNet, (1, 8, 8), Preprocessing()),

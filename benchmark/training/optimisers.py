@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim.adam import adam
 
 from benchmark.training.sgd import SGD, Groups, InPlaceOptimiser
-from methods.base import Optimiser
+from methods.schedules import Optimiser
 from robust_benchmark.errors import choice
 
 EPSILON = 1e-8  # of Adam, as in the paper and in PyTorch

@@ -17,7 +17,8 @@ from benchmark.training.optimisers import clip, make
 from benchmark.training.proof import Prover, Steps
 from benchmark.training.sgd import InPlaceOptimiser
 from benchmark.training.stepper import Stepper
-from methods.base import Clock, Knowledge, Method, Objective, Optimiser, Phase, UndeclaredKnowledge, View, Weighted, decayed_weights
+from methods.base import Clock, Knowledge, Method, Objective, Phase, UndeclaredKnowledge, View, Weighted, decayed_weights
+from methods.schedules import Optimiser
 from robust_benchmark.errors import UserError
 
 

@@ -27,7 +27,8 @@ from benchmark.training.proof import Prover
 from benchmark.training.running import Running, TrialState
 from datasets.streams import stream_seed
 from datasets.task import Examples, Task
-from methods.base import Batch, Clock, HeldOut, Knowledge, MakeModel, Method, Optimiser, Phase, Schedules, View, Weighted, decayed_weights
+from methods.base import Batch, Clock, HeldOut, Knowledge, MakeModel, Method, Phase, View, Weighted, decayed_weights
+from methods.schedules import Optimiser, Schedules
 from robust_benchmark.errors import UserError
 
 ModelFactory = Callable[[int, torch.Size], nn.Module]
