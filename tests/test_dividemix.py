@@ -265,8 +265,13 @@ def test_an_example_is_weighed_by_the_mean_of_its_clean_probabilities() -> None:
     for net in (0, 1):
         weights = method.loss_of(net, batch).example_weights
         torch.testing.assert_close(weights * 4 * SIZE, method.clean.mean(dim=0)[batch.index])
+
+
+@pytest.mark.parametrize("n", [1, 5, 4 * SIZE])  # fewer images than a training batch has, too
+def test_held_out_images_of_any_number_are_refused(n: int) -> None:
+    method, batch = dividemix(), a_batch()
     with pytest.raises(HeldOut):
-        method.loss_of(1, replace(batch, _index=None))
+        method.loss_of(1, Batch(batch.images[:n], batch.labels[:n], other_views=(batch.views[1][:n],)))
 
 
 @pytest.mark.parametrize("penalty", [False, True])
