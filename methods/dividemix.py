@@ -74,8 +74,7 @@ class DivideMix(Method):
 
     def judge(self, view: View, clock: Clock) -> None:
         """Set w by both classifiers."""
-        for net, clean in zip((self.model, self.peer), self.clean, strict=True):
-            clean.copy_(clean_probability(losses_of(net, view)))
+        self.clean.copy_(torch.stack([clean_probability(losses_of(net, view)) for net in (self.model, self.peer)]))
 
     def sample(self, labels: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:
         """Rows of labelled and unlabelled examples for the first classifier, then for the second, half of `size` of each."""
