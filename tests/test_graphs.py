@@ -226,7 +226,7 @@ def momentum(running: Running) -> list[torch.Tensor]:
     return [each["momentum_buffer"] for each in running.trial.optimiser.state_dict()["state"].values()]
 
 
-WEIGHT = r"method\.model\.0\.0\.weight"  # the first parameter
+WEIGHT = r"method\.model\.0\.body\.stage1\.0\.weight"  # the first parameter
 WRONG: dict[str, tuple[Fake, str]] = {  # the fake, and the first value that it leaves wrong (a pattern)
     "replays the first batch again": (holding(lambda running: [running.batches.index]), WEIGHT),
     "replays the first clean batch": (holding(lambda running: [each.index for each in running.trial.clean._streams.values()]), WEIGHT),
@@ -234,7 +234,7 @@ WRONG: dict[str, tuple[Fake, str]] = {  # the fake, and the first value that it 
     "keeps the first step number": (holding(lambda running: [running.trial.method.clock]), r"method\.clock"),
     "draws no new random numbers": (drawing_nothing_new, WEIGHT),
     "draws no new augmentation": (augmenting_alike, WEIGHT),
-    "skips the running statistics": (skipping(running_statistics), r"method\.model\.0\.1\.running_mean"),
+    "skips the running statistics": (skipping(running_statistics), r"method\.model\.0\.body\.stage1\.1\.running_mean"),
     "skips the momentum": (skipping(momentum), WEIGHT),
     "skips the loss": (skipping(lambda running: [running.trial.loss_sum]), r"loss_sum"),
     "skips the weight log": (skipping(lambda running: [running.trial.weights.values]), r"weights\.values"),
@@ -466,8 +466,8 @@ def move_a_parameter(method: Method) -> None:
 
 
 def move_a_buffer(method: Method) -> None:
-    HELD.append(method.model[0][1].running_mean)
-    method.model[0][1].running_mean = method.model[0][1].running_mean.clone()
+    HELD.append(method.model[0].body.stage1[1].running_mean)
+    method.model[0].body.stage1[1].running_mean = method.model[0].body.stage1[1].running_mean.clone()
 
 
 def set_a_number(method: Method) -> None:
