@@ -89,8 +89,8 @@ class DivideMix(Method):
     def loss_of(self, net: int, batch: Batch) -> Weighted:
         """The loss of one classifier, 0 or 1, on its half of the batch."""
         own, peer = (self.model, self.peer)[:: -1 if net else 1]
-        x, u = ([view.chunk(4)[2 * net + pool] for view in batch.views] for pool in (0, 1))
         w, labels = (each.chunk(4)[2 * net] for each in (self.clean[1 - net, batch.index, None], batch.labels))
+        x, u = ([view.chunk(4)[2 * net + pool] for view in batch.views] for pool in (0, 1))
         with torch.no_grad():
             q = mean_prediction([own], x)
             targets_x = sharpened(w * F.one_hot(labels, q.shape[1]) + (1 - w) * q, self.temperature)

@@ -265,8 +265,10 @@ def test_an_example_is_weighed_by_the_mean_of_its_clean_probabilities() -> None:
     for net in (0, 1):
         weights = method.loss_of(net, batch).example_weights
         torch.testing.assert_close(weights * 4 * SIZE, method.clean.mean(dim=0)[batch.index])
-    with pytest.raises(HeldOut):
-        method.loss_of(1, replace(batch, _index=None))
+    few = replace(batch, images=batch.images[:1], other_views=(batch.images[:1],), labels=batch.labels[:1])
+    for held_out in (batch, few):  # also of fewer images than pools
+        with pytest.raises(HeldOut):
+            method.loss_of(1, replace(held_out, _index=None))
 
 
 @pytest.mark.parametrize("penalty", [False, True])
