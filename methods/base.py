@@ -193,6 +193,10 @@ class Update:
     parts: tuple[str, ...] = ()
     optimiser: Optimiser | None = None
 
+    def __post_init__(self) -> None:
+        if self.optimiser is not None and not self.parts:
+            raise UserError("an update with an optimiser of its own must name its parts")
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -230,6 +234,11 @@ class Phase:
         """The phase with another objective in each update of the trial's optimiser."""
         changed = (update if update.parts else replace(update, objective=change(update.objective)) for update in self.updates)
         return replace(self, loss=tuple(changed))
+
+    def check_source(self, needs: Knowledge) -> None:
+        """Raises UndeclaredKnowledge for a source that `needs` does not declare."""
+        if self.source == "clean" and Knowledge.CLEAN_SET not in needs:
+            raise UndeclaredKnowledge(f"phase '{self.name}' trains on the clean set without Knowledge.CLEAN_SET in `needs`")
 
 
 class MakeModel(Protocol):

@@ -291,6 +291,24 @@ def test_parts_that_are_none_are_refused() -> None:
         trainer_of(Misspelt(None)).run()
 
 
+def test_an_optimiser_without_parts_is_refused() -> None:
+    with pytest.raises(UserError, match="must name its parts"):
+        Update(Baseline().loss, optimiser=Optimiser("adam"))
+
+
+def test_a_frozen_parameter_among_the_parts_stays_as_it_is() -> None:
+    class Frozen(Baseline):
+        def phases(self, schedules: Schedules) -> list[Phase]:
+            self.model.output.bias.requires_grad_(False)
+            return [Phase("main", schedules.main, (Update(self.loss, ("model.output",)),))]
+
+    trainer = trainer_of(Frozen())
+    before = state(trainer)
+    trainer.run()
+    assert torch.equal(state(trainer)["model.output.bias"], before["model.output.bias"])
+    assert not torch.equal(state(trainer)["model.output.weight"], before["model.output.weight"])
+
+
 def test_two_updates_of_the_trial_s_optimiser_are_two_steps_of_it() -> None:
     class Twice(Baseline):
         def phases(self, schedules: Schedules) -> list[Phase]:

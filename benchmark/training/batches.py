@@ -137,9 +137,13 @@ class CleanBatches:
 
     def advance(self) -> None:
         """Go to the next minibatches, for the next step."""
-        self._draws.clear()
+        self.rewind()
         for stream in self._streams.values():
             self._advance(stream)
+
+    def rewind(self) -> None:
+        """Have the next draw be the first one of the step again, as a capture does the work of one step more than once."""
+        self._draws.clear()
 
     def draw(self, size: int) -> Batch:
         """A minibatch of at most `size` images, another one at each call."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from benchmark.training.optimisers import clip, make
 from benchmark.training.proof import Prover, Steps
 from benchmark.training.sgd import InPlaceOptimiser
 from benchmark.training.stepper import Stepper
-from methods.base import Clock, Knowledge, Method, Objective, Phase, UndeclaredKnowledge, View, Weighted, decayed_weights
+from methods.base import Clock, Knowledge, Method, Objective, Phase, View, Weighted, decayed_weights
 from methods.schedules import Optimiser
 from robust_benchmark.errors import UserError
 
@@ -62,8 +63,7 @@ class Running:
         self.step = 0
         device, method = trial.device, trial.method
         self._draw_clean = trial.compute.uncompiled(trial.clean.draw) if Knowledge.CLEAN_SET in method.needs else None
-        if phase.source == "clean" and self._draw_clean is None:
-            raise UndeclaredKnowledge(f"phase '{phase.name}' trains on the clean set without Knowledge.CLEAN_SET in `needs`")
+        phase.check_source(method.needs)
         self._lr = torch.zeros((), device=device) if trial.compute.cuda_graphs else 0.0  # a graph reads it in its place
         self.clock = Clock(phase.schedule.steps, *(value.to(device) for value in (Clock().step, Clock().epoch, Clock().lr)))
         self._parts = [*self._made_parts()]
@@ -83,7 +83,8 @@ class Running:
 
     def begin(self, view: View) -> None:
         """What the phase does once, before its first step."""
-        more = self.phase.before(view) if self.phase.before else None
+        with self.trial.average.restarted() if self.trial.average else nullcontext():
+            more = self.phase.before(view) if self.phase.before else None
         if more is not None and len(more) > 0:
             self.batches.join(more)
             if self.phase.source == "train":
@@ -104,8 +105,8 @@ class Running:
         if self.phase.every_epoch:
             self._set_clock(0)
             self.phase.every_epoch(view, self.clock)
-            self.check()
         self.batches.begin_epoch()
+        self.check()  # the hook, or a `sample` of the method's, may have touched it
 
     def _steps(self) -> Steps:
         return Steps(
@@ -133,6 +134,7 @@ class Running:
     def _work(self) -> None:
         """The device's part of a step: its updates on one batch."""
         trial = self.trial
+        trial.clean.rewind()
         batch = self.batches.batch(self._draw_clean, self.clock)
         for part in self._parts:
             with trial.compute.autocast(trial.device):
@@ -148,7 +150,7 @@ class Running:
     def _update(self, part: Part, loss: torch.Tensor) -> None:
         part.optimiser.zero_grad()
         if part.own:
-            loss.backward(inputs=part.own)
+            loss.backward(inputs=[parameter for parameter in part.own if parameter.requires_grad])  # torch refuses frozen ones
         else:
             loss.backward()
             for other in self._parts:
