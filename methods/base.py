@@ -222,8 +222,16 @@ class Phase:
 
     def __post_init__(self) -> None:
         choice("source of a phase", self.source, SOURCES)
+        if not isinstance(self.views, tuple) or not self.views:
+            raise UserError(f"the views of phase '{self.name}' must be a tuple such as ('weak', 'strong'), not {self.views!r}")
         for strength in self.views:
             choice("strength of a view", strength, STRENGTHS)
+        updates = self.loss if isinstance(self.loss, tuple) else (self.loss,)
+        if not updates or not all(isinstance(each, Update) or (callable(each) and each is self.loss) for each in updates):
+            raise UserError(f"the loss of phase '{self.name}' must be a function of a batch or a tuple of Update, not {self.loss!r}")
+        for each in updates:
+            if isinstance(each, Update) and not isinstance(each.parts, tuple):
+                raise UserError(f"the parts of an update in phase '{self.name}' must be a tuple of names, not {each.parts!r}")
 
     @property
     def updates(self) -> tuple[Update, ...]:

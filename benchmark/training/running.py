@@ -20,7 +20,7 @@ from benchmark.training.sgd import InPlaceOptimiser
 from benchmark.training.stepper import Stepper
 from methods.base import Clock, Knowledge, Method, Objective, Phase, View, Weighted, decayed_weights
 from methods.schedules import Optimiser
-from robust_benchmark.errors import UserError
+from robust_benchmark.errors import UserError, unknown
 
 
 @dataclass
@@ -139,13 +139,25 @@ class Running:
         for part in self._parts:
             with trial.compute.autocast(trial.device):
                 found = part.objective(batch)
-            loss = found.loss if isinstance(found, Weighted) else found
-            if isinstance(found, Weighted) and self.phase.source == "train":
-                trial.weights.note(batch.index, found.example_weights)
+            loss, weights = found if isinstance(found, Weighted) else (found, None)
+            self._check(loss, weights, len(batch.labels))
+            if weights is not None and self.phase.source == "train":
+                trial.weights.note(batch.index, weights)
             self._update(part, loss)
         trial.loss_sum += loss.detach()
         if trial.average:
             trial.average.update()
+
+    def _check(self, loss: Any, weights: Any, n: int) -> None:
+        """Raises UserError for what no objective may return. Reads no value."""
+        wanted = f"the loss of phase '{self.phase.name}' of {type(self.trial.method).__name__} must be"
+        if not isinstance(loss, torch.Tensor) or loss.ndim > 0:
+            shape = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, torch.Tensor) else f"{type(loss).__name__}"
+            raise UserError(f"{wanted} a scalar tensor, or Weighted(scalar tensor, example weights), not {shape}")
+        if not loss.requires_grad:
+            raise UserError(f"{wanted} differentiable by a parameter that is trained")
+        if weights is not None and getattr(weights, "shape", None) != (n,):
+            raise UserError(f"{wanted} Weighted with a weight for each of the {n} examples, not {tuple(getattr(weights, 'shape', ()))}")
 
     def _update(self, part: Part, loss: torch.Tensor) -> None:
         part.optimiser.zero_grad()
@@ -194,12 +206,18 @@ class Running:
             torch.cuda.set_rng_state(state["cuda_random"], trial.device)
 
 
+def _parts(method: Method) -> set[str]:
+    """Dotted names of the method's parameters and of the modules that have some."""
+    names = [name.split(".") for name, _ in method.named_parameters()]
+    return {".".join(name[:depth]) for name in names for depth in range(1, len(name) + 1)}
+
+
 def _named_parameters(method: Method, parts: tuple[str, ...]) -> dict[str, nn.Parameter]:
     """The method's parameters that are one of the parts or lie in one. Raises UserError for a part without any."""
     found: dict[str, nn.Parameter] = {}
     for part in parts:
         inside = {name: parameter for name, parameter in method.named_parameters() if f"{name}.".startswith(f"{part}.")}
         if not inside:
-            raise UserError(f"an update of {type(method).__name__} is of '{part}', which has no parameters")
+            raise unknown(f"part with parameters in {type(method).__name__}", part, _parts(method))
         found |= inside
     return found
