@@ -28,7 +28,7 @@ from benchmark.template import Template, Unfit
 from methods import registry
 from robust_benchmark.errors import UserError, unknown
 
-GROUPS = ("method", "dataset", "noise", "model", "trainer", "experiment", "launcher")
+GROUPS = ("method", "dataset", "imbalance", "noise", "model", "trainer", "experiment", "launcher")
 
 
 @dataclass(frozen=True)

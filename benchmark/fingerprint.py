@@ -35,6 +35,7 @@ class _Names(NamedTuple):
     model: str
     dataset: str
     noise: str
+    imbalance: str
 
 
 class _Module(NamedTuple):
@@ -61,7 +62,8 @@ def _names(config: Mapping[str, Any]) -> _Names:
     while method:
         methods.append(method["name"])
         method = method.get("base")
-    return _Names(tuple(methods), *(config[part]["name"] for part in ("model", "dataset", "noise")))
+    chosen = (config.get(part, {"name": "none"})["name"] for part in ("model", "dataset", "noise", "imbalance"))
+    return _Names(tuple(methods), *chosen)
 
 
 def _items(plugins: Mapping[str, str | Path] | None) -> tuple[tuple[str, Path], ...]:
@@ -95,6 +97,7 @@ def _choices(part: str, names: _Names, root: Path) -> list[tuple[str, list[Path]
         return [(names.model, _targets("model", names.model, root))]
     if part == "data":
         chosen = [("dataset", names.dataset), ("noise", names.noise)]
+        chosen += [("imbalance", names.imbalance)] if names.imbalance != "none" else []
         return [("task", [root / "datasets" / "task.py"]), *((name, _targets(group, name, root)) for group, name in chosen)]
     return [("trainer", [root / "benchmark" / "training" / "trainer.py"])]
 

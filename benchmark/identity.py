@@ -8,8 +8,8 @@ from typing import Any
 
 from robust_benchmark.errors import UserError
 
-PARTS = ("method", "dataset", "noise", "model", "trainer")
-UNTYPED = ("dataset", "noise", "model")  # made by what their `_target_` names
+PARTS = ("method", "dataset", "imbalance", "noise", "model", "trainer")
+UNTYPED = ("dataset", "imbalance", "noise", "model")  # made by what their `_target_` names
 PLACES = ("root", "cache")  # options of a source that say where files lie, not what is in them
 
 # Options that are younger than the first records, by their dotted names, with the value that they had before they existed. At that value
@@ -25,6 +25,8 @@ ADDED: dict[str, Any] = {
     "trainer.cosine": False,
     "trainer.final_share": 0.0,
     "trainer.warm_up": 0.0,
+    "imbalance": {"name": "none"},
+    "split.clean_noise_rate": 0.0,
 }
 
 

@@ -84,7 +84,12 @@ def digests_of(cell: Cell, seed: int) -> dict[str, str] | None:
     sees_clean = Knowledge.CLEAN_SET in registry.build(cell.identity["method"]).needs
     try:
         return _digests(
-            canonical(cell.config.dataset["source"]), canonical(cell.config.noise), canonical(asdict(cell.config.split)), seed, sees_clean
+            canonical(cell.config.dataset["source"]),
+            canonical(cell.config.imbalance),
+            canonical(cell.config.noise),
+            canonical(asdict(cell.config.split)),
+            seed,
+            sees_clean,
         )
     except UserError:  # preparing the trial gives the reason, should it be missing
         return None
@@ -98,8 +103,9 @@ def code_of(cell: Cell) -> Fingerprint:
 def _plugins(cell: Cell) -> dict[str, str]:
     """The files of the modules behind the names of the cell: the fingerprint uses those of names that the checkout does not know."""
     modules = {name: registry.get(name).__module__ for name in _names(cell.identity["method"])}
-    for part, options in (("noise", cell.config.noise), ("model", cell.config.model), ("dataset", cell.config.dataset["source"])):
-        modules[cell.identity[part]["name"]] = options["_target_"].rpartition(".")[0]
+    parts = {"noise": cell.config.noise, "imbalance": cell.config.imbalance, "model": cell.config.model}
+    for part, options in {**parts, "dataset": cell.config.dataset["source"]}.items():
+        modules[getattr(cell.config, part)["name"]] = options["_target_"].rpartition(".")[0]
     return {name: file for name, module in modules.items() if (file := _file_of(module))}
 
 
@@ -177,7 +183,8 @@ def _keep(cell: Cell, seed: int, trainer: Trainer) -> Record:
 def _task(cell: Cell, seed: int, sees_clean: bool) -> Task:
     config = cell.config
     source = _source(canonical(config.dataset["source"]))
-    return make_task(source, instantiated(config.noise), config.split, preprocessing(config), seed, sees_clean)
+    imbalance, noise = instantiated(config.imbalance), instantiated(config.noise)
+    return make_task(source, noise, config.split, preprocessing(config), seed, sees_clean, imbalance)
 
 
 @functools.lru_cache(maxsize=2)
@@ -187,12 +194,13 @@ def _source(config: str) -> Source:
 
 
 @functools.lru_cache(maxsize=10_000)
-def _digests(source: str, noise: str, split: str, seed: int, sees_clean: bool) -> dict[str, str]:
+def _digests(source: str, imbalance: str, noise: str, split: str, seed: int, sees_clean: bool) -> dict[str, str]:
     """As `digests_of`, once for all cells that share their data. Downloads nothing."""
     options = json.loads(source)
     if "download" in inspect.signature(get_method(options["_target_"])).parameters:
         source = canonical(options | {"download": False})
-    drawn = draw(_source(source), instantiated(json.loads(noise)), Split(**json.loads(split)), seed, sees_clean)
+    choices = instantiated(json.loads(noise)), Split(**json.loads(split)), seed, sees_clean, instantiated(json.loads(imbalance))
+    drawn = draw(_source(source), *choices)
     return {"source": _source(source).digest, "drawn": drawn.digest}
 
 
@@ -254,13 +262,21 @@ def _per_class(progress: Progress) -> dict[str, list[Any]]:
 
 def _data(task: Task) -> dict[str, Any]:
     sizes = {name: len(getattr(task, name)) for name in ("train", "clean", "hyper_validation", "test")}
-    return {
+    train, classes = task.train, len(task.classes)
+    found = {
         "classes": list(task.classes),
         "image_shape": list(task.train.images.shape[1:]),
         "sizes": sizes,
-        "wrong_labels": {"train": task.train.wrong(), "hyper_validation": task.hyper_validation.wrong()},
+        "wrong_labels": {name: getattr(task, name).wrong() for name in ("train", "clean", "hyper_validation")},
         "noise_rate": task.noise_rate,
-        "train_labels_per_class": torch.bincount(task.train.labels, minlength=len(task.classes)).tolist(),
+        "train_labels_per_class": torch.bincount(train.labels, minlength=classes).tolist(),
+    }
+    if not train.truth_is_known:
+        return found
+    wrong = train.true_labels[train.labels != train.true_labels]
+    return found | {
+        "train_true_labels_per_class": torch.bincount(train.true_labels, minlength=classes).tolist(),
+        "wrong_labels_per_true_class": torch.bincount(wrong, minlength=classes).tolist(),
     }
 
 

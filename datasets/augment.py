@@ -38,7 +38,9 @@ class Preprocessing:
         return self.pad > 0 or self.flip
 
     def normalise(self, images: torch.Tensor) -> torch.Tensor:
-        """float32 model input from uint8 pixels, the same shape."""
+        """float32 model input from uint8 pixels, the same shape; features, float32, stay as they are."""
+        if images.dtype != torch.uint8:
+            return images
         return images.float().mul_(1 / (255 * self.std)).sub_(self.mean / self.std)
 
     def view(self, strength: str, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

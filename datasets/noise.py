@@ -6,15 +6,32 @@ T[i, j] = p(noisy label j | true label i).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+import torch
 
 from robust_benchmark.errors import UserError, choice, in_range
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What a noise may look at: true labels, int64 (n,), images as stored, and positions among the source's training images, (n,)."""
+
+    labels: np.ndarray
+    images: torch.Tensor
+    positions: np.ndarray
+
+
 class Corruption:
-    """What is wrong with a training set; this base class leaves it as it is."""
+    """What is wrong with a training set; this base class leaves it as it is.
+
+    rate: share of labels that are picked for relabelling
+    synthetic: it makes the given labels from the true ones, and so needs them; else those that the source gives stay
+    """
 
     rate: float = 0.0
+    synthetic: bool = True
 
     def select(self, labels: np.ndarray, num_classes: int, rng: np.random.Generator) -> np.ndarray:
         """Indices of the examples that make the training set, from the true `labels`, (n,)."""
@@ -23,6 +40,10 @@ class Corruption:
     def targets(self, num_classes: int, trial_seed: int, rng: np.random.Generator) -> np.ndarray:
         """Q of this trial, row-stochastic, (num_classes, num_classes)."""
         return np.eye(num_classes)
+
+    def relabel(self, seen: Seen, targets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Given labels, (n,). Noise that depends on more than the true label overrides it."""
+        return self.corrupt(seen.labels, targets, rng)
 
     def corrupt(self, labels: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Labels, (n,), of which exactly round(rate n), picked uniformly, are redrawn from `targets`[true label]."""
@@ -33,13 +54,15 @@ class Corruption:
         noisy[picked] = (draws >= cumulative[labels[picked]]).sum(axis=1).clip(max=len(targets) - 1)
         return noisy
 
-    def transition_matrix(self, targets: np.ndarray) -> np.ndarray:
-        """T = (1 - rate) I + rate Q."""
+    def transition_matrix(self, targets: np.ndarray) -> np.ndarray | None:
+        """T = (1 - rate) I + rate Q; None where labels depend on more than the class, so that T is counted on the training set."""
         return (1 - self.rate) * np.eye(len(targets)) + self.rate * targets
 
 
 class NoNoise(Corruption):
-    """The labels as published."""
+    """The labels as published, or as a user's data gives them."""
+
+    synthetic = False
 
 
 class UniformFlip(Corruption):
