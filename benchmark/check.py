@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ from benchmark.names import choices
 from benchmark.speed.cost import relative_seconds
 from benchmark.training.threads import CPU, one_thread
 from methods import registry
+from methods.base import Knowledge
 from robust_benchmark.errors import UserError
 from robust_benchmark.imports import command
 
@@ -95,7 +97,14 @@ def report(cell: Cell, costs: bool = False) -> Report:
 
 def _report(cell: Cell, costs: bool) -> Report:
     print(f"checking {cell.label}", file=sys.stderr)
-    return report(cell, costs)
+    try:
+        return report(cell, costs)
+    except UserError:
+        raise
+    except Exception as error:  # a method so broken that no check could begin; the others are checked all the same
+        traceback.print_exc()
+        failed = Finding("failed", f"{type(error).__name__}: {error}")
+        return Report(cell, dict.fromkeys(CHECKS, Finding("-")) | {"trains": failed}, {}, None, None)
 
 
 def _cost(cell: Cell) -> float:
@@ -113,8 +122,8 @@ def text(reports: Sequence[Report]) -> str:
 
 
 def _row(report: Report) -> list[str]:
-    needs = registry.build(report.cell.identity["method"]).needs.names()
-    sees = ["noisy labels", *(need.replace("_", " ") for need in needs)]
+    needs = registry.build(report.cell.identity["method"]).needs
+    sees = ["noisy labels", *(need.replace("_", " ") for need in needs.names())] if isinstance(needs, Knowledge) else ["?"]
     states = {name: found.state for name, found in report.findings.items()}
     states["data"] += "".join(f"; refuses {kind}: {sentence}" for kind, sentence in report.refusals.items())
     waiting = "-" if report.waits is None else ", ".join(report.waits) or "none"

@@ -202,6 +202,10 @@ class Update:
     parts: tuple[str, ...] = ()
     optimiser: Optimiser | None = None
 
+    def __post_init__(self) -> None:
+        if self.optimiser is not None and not self.parts:
+            raise UserError("an update with an optimiser of its own must name its parts")
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -227,8 +231,16 @@ class Phase:
 
     def __post_init__(self) -> None:
         choice("source of a phase", self.source, SOURCES)
+        if not isinstance(self.views, tuple) or not self.views:
+            raise UserError(f"the views of phase '{self.name}' must be a tuple such as ('weak', 'strong'), not {self.views!r}")
         for strength in self.views:
             choice("strength of a view", strength, STRENGTHS)
+        updates = self.loss if isinstance(self.loss, tuple) else (self.loss,)
+        if not updates or not all(isinstance(each, Update) or (callable(each) and each is self.loss) for each in updates):
+            raise UserError(f"the loss of phase '{self.name}' must be a function of a batch or a tuple of Update, not {self.loss!r}")
+        for each in updates:
+            if isinstance(each, Update) and not isinstance(each.parts, tuple):
+                raise UserError(f"the parts of an update in phase '{self.name}' must be a tuple of names, not {each.parts!r}")
 
     @property
     def updates(self) -> tuple[Update, ...]:
@@ -239,6 +251,11 @@ class Phase:
         """The phase with another objective in each update of the trial's optimiser."""
         changed = (update if update.parts else replace(update, objective=change(update.objective)) for update in self.updates)
         return replace(self, loss=tuple(changed))
+
+    def check_source(self, needs: Knowledge) -> None:
+        """Raises UndeclaredKnowledge for a source that `needs` does not declare."""
+        if self.source == "clean" and Knowledge.CLEAN_SET not in needs:
+            raise UndeclaredKnowledge(f"phase '{self.name}' trains on the clean set without Knowledge.CLEAN_SET in `needs`")
 
 
 class MakeModel(Protocol):

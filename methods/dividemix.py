@@ -17,7 +17,7 @@ from robust_benchmark.errors import at_least, in_range
 
 @register
 class DivideMix(Method):
-    """Semi-supervised training: examples whose label is probably right, and the others without their labels.
+    """Semi-supervised training of two classifiers, each on the other one's division of the data into right and wrong labels.
 
     After a warm-up by cross-entropy, each epoch begins with w_i, the probability that label i is right (`clean_probability` of the
     losses), by each of two classifiers. Examples with w_i > threshold by one are labelled for the other. A step, on two views each:
@@ -25,16 +25,14 @@ class DivideMix(Method):
         targets: sharpened(w y + (1 - w) q), q the classifier's mean prediction over the views; unlabelled, sharpened(that of both)
         loss = mean CE on mixed labelled + u mean squared error of probabilities on mixed unlabelled + KL(uniform || mean prediction)
 
-    u = lambda_u min(epochs / ramp, 1). The second classifier follows the first one's update; the sum of their logits predicts. An example
-    is weighed by the mean of its two w_i, over n. A step takes half of the trainer's batch size of each pool, which examples nearest to
-    the threshold fill up where it has fewer; an epoch ends with the larger labelled pool.
+    u = lambda_u min(epochs / ramp, 1). The second classifier follows the first one's update; the sum of their logits predicts; the mean of
+    an example's two w_i, over n, weighs it. A step takes half of the trainer's batch size of each pool; examples nearest to the threshold
+    fill up a pool that has fewer. An epoch ends with the larger labelled pool.
 
-    warm_up: share of the schedule; penalty: in it, minus the entropy of predictions (for asymmetric noise); alpha: see `mixed`
+    warm_up: share of the schedule; penalty: subtracts the entropy of predictions in it (for asymmetric noise); alpha: see `mixed`
 
-    Needs: nothing beyond noisy labels, at one setting for all noise; the authors choose lambda_u (0 to 150), threshold and penalty by it.
-    Source: Li et al., "DivideMix: Learning with Noisy Labels as Semi-supervised Learning", ICLR 2020; defaults from its released code,
-    lambda_u for 50 and 80 % on CIFAR-10, warm_up its 10 epochs of the 160 of trainer=cifar. There the classifiers train an epoch in turn,
-    at learning rate 0.02; here they take turns step by step on the trainer's schedule.
+    Needs: nothing beyond noisy labels. docs/choices.md says where this differs from the released code, which gives the defaults.
+    Source: Li et al., "DivideMix: Learning with Noisy Labels as Semi-supervised Learning", ICLR 2020.
     """
 
     clean: torch.Tensor
@@ -76,8 +74,7 @@ class DivideMix(Method):
 
     def judge(self, view: View, clock: Clock) -> None:
         """Set w by both classifiers."""
-        for net, clean in zip((self.model, self.peer), self.clean, strict=True):
-            clean.copy_(clean_probability(losses_of(net, view)))
+        self.clean.copy_(torch.stack([clean_probability(losses_of(net, view)) for net in (self.model, self.peer)]))
 
     def sample(self, labels: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:
         """Rows of labelled and unlabelled examples for the first classifier, then for the second, half of `size` of each."""
@@ -88,9 +85,10 @@ class DivideMix(Method):
 
     def loss_of(self, net: int, batch: Batch) -> Weighted:
         """The loss of one classifier, 0 or 1, on its half of the batch."""
-        own, peer = (self.model, self.peer)[:: -1 if net else 1]
+        clean = self.clean[:, batch.index]  # (2, n)
+        own, peer = (self.peer, self.model) if net else (self.model, self.peer)
         x, u = ([view.chunk(4)[2 * net + pool] for view in batch.views] for pool in (0, 1))
-        w, labels = (each.chunk(4)[2 * net] for each in (self.clean[1 - net, batch.index, None], batch.labels))
+        w, labels = clean[1 - net, :, None].chunk(4)[2 * net], batch.labels.chunk(4)[2 * net]
         with torch.no_grad():
             q = mean_prediction([own], x)
             targets_x = sharpened(w * F.one_hot(labels, q.shape[1]) + (1 - w) * q, self.temperature)
@@ -99,4 +97,4 @@ class DivideMix(Method):
         images, targets = mixed(torch.cat([*x, *u]), torch.cat([targets_x, targets_x, targets_u, targets_u]), self.alpha)
         u_weight = self.lambda_u * (batch.clock.epoch / self.ramp).clamp(max=1)
         loss = semi_supervised_loss(F.log_softmax(own(images), dim=1), targets, u_weight)
-        return Weighted(loss, self.clean[:, batch.index].mean(dim=0) / len(batch.index))
+        return Weighted(loss, clean.mean(dim=0) / len(batch.index))

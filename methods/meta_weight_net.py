@@ -13,8 +13,9 @@ from robust_benchmark.errors import at_least
 
 @register
 class MetaWeightNet(Method):
-    """Weighs each example by V(f_i), a function of its cross-entropy f_i that makes a step on the weighted loss good for clean data.
+    """Weighs each example by a function of its loss, learnt so that a step on the weighted loss is good for clean data.
 
+        f_i: cross-entropy of example i
         w_i = V(f_i) / sum_k V(f_k),   or V(f_i) / n without `normalise`;   V: 1 -> hidden, ReLU -> 1, sigmoid
         L(theta, V) = sum_i w_i f_i
         1. V follows the gradient by V of the clean loss at theta^ = theta - lr grad_theta L(theta, V)

@@ -14,7 +14,7 @@ from robust_benchmark.errors import at_least
 
 @register
 class SAM(Wrapper):
-    """Trains `base` by its gradient at the worst point nearby instead of here: flat minima, and later memorisation of wrong labels.
+    """Trains `base` by its gradient at the worst point nearby: minima become flat, and wrong labels are memorised later.
 
         e = rho g / (||g|| + 1e-12),  g = grad L(theta);  the update is the optimiser's, with the gradient of L at theta + e
         adaptive (ASAM): e = rho s^2 g / (||s g|| + 1e-12),  s = |theta| elementwise

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
+from robust_benchmark.errors import at_least, choice
+
 
 @dataclass(frozen=True)
 class Optimiser:
@@ -24,6 +26,10 @@ class Optimiser:
     nesterov: bool = False
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
+
+    def __post_init__(self) -> None:
+        choice("kind of optimiser", self.kind, self.KINDS)
+        at_least("lr of an optimiser", 0 if self.lr is None else self.lr, 0)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from methods.base import Knowledge, MakeModel, Method, Phase, View
+from methods.base import Knowledge, MakeModel, Method, Phase, Update, View
 from methods.schedules import Schedules
 
 
@@ -19,16 +19,31 @@ class Wrapper(Method):
         self.needs = base.needs | self.extra_needs
 
     def setup(self, make_model: MakeModel, view: View) -> None:
-        self.base.setup(make_model, replace(view, needs=self.base.needs))  # what the wrapper declares is not the base's
+        self.base.setup(make_model, self._of_base(view))
 
     def phases(self, schedules: Schedules) -> list[Phase]:
-        return [_of_wrapper(phase) for phase in self.base.phases(schedules)]
+        return [self._of_wrapper(phase) for phase in self.base.phases(schedules)]
 
     def predict(self, images: torch.Tensor) -> torch.Tensor:
         return self.base.predict(images)
 
+    def _of_wrapper(self, phase: Phase) -> Phase:
+        """A phase of the base, whose updates name their parts as the wrapper's, and which sees no more than the base declares."""
+        phase.check_source(self.base.needs)
+        before, every_epoch = phase.before, phase.every_epoch
+        return replace(
+            phase,
+            loss=tuple(self._update_of_wrapper(update) for update in phase.updates),
+            before=before and (lambda view: before(self._of_base(view))),
+            every_epoch=every_epoch and (lambda view, clock: every_epoch(self._of_base(view), clock)),
+        )
 
-def _of_wrapper(phase: Phase) -> Phase:
-    """A phase of the base, whose updates name their parts as the wrapper's."""
-    updates = (replace(update, parts=tuple(f"base.{part}" for part in update.parts)) for update in phase.updates)
-    return replace(phase, loss=tuple(updates))
+    def _update_of_wrapper(self, update: Update) -> Update:
+        objective, parts = update.objective, tuple(f"base.{part}" for part in update.parts)
+        if Knowledge.CLEAN_SET not in self.base.needs and Knowledge.CLEAN_SET in self.needs:
+            return replace(update, objective=lambda batch: objective(replace(batch, _draw_clean=None)), parts=parts)
+        return replace(update, parts=parts)
+
+    def _of_base(self, view: View) -> View:
+        """What the base declares of it: what the wrapper declares is not the base's."""
+        return replace(view, needs=self.base.needs)

@@ -116,6 +116,18 @@ class StopAt(Watch):
         return self.left <= 0
 
 
+class DieAt(StopAt):
+    """Kills the trial without warning."""
+
+    def stepped(self, steps: int = 1) -> None:
+        super().stepped(steps)
+        if self.left <= 0:
+            raise KeyboardInterrupt
+
+    def stopping(self) -> bool:
+        return False
+
+
 class PixelsAreLogits(nn.Module):
     def __init__(self) -> None:
         super().__init__()

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from datasets.noise import UniformFlip
 from methods.base import Batch, Clock, Knowledge, Weighted
 from methods.coteaching import Coteaching, smallest
 from robust_benchmark.errors import UserError
+from tests.by_hand import Bench, Stepping, at, bench, gradient_of, some_images, some_labels
 from tests.conftest import toy_task
-from tests.interruptions import assert_killed_at_random_ends_the_same, trainer_of
+from tests.references import coteaching as reference
+from tests.resuming import assert_killed_at_random_ends_the_same, trainer_of
 
 N, K = 20, 3
+LABELS = some_labels(N, seed=3)
 
 
 def a_clock(epoch: float) -> Clock:
@@ -40,58 +43,54 @@ def a_batch(epoch: float = 50.0, seed: int = 0, n: int = N) -> Batch:
     return Batch(torch.randn(n, 1, 2, 5, generator=generator), labels, torch.arange(n), clock=a_clock(epoch))
 
 
-def losses_of(net: nn.Module, batch: Batch) -> np.ndarray:
-    return F.cross_entropy(net(batch.images), batch.labels, reduction="none").detach().numpy()
+def pulled_back(model: nn.Module, images: torch.Tensor, gradient: np.ndarray) -> list[torch.Tensor]:
+    """A gradient in the logits, (n, K), as one in the model's parameters."""
+    model = copy.deepcopy(model).train()
+    return list(torch.autograd.grad(model(images), list(model.parameters()), torch.from_numpy(gradient)))
 
 
-def gradients(loss: torch.Tensor, net: nn.Module) -> list[torch.Tensor]:
-    return list(torch.autograd.grad(loss, list(net.parameters()), retain_graph=True))
+def logits_of(model: nn.Module, images: torch.Tensor) -> np.ndarray:
+    return copy.deepcopy(model).train()(images).detach().numpy()
 
 
-def assert_same(one: list[torch.Tensor], other: list[torch.Tensor]) -> None:
-    for mine, theirs in zip(one, other, strict=True):
-        torch.testing.assert_close(mine, theirs)
+def coteaching_step(b: Bench, epoch: float, index: torch.Tensor) -> tuple[list[list[torch.Tensor]], torch.Tensor | None]:
+    """Gradients of both networks in one step, and the weights."""
+    phase = b.phases()[0]
+    seen = Stepping(b.method, phase).step(b.batch(index, clock=at(epoch=epoch)))
+    return [gradient_of(seen, b.method, model) for model in b.models], seen[0].weights
 
 
-def test_at_the_start_of_the_ramp_both_train_plainly_on_everything() -> None:
-    method, batch = coteaching(), a_batch(epoch=0.0)
-    loss, weights = method.loss(batch)
-    for net in (method.model, method.peer):
-        assert_same(gradients(loss, net), gradients(F.cross_entropy(net(batch.images), batch.labels), net))
-    torch.testing.assert_close(weights, torch.full((N,), 1 / N))
+@pytest.mark.parametrize("epoch", [0, 1, 5, 10, 30])
+@pytest.mark.parametrize("wrong", [2, 4, 6, 8, 10])
+def test_it_trains_each_network_on_the_other_s_small_losses(epoch: int, wrong: int) -> None:
+    b = bench({"name": "coteaching"}, LABELS, some_images(N), wrong=wrong)
+    assert len(b.models) == 2
+    index = torch.arange(5, 15)
+    logits = [logits_of(model, b.images[index]) for model in b.models]
+    before = [copy.deepcopy(model) for model in b.models]
+    k = reference.kept(reference.kept_share(epoch, wrong / N), 10)
+    chosen = reference.selections(*logits, LABELS[index].numpy(), k)
+    found, weights = coteaching_step(b, epoch, index)
+    for model, z, selection, gradient in zip(before, logits, chosen, found, strict=True):
+        _, expected = reference.loss_and_gradient(z, LABELS[index].numpy(), selection)
+        torch.testing.assert_close(gradient, pulled_back(model, b.images[index], expected), rtol=1e-6, atol=1e-9)
+    expected_weights = [sum(i in selection for selection in chosen) / (2 * k) for i in range(10)]
+    torch.testing.assert_close(weights, torch.tensor(expected_weights, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_each_trains_on_the_mean_loss_of_the_examples_that_are_smallest_for_the_other(seed: int) -> None:
-    method, batch = coteaching(0.4), a_batch(seed=seed)
-    loss, weights = method.loss(batch)
-    expected = np.zeros(N)
-    for net, other in ((method.model, method.peer), (method.peer, method.model)):
-        chosen = np.argsort(losses_of(other, batch))[:12]  # 20 less 40 %
-        plain = F.cross_entropy(net(batch.images[chosen]), batch.labels[chosen])
-        assert_same(gradients(loss, net), gradients(plain, net))
-        expected[chosen] += 1 / 24
-    np.testing.assert_allclose(weights.numpy(), expected, rtol=1e-6)
-    assert weights.sum().item() == pytest.approx(1)
-
-
-def test_swapped_classifiers_have_swapped_gradients_and_the_same_loss() -> None:
-    method, batch = coteaching(), a_batch()
-    loss = method.loss(batch).loss
-    before = [gradients(loss, net) for net in (method.model, method.peer)]
-    method.model, method.peer = method.peer, method.model
-    swapped = method.loss(batch).loss
-    torch.testing.assert_close(swapped, loss)
-    for old, net in zip(reversed(before), (method.model, method.peer), strict=True):
-        assert_same(gradients(swapped, net), old)
-
-
-def test_which_examples_one_trains_on_does_not_depend_on_its_own_losses() -> None:
-    method, batch = coteaching(), a_batch()
-    method.model[1].weight.data.copy_(torch.randn(K, 10))  # other losses of the first classifier, another order
-    chosen = np.argsort(losses_of(method.peer, batch))[:12]
-    plain = F.cross_entropy(method.model(batch.images[chosen]), batch.labels[chosen])
-    assert_same(gradients(method.loss(batch).loss, method.model), gradients(plain, method.model))
+@pytest.mark.parametrize(
+    ("options", "epoch"), [({"ramp_epochs": 4.0}, 2), ({"ramp_epochs": 4.0}, 4), ({"exponent": 2.0}, 5), ({"exponent": 2.0}, 10)]
+)
+def test_the_ramp_has_a_length_and_an_exponent(options: dict[str, float], epoch: int) -> None:
+    b = bench({"name": "coteaching", **options}, LABELS, some_images(N), wrong=10)
+    index = torch.arange(10)
+    logits = [logits_of(model, b.images[index]) for model in b.models]
+    before = copy.deepcopy(b.models[0])
+    k = reference.kept(reference.kept_share(epoch, 0.5, **options), 10)
+    selection, _ = reference.selections(*logits, LABELS[index].numpy(), k)
+    _, expected = reference.loss_and_gradient(logits[0], LABELS[index].numpy(), selection)
+    (gradient, _), _ = coteaching_step(b, epoch, index)
+    torch.testing.assert_close(gradient, pulled_back(before, b.images[index], expected), rtol=1e-6, atol=1e-9)
 
 
 def test_of_equal_losses_the_first_are_chosen() -> None:

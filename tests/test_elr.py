@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import scipy.special
 import torch
 import torch.nn.functional as F
 
@@ -16,8 +15,10 @@ from methods.base import Batch, HeldOut, Knowledge
 from methods.elr import ELR
 from methods.schedules import Schedules
 from robust_benchmark.errors import UserError
+from tests.by_hand import CLASSES, Bare, bench, some_images, some_labels
 from tests.conftest import PixelsAreLogits, toy_task
-from tests.interruptions import CPU, assert_killed_at_random_ends_the_same, trainer_of
+from tests.references import elr as reference
+from tests.resuming import CPU, assert_killed_at_random_ends_the_same, trainer_of
 
 N, K = 6, 4
 
@@ -36,24 +37,25 @@ def a_batch(seed: int = 0, scale: float = 1.0) -> Batch:
     return Batch(logits, torch.from_numpy(rng.integers(0, K, N)), torch.from_numpy(rng.permutation(N)))
 
 
-def probabilities(batch: Batch) -> np.ndarray:
-    return scipy.special.softmax(batch.images.detach().double().numpy().reshape(N, K), axis=1)
-
-
-def gradient(loss: torch.Tensor, batch: Batch) -> np.ndarray:
-    return torch.autograd.grad(loss, batch.images)[0].double().numpy().reshape(N, K)
-
-
-def test_without_the_regulariser_the_loss_is_cross_entropy() -> None:
-    batch = a_batch()
-    torch.testing.assert_close(elr(lam=0).loss(batch).loss, F.cross_entropy(batch.images.flatten(1), batch.labels))
-
-
-def test_the_memory_of_constant_predictions_is_a_geometric_series_at_the_examples_own_positions() -> None:
-    method, batch = elr(beta=0.7), a_batch()
-    for visits in (1, 2, 3):
-        method.loss(batch)
-        np.testing.assert_allclose(method.memory[batch.index].numpy(), (1 - 0.7**visits) * probabilities(batch), rtol=1e-5)
+@pytest.mark.parametrize("scale", [1.0, 15.0])  # the latter reaches the clamp
+def test_loss_gradient_and_weights_are_those_of_the_reference_over_several_visits(scale: float) -> None:
+    labels, images = some_labels(20, seed=3), some_images(20, shape=(1, 1, CLASSES), scale=scale)
+    b = bench({"name": "elr", "beta": 0.6, "lam": 2.0}, labels, images, lambda _: Bare())
+    (phase,) = b.phases()
+    (update,) = phase.updates
+    memory = np.zeros((20, CLASSES))
+    for visit in range(3):
+        index = torch.randperm(20, generator=torch.Generator().manual_seed(visit))[:8]
+        seen = (images[index] + some_images(8, 50 + visit, (1, 1, CLASSES))).requires_grad_()
+        found = update.objective(b.batch(index, images=seen))
+        (gradient,) = torch.autograd.grad(found.loss, seen)
+        logits, y = seen.detach().numpy().reshape(8, CLASSES), labels[index].numpy()
+        memory = reference.after_visit(memory, index.numpy(), logits, 0.6)
+        t = memory[index.numpy()]
+        assert found.loss.item() == pytest.approx(reference.loss(logits, y, t, 2.0), rel=1e-6)
+        np.testing.assert_allclose(gradient.numpy().reshape(8, CLASSES), reference.gradient(logits, y, t, 2.0), rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(8 * found.example_weights.numpy(), t[np.arange(8), y], rtol=1e-6, atol=1e-9)
+        assert not found.example_weights.requires_grad
 
 
 def test_a_visit_leaves_the_memory_of_other_examples_alone() -> None:
@@ -71,30 +73,6 @@ def test_the_memory_sums_to_at_most_one_and_the_regulariser_is_never_positive(sc
         assert torch.isfinite(excess)
         assert excess <= 0
     assert method.memory.sum(dim=1).max() <= 1 + 1e-6
-
-
-def test_the_gradient_of_the_regulariser_is_its_closed_form() -> None:
-    method, batch = elr(lam=2.0), a_batch(1)
-    method.memory.copy_(torch.softmax(torch.randn(N, K, generator=torch.Generator().manual_seed(0)), dim=1))
-    loss = method.loss(batch).loss
-    p, t = probabilities(batch), method.memory[batch.index].double().numpy()  # as the loss of this visit met it
-    agreement = (t * p).sum(axis=1, keepdims=True)
-    expected = (p - np.eye(K)[batch.labels.numpy()]) / N - 2.0 / N * p * (t - agreement) / (1 - agreement)
-    np.testing.assert_allclose(gradient(loss, batch), expected, atol=1e-6)
-
-
-def test_a_descent_step_on_the_regulariser_raises_the_logit_that_the_memory_is_for() -> None:
-    method, batch = elr(lam=1.0), a_batch(2)
-    loss = method.loss(batch).loss - F.cross_entropy(batch.images.flatten(1), batch.labels)
-    best = method.memory[batch.index].argmax(dim=1).numpy()
-    assert (gradient(loss, batch)[np.arange(N), best] < 0).all()
-
-
-def test_an_example_is_weighed_by_what_the_memory_makes_of_its_label() -> None:
-    method, batch = elr(), a_batch(3)
-    weights = method.loss(batch).example_weights
-    torch.testing.assert_close(weights * N, method.memory[batch.index, batch.labels])
-    assert not weights.requires_grad
 
 
 def test_images_without_positions_are_refused_before_the_memory_moves() -> None:

@@ -24,13 +24,14 @@ from benchmark.training.running import Running
 from benchmark.training.stepper import WARM_UP
 from benchmark.training.trainer import Interrupted, Settings, Trainer
 from datasets.augment import Preprocessing
-from methods.base import Batch, MakeModel, Method, View, Weighted
+from methods.base import Batch, Clock, MakeModel, Method, Phase, View, Weighted
 from methods.baseline import Baseline
 from methods.finetune import FineTune
 from methods.l2rw import L2RW
 from methods.mentornet import MentorNet
 from methods.random import Random
 from methods.s_model import SModel
+from methods.sampling import uniform
 from methods.schedules import Schedule, Schedules
 from tests.conftest import StopAt, small_convnet, toy_task
 
@@ -226,7 +227,7 @@ def momentum(running: Running) -> list[torch.Tensor]:
     return [each["momentum_buffer"] for each in running.trial.optimiser.state_dict()["state"].values()]
 
 
-WEIGHT = r"method\.model\.0\.0\.weight"  # the first parameter
+WEIGHT = r"method\.model\.0\.body\.stage1\.0\.weight"  # the first parameter
 WRONG: dict[str, tuple[Fake, str]] = {  # the fake, and the first value that it leaves wrong (a pattern)
     "replays the first batch again": (holding(lambda running: [running.batches.index]), WEIGHT),
     "replays the first clean batch": (holding(lambda running: [each.index for each in running.trial.clean._streams.values()]), WEIGHT),
@@ -234,7 +235,7 @@ WRONG: dict[str, tuple[Fake, str]] = {  # the fake, and the first value that it 
     "keeps the first step number": (holding(lambda running: [running.trial.method.clock]), r"method\.clock"),
     "draws no new random numbers": (drawing_nothing_new, WEIGHT),
     "draws no new augmentation": (augmenting_alike, WEIGHT),
-    "skips the running statistics": (skipping(running_statistics), r"method\.model\.0\.1\.running_mean"),
+    "skips the running statistics": (skipping(running_statistics), r"method\.model\.0\.body\.stage1\.1\.running_mean"),
     "skips the momentum": (skipping(momentum), WEIGHT),
     "skips the loss": (skipping(lambda running: [running.trial.loss_sum]), r"loss_sum"),
     "skips the weight log": (skipping(lambda running: [running.trial.weights.values]), r"weights\.values"),
@@ -315,6 +316,21 @@ def test_a_faithful_capture_is_used_and_training_equals_eager_training(method: t
     assert replayed == [WARM_UP] * PROOF_STEPS + list(range(WARM_UP, 12))
     assert capsys.readouterr().err == ""
     assert_same(taking.state(), Taking(method()).take(12).state())
+
+
+def test_a_capture_may_do_the_work_of_a_step_more_than_once(capsys: pytest.CaptureFixture[str]) -> None:
+    drawn: list[list[str]] = []
+
+    def capture(running: Running, work: Work) -> Work:
+        work()  # as `cuda_graph` does, to see whether it waits
+        work()
+        drawn.append([*running.trial.clean._streams])
+        return work
+
+    taking = Taking(Everything(), capture).take(12)
+    assert capsys.readouterr().err == ""
+    assert drawn == [["clean 100"]]  # no second draw, whose stream would begin within the graph
+    assert_same(taking.state(), Taking(Everything()).take(12).state())
 
 
 @pytest.mark.parametrize(("method", "runs"), [(Everything, 2), (Noisy, 4)])
@@ -466,8 +482,9 @@ def move_a_parameter(method: Method) -> None:
 
 
 def move_a_buffer(method: Method) -> None:
-    HELD.append(method.model[0][1].running_mean)
-    method.model[0][1].running_mean = method.model[0][1].running_mean.clone()
+    norm = method.model[0].body.stage1[1]
+    HELD.append(norm.running_mean)
+    norm.running_mean = norm.running_mean.clone()
 
 
 def set_a_number(method: Method) -> None:
@@ -527,6 +544,26 @@ def test_a_parameter_moved_in_an_evaluation_is_never_read_where_it_was() -> None
     assert captured == [3, 8]  # each time after three eager steps; evaluations are at 5, 10 and 12
     assert stale == []
     assert_same(proved.method.state_dict(), eager.method.state_dict())
+
+
+@pytest.mark.parametrize("part", ["every_epoch", "sample"])
+def test_what_comes_with_an_epoch_may_move_a_parameter(part: str, capsys: pytest.CaptureFixture[str]) -> None:
+    class Moving(Warm):
+        def phases(self, schedules: Schedules) -> list[Phase]:
+            return [replace(phase, **{part: getattr(self, part)}) for phase in super().phases(schedules)]
+
+        def every_epoch(self, view: View, clock: Clock) -> None:
+            move_a_parameter(self)
+
+        def sample(self, labels: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:
+            move_a_parameter(self)
+            return uniform(labels, size, generator)
+
+    stale: list[str] = []
+    found = [Taking(Moving(), fake).take(12).state() for fake in (bound_to_addresses(stale), None)]
+    assert stale == []
+    assert capsys.readouterr().err == ""
+    assert_same(*found)
 
 
 # --- steps that are never captured, for the host has a part in them

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -287,8 +288,26 @@ def test_parts_that_are_none_are_refused() -> None:
         def phases(self, schedules: Schedules) -> list[Phase]:
             return [Phase("main", schedules.main, (Update(self._scale_loss, ("scales",)),))]
 
-    with pytest.raises(UserError, match="an update of Misspelt is of 'scales', which has no parameters"):
+    with pytest.raises(UserError, match="no part with parameters in Misspelt 'scales'; nearest: scale"):
         trainer_of(Misspelt(None)).run()
+
+
+def test_an_optimiser_without_parts_is_refused() -> None:
+    with pytest.raises(UserError, match="must name its parts"):
+        Update(Baseline().loss, optimiser=Optimiser("adam"))
+
+
+def test_a_frozen_parameter_among_the_parts_stays_as_it_is() -> None:
+    class Frozen(Baseline):
+        def phases(self, schedules: Schedules) -> list[Phase]:
+            self.model.output.bias.requires_grad_(False)
+            return [Phase("main", schedules.main, (Update(self.loss, ("model.output",)),))]
+
+    trainer = trainer_of(Frozen())
+    before = state(trainer)
+    trainer.run()
+    assert torch.equal(state(trainer)["model.output.bias"], before["model.output.bias"])
+    assert not torch.equal(state(trainer)["model.output.weight"], before["model.output.weight"])
 
 
 def test_two_updates_of_the_trial_s_optimiser_are_two_steps_of_it() -> None:
@@ -455,3 +474,95 @@ def test_a_second_evaluation_draws_no_new_clean_images() -> None:
     (first, second) = method.met
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
     assert Knowledge.CLEAN_SET in method.needs
+
+
+# --- what a method gives that is none of it
+
+LABELS3 = torch.zeros(3, dtype=torch.int64)
+
+
+class Giving(Baseline):
+    """Its loss is what the function makes of the plain one."""
+
+    def __init__(self, change: Callable[[torch.Tensor], Any]) -> None:
+        super().__init__()
+        self.change = change
+
+    def loss(self, batch: Batch) -> Any:
+        return self.change(super().loss(batch))
+
+
+WRONG_LOSSES: dict[str, tuple[Callable[[torch.Tensor], Any], str]] = {
+    "none": (lambda loss: None, "not NoneType"),
+    "a number": (lambda loss: 1.5, "not float"),
+    "a vector": (lambda loss: loss.expand(4), r"not a tensor of shape \(4,\)"),
+    "a plain pair": (lambda loss: (loss, loss), "not tuple"),
+    "a constant": (lambda loss: loss.detach(), "differentiable by a parameter"),
+    "weights of another shape": (lambda loss: Weighted(loss, torch.ones(3)), r"each of the 20 examples, not \(3,\)"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_LOSSES)
+def test_a_loss_that_is_none_is_refused_in_a_sentence(name: str) -> None:
+    change, sentence = WRONG_LOSSES[name]
+    with pytest.raises(UserError, match=rf"^the loss of phase 'main' of Giving must be .*{sentence}"):
+        trainer_of(Giving(change)).run()
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "sentence"),
+    [
+        ("views", (), "must be a tuple such as"),
+        ("views", "weak", "must be a tuple such as"),
+        ("loss", (), "a tuple of Update"),
+        ("loss", [Update(Baseline().loss)], "a tuple of Update"),
+        ("loss", (Baseline().loss,), "a tuple of Update"),
+        ("loss", (Update(Baseline().loss, "model"),), "must be a tuple of names, not 'model'"),
+    ],
+)
+def test_a_phase_refuses_what_is_no_part_of_one(part: str, value: Any, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        Phase(**{"name": "main", "schedule": Schedule(), "loss": Baseline().loss, part: value})
+
+
+@pytest.mark.parametrize("phases", [[], None, [Phase("main", Schedule(0), Baseline().loss)]], ids=["none", "no list", "no step"])
+def test_a_method_without_a_step_is_refused(phases: Any) -> None:
+    class Idle(Baseline):
+        def phases(self, schedules: Schedules) -> list[Phase]:
+            return phases
+
+    with pytest.raises(UserError, match=r"Idle\.phases must give a list of phases with at least one step in all"):
+        trainer_of(Idle())
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (Examples(torch.zeros(3, 1, 8, 8), LABELS3, LABELS3), r"must be torch.uint8 \(n, 1, 8, 8\) .*, not torch.float32 \(3, 1, 8, 8\)"),
+        (Examples(torch.zeros(3, 1, 4, 4, dtype=torch.uint8), LABELS3, LABELS3), r"not torch.uint8 \(3, 1, 4, 4\)"),
+        (Examples(torch.zeros(5, 1, 8, 8, dtype=torch.uint8), LABELS3, LABELS3), r"int64 \(5,\), as many as the images"),
+        (Examples(torch.zeros(3, 1, 8, 8, dtype=torch.uint8), LABELS3.float(), LABELS3), r"not torch.float32 \(3,\)"),
+    ],
+)
+def test_examples_that_do_not_fit_the_source_are_refused(more: Examples, sentence: str) -> None:
+    class Joining(Baseline):
+        def phases(self, schedules: Schedules) -> list[Phase]:
+            return [Phase("main", schedules.main, self.loss, before=lambda view: more)]
+
+    with pytest.raises(UserError, match=sentence):
+        trainer_of(Joining()).run()
+
+
+@pytest.mark.parametrize(("options", "sentence"), [({"kind": "sdg"}, "nearest: sgd"), ({"lr": -1.0}, "lr of an optimiser")])
+def test_an_optimiser_refuses_another_kind_and_a_negative_rate(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        Optimiser(**options)
+
+
+def test_a_model_of_no_outputs_is_refused() -> None:
+    class Mute(Baseline):
+        def setup(self, make_model: MakeModel, view: View) -> None:
+            self.model = make_model(outputs=0)
+
+    with pytest.raises(UserError, match="outputs of a model"):
+        trainer_of(Mute())

@@ -12,12 +12,13 @@ from benchmark.models.convnet import ConvNet
 from benchmark.training.trainer import Settings, Trainer
 from datasets.noise import BackgroundFlip, UniformFlip
 from datasets.task import Task
-from methods.base import Batch, Knowledge, MakeModel, Phase, UndeclaredKnowledge, View
+from methods.base import Batch, Clock, Knowledge, MakeModel, Method, Phase, UndeclaredKnowledge, View
 from methods.baseline import Baseline
 from methods.clean_only import CleanOnly
 from methods.finetune import FineTune
 from methods.l2rw import L2RW
 from methods.s_model import SModel
+from methods.sam import SAM
 from methods.schedules import Schedule, Schedules
 from methods.weighted import Weighted
 from robust_benchmark.errors import UserError
@@ -175,3 +176,43 @@ def test_a_method_that_needs_a_clean_set_says_so_where_there_is_none(method: Bas
 def test_knowledge_is_recorded_by_name() -> None:
     assert (Knowledge.TRANSITION_MATRIX | Knowledge.CLEAN_SET).names() == ["clean_set", "transition_matrix"]
     assert Knowledge.NONE.names() == []
+
+
+# --- what a wrapper declares is not its base's
+
+
+class Peeking(Baseline):
+    """Asks for clean images at one place."""
+
+    def __init__(self, place: str) -> None:
+        super().__init__()
+        self.place = place
+
+    def phases(self, schedules: Schedules) -> list[Phase]:
+        hooks = {"before": self._before, "every_epoch": self._every_epoch}
+        hook = {self.place: hooks[self.place]} if self.place in hooks else {}
+        return [Phase("main", schedules.main, self.loss, source="clean" if self.place == "source" else "train", **hook)]
+
+    def _before(self, view: View) -> None:
+        view.clean_set  # noqa: B018
+
+    def _every_epoch(self, view: View, clock: Clock) -> None:
+        view.clean_set  # noqa: B018
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        if self.place == "loss":
+            batch.draw_clean(4)
+        return super().loss(batch)
+
+
+@pytest.mark.parametrize("place", ["before", "every_epoch", "loss", "source"])
+@pytest.mark.parametrize("wrap", [FineTune, lambda base: SAM(FineTune(base)), lambda base: FineTune(SAM(base))])
+def test_a_wrapped_method_sees_no_more_than_it_declares_itself(wrap: Callable[[Method], Method], place: str) -> None:
+    with pytest.raises(UndeclaredKnowledge, match=r"clean set.* without Knowledge\.CLEAN_SET in `needs`$"):
+        trainer_of(wrap(Peeking(place))).run()
+
+
+def test_a_wrapped_method_sees_what_it_declares() -> None:
+    base = Drawing(Knowledge.CLEAN_SET)
+    trainer_of(FineTune(base)).run()
+    assert base.sizes == [4, 4]

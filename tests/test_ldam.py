@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,10 @@ from datasets.task import Task
 from methods.base import Batch, Clock, Weighted
 from methods.ldam import LDAM, CosineLayer, class_margins, effective_number_weights
 from robust_benchmark.errors import UserError
+from tests.by_hand import CLASSES, Bench, at, bench, some_images
 from tests.conftest import small_convnet, toy_task
+from tests.references import ldam as reference
+from tests.references import numerical_gradient
 from tests.resuming import CPU, SETTINGS, assert_resumes
 
 LONG_TAIL = torch.tensor([5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50])  # CIFAR-10 at a ratio of 100
@@ -87,26 +91,51 @@ def test_a_class_without_examples_has_neither_margin_nor_weight() -> None:
     assert weights.tolist() == pytest.approx(list(2 * expected / expected.sum()))
 
 
-def test_before_the_weights_hold_the_loss_is_its_formula() -> None:
-    method, batch = method_on(imbalanced()), batch_at(0.799)
-    delta = 0.5 * np.array([16, 4, 1]) ** -0.25
-    labels = batch.labels.numpy()
-    logits = 30 * (cosines(method, batch) - np.eye(3)[labels] * delta[labels][:, None])
-    loss, weights = method.loss(batch)
-    assert loss.item() == pytest.approx(cross_entropies(logits, labels).mean(), rel=1e-4)
-    torch.testing.assert_close(weights, torch.full((12,), 1 / 12))
+SKEWED = torch.tensor([0] * 14 + [1] * 4 + [2] * 2)
 
 
-def test_from_the_share_on_classes_weigh_by_their_effective_numbers() -> None:
-    method, batch = method_on(imbalanced(), beta=0.9), batch_at(0.8)
-    counts = np.array([16, 4, 1])
-    class_weights = 0.1 / (1 - 0.9**counts)
-    labels = batch.labels.numpy()
-    delta = 0.5 * counts**-0.25
-    losses = cross_entropies(30 * (cosines(method, batch) - np.eye(3)[labels] * delta[labels][:, None]), labels)
-    loss, weights = method.loss(batch)
-    assert loss.item() == pytest.approx(np.average(losses, weights=class_weights[labels]), rel=1e-4)
-    torch.testing.assert_close(weights.numpy(), (class_weights / class_weights[labels].sum())[labels].astype(np.float32))
+COUNTS = np.array([14, 4, 2])
+
+
+def ldam_at(b: Bench, step: int, steps: int, index: torch.Tensor) -> Weighted:
+    """The objective's value at a step."""
+    (phase,) = b.phases(steps)
+    found = phase.updates[0].objective(b.batch(index, clock=at(step, steps=steps)))
+    assert isinstance(found, Weighted)
+    return found
+
+
+def columns_of(b: Bench) -> nn.Parameter:
+    """The classifier's weights, (K, d)."""
+    (found,) = [p for p in b.method.parameters() if tuple(p.shape) == (CLASSES, 5)]
+    return found
+
+
+def features_of(b: Bench, images: torch.Tensor) -> np.ndarray:
+    return copy.deepcopy(b.models[0]).train().features(images).detach().numpy()
+
+
+@pytest.mark.parametrize(("options", "step", "balanced"), [
+    ({}, 0, False), ({}, 7, False), ({}, 8, True), ({}, 9, True),
+    ({"drw": 0.7, "margin": 0.3, "scale": 10.0, "beta": 0.9}, 6, False), ({"drw": 0.7, "margin": 0.3, "scale": 10.0, "beta": 0.9}, 7, True),
+    ({"drw": 1.0}, 9, False), ({"drw": 0.0, "beta": 0.99}, 0, True),
+])  # fmt: skip
+def test_it_is_its_formula_and_reweights_from_its_share_on(options: dict[str, float], step: int, balanced: bool) -> None:
+    b, index = bench({"name": "ldam", **options}, SKEWED, some_images(20)), torch.tensor([0, 3, 5, 14, 18, 19])
+    margin, scale, beta = (options.get(name, default) for name, default in (("margin", 0.5), ("scale", 30.0), ("beta", 0.9999)))
+    delta = reference.margins(COUNTS, margin)
+    w = reference.class_balanced_weights(COUNTS, beta) if balanced else np.ones(CLASSES)
+    h, y, columns = features_of(b, b.images[index]), SKEWED[index].numpy(), columns_of(b)
+
+    def expected(columns: np.ndarray) -> float:
+        return reference.loss(reference.cosines(h, columns), y, delta, w, scale)
+
+    found = ldam_at(b, step, 10, index)
+    at_ = columns.detach().numpy().copy()
+    assert found.loss.item() == pytest.approx(expected(at_), rel=1e-6)
+    np.testing.assert_allclose(found.example_weights.numpy(), w[y] / w[y].sum(), rtol=1e-6)
+    (gradient,) = torch.autograd.grad(found.loss, [columns])
+    np.testing.assert_allclose(gradient.numpy(), numerical_gradient(expected, at_), rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize(("epoch", "weighted"), [(159, False), (160, True), (199, True)])
@@ -119,12 +148,6 @@ def test_weights_hold_from_epoch_160_of_200(epoch: int, weighted: bool) -> None:
 def test_weights_never_hold_at_one_and_always_at_zero(drw: float, share: float, weighted: bool) -> None:
     method = method_on(imbalanced(), drw=drw)
     assert (len(method.loss(batch_at(share)).example_weights.unique()) > 1) == weighted
-
-
-def test_without_a_margin_it_is_the_softmax_of_scaled_cosines() -> None:
-    method, batch = method_on(imbalanced(), margin=0.0), batch_at(0.5)
-    expected = cross_entropies(30 * cosines(method, batch), batch.labels.numpy()).mean()
-    assert method.loss(batch).loss.item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_margin_makes_no_example_s_loss_smaller() -> None:

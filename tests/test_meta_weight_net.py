@@ -23,7 +23,10 @@ from methods.meta_weight_net import MetaWeightNet
 from methods.sam import SAM
 from methods.schedules import Optimiser, Schedules
 from robust_benchmark.errors import UserError
+from tests import by_hand
+from tests.by_hand import Bench, Stepping, at, bench, gradient_of, some_images, some_labels
 from tests.conftest import small_convnet, toy_task
+from tests.references import meta_weight_net as reference
 from tests.resuming import CPU, SETTINGS, assert_resumes, assert_same_state, trained
 
 LR = 0.3
@@ -84,6 +87,46 @@ def test_the_meta_gradient_equals_the_unrolled_one(make_model: Callable[[int, to
     _, expected = unrolled(method, batch)
     assert all(gradient.abs().max() > 1e-6 for gradient in expected.values())
     torch.testing.assert_close(meta_gradient(method, batch), expected, rtol=1e-8, atol=1e-12)
+
+
+def net_of(b: Bench, hidden: int) -> dict[str, str]:
+    """Names in the method of the weighting net's parameters, by what they are."""
+    inside = {id(p) for model in b.models for p in model.parameters()}
+    shapes = {(hidden, 1): "hidden weight", (hidden,): "hidden bias", (1, hidden): "output weight", (1,): "output bias"}
+    return {shapes[tuple(p.shape)]: name for name, p in b.method.named_parameters() if id(p) not in inside}
+
+
+def mwn_clean(size: int) -> Batch:
+    return Batch(some_images(size, seed=9), some_labels(size, seed=9), torch.arange(size), source="clean")
+
+
+@pytest.mark.parametrize("normalise", [True, False])
+def test_steps_are_those_of_the_reference(normalise: bool) -> None:
+    hidden, asked, labels = 100, [], some_labels(20, seed=3)
+    b = bench({"name": "meta_weight_net", "normalise": normalise, "clean_batch_size": 6}, labels, some_images(20))
+    names, parameters = net_of(b, hidden), dict(b.method.named_parameters())
+    stepping, adam = Stepping(b.method, b.phases()[0]), reference.Adam()
+
+    def draw(size: int) -> Batch:
+        asked.append(size)
+        return mwn_clean(size)
+
+    for number in range(3):
+        index = torch.arange(5 * number, 5 * number + 8) % 20
+        train = {"images": b.images[index], "labels": labels[index]}
+        clean = {"images": mwn_clean(6).images, "labels": mwn_clean(6).labels}
+        net = {part: parameters[name].detach().clone() for part, name in names.items()}
+        expected = reference.step(copy.deepcopy(b.models[0]), net, adam, train, clean, by_hand.LR, normalise)
+        seen = stepping.step(b.batch(index, _draw_clean=draw, clock=at(step=number)))
+        meta = {part: g for each in seen for part, name in names.items() if (g := each.gradients.get(name)) is not None}
+        torch.testing.assert_close(meta, expected.meta_gradient, rtol=1e-6, atol=1e-12)
+        torch.testing.assert_close({part: parameters[name].detach() for part, name in names.items()}, expected.net, rtol=1e-6, atol=1e-8)
+        torch.testing.assert_close(gradient_of(seen, b.method, b.models[0]), list(expected.gradient.values()), rtol=1e-6, atol=1e-9)
+        assert seen[-1].loss.item() == pytest.approx(expected.loss.item(), rel=1e-6)
+        weights = seen[-1].weights
+        assert weights is not None
+        torch.testing.assert_close(weights / weights.sum(), expected.weights / expected.weights.sum(), rtol=1e-6, atol=1e-9)
+    assert asked == [6] * 3
 
 
 def test_a_step_of_the_weighting_network_against_the_meta_gradient_makes_the_clean_loss_after_the_look_ahead_smaller() -> None:

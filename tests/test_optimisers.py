@@ -19,9 +19,12 @@ from benchmark.config import cells
 from benchmark.training.averaging import Average
 from benchmark.training.optimisers import clip, make
 from benchmark.training.sgd import InPlaceOptimiser
+from benchmark.training.trainer import Settings, Trainer
 from methods.base import decayed_weights
-from methods.schedules import Optimiser
+from methods.crt import CRT
+from methods.schedules import Optimiser, Schedule, Schedules
 from robust_benchmark.errors import UserError
+from tests.conftest import small_convnet, toy_task
 
 SPECS = {
     "sgd": Optimiser(weight_decay=0.1),
@@ -249,6 +252,31 @@ def test_an_average_restored_goes_on_to_the_bit_in_place() -> None:
         each.update()
     assert all(torch.equal(average.state()[name], fresh.state()[name]) for name in saved)
     assert [tensor.data_ptr() for tensor in fresh.state().values()] == addresses
+
+
+def test_a_parameter_that_a_method_sets_back_begins_its_average_again_and_others_do_not() -> None:
+    model = network()
+    average = Average(model, 0.9)
+    train(model, ours(model, SPECS["sgd"]), range(2))
+    before = copy.deepcopy(average.state())
+    with average.restarted(), torch.no_grad():
+        model[0].weight.zero_()
+    assert not average.state()["0.weight"].any()
+    assert all(torch.equal(value, average.state()[name]) for name, value in before.items() if name != "0.weight")
+
+
+def test_a_classifier_that_starts_afresh_is_evaluated_by_an_average_that_does_too() -> None:
+    crt, settings = CRT(share=0.1), Settings(Schedules(Schedule(20, 0.05)), batch_size=20, ema=0.99)
+    trainer = Trainer(crt, small_convnet, toy_task(), settings, 1, torch.device("cpu"))
+    for number, phase in enumerate(trainer.phases):
+        trainer.progress.phase = number
+        running = trainer.running(phase)
+        running.begin(trainer.view)
+        if number == 0:
+            for _ in range(phase.schedule.steps):
+                running.take_step(trainer.view)
+    with trainer.evaluated():
+        torch.testing.assert_close(crt.model.output.state_dict(), crt.fresh.state_dict(), rtol=0, atol=0)
 
 
 # --- the device

@@ -10,7 +10,18 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmark.models.convnet import ConvNet
-from tests.references import coteaching, cross_entropies, crt, dividemix, elr, ldam, meta_weight_net, one_hot, sam, softmax
+from tests.references import (
+    coteaching,
+    cross_entropies,
+    dividemix,
+    elr,
+    ldam,
+    meta_weight_net,
+    numerical_gradient,
+    one_hot,
+    sam,
+    softmax,
+)
 
 LONG_TAIL = np.array([5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50])  # CIFAR-10 at ratio 100
 
@@ -21,15 +32,6 @@ def some_logits(n: int = 6, classes: int = 4, seed: int = 0, scale: float = 1.5)
 
 def some_labels(n: int = 6, classes: int = 4, seed: int = 1) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, classes, n)
-
-
-def numerical_gradient(function, at: np.ndarray, h: float = 1e-6) -> np.ndarray:
-    gradient = np.zeros_like(at)
-    for i in np.ndindex(at.shape):
-        step = np.zeros_like(at)
-        step[i] = h
-        gradient[i] = (function(at + step) - function(at - step)) / (2 * h)
-    return gradient
 
 
 # ELR
@@ -298,36 +300,3 @@ def test_deferred_weights_begin_at_their_share_of_training() -> None:
         w = ldam.class_weights_at(epoch / 200, LONG_TAIL)
         assert (w == 1).all() == deferred
     assert (ldam.class_weights_at(0.999, LONG_TAIL, drw=1.0) == 1).all()
-
-
-# cRT
-
-
-def test_class_balanced_sampling_draws_classes_alike_and_instance_sampling_examples() -> None:
-    labels = np.repeat(np.arange(3), [60, 30, 10])
-    np.testing.assert_allclose(crt.class_probabilities(labels, 0), 1 / 3)
-    np.testing.assert_allclose(crt.class_probabilities(labels, 1), [0.6, 0.3, 0.1])
-    np.testing.assert_allclose(crt.class_frequencies(labels, np.arange(100).reshape(10, 10)), [0.6, 0.3, 0.1])
-
-
-def test_crt_names_the_tensors_that_changed() -> None:
-    before = {"a": torch.ones(2), "b": torch.zeros(2)}
-    assert crt.changed(before, {"a": torch.ones(2), "b": torch.tensor([0, 1e-30])}) == {"b"}
-
-
-def test_the_classifier_s_gradient_is_autograd_s() -> None:
-    torch.manual_seed(0)
-    features, labels, layer = torch.randn(6, 5).double(), torch.from_numpy(some_labels()), nn.Linear(5, 4).double()
-    expected = torch.autograd.grad(F.cross_entropy(layer(features), labels), list(layer.parameters()))
-    weight, bias = (parameter.detach().numpy() for parameter in layer.parameters())
-    found = crt.classifier_gradient(features.numpy(), weight, bias, labels.numpy())
-    for mine, theirs in zip(found, expected, strict=True):
-        np.testing.assert_allclose(mine, theirs, atol=1e-12)
-
-
-def test_a_kept_classifier_does_not_look_fresh() -> None:
-    torch.manual_seed(0)
-    old = torch.randn(3, 4)
-    assert not crt.looks_freshly_drawn(old.clone(), [old])
-    assert not crt.looks_freshly_drawn(torch.zeros(3, 4), [old])
-    assert crt.looks_freshly_drawn(torch.randn(3, 4), [old])

@@ -13,34 +13,22 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmark.training.trainer import Trainer
-from methods.base import Batch, Clock, MakeModel, Method, Objective, Phase, Update, View, Weighted, scalar
+from methods.base import Batch, Clock, Method, Objective, Phase, Update, Weighted, scalar
 from methods.baseline import Baseline
 from methods.early_stopping import EarlyStopping
+from methods.elr import ELR
 from methods.finetune import FineTune
 from methods.l2rw import L2RW
 from methods.random import Random
 from methods.sam import SAM
 from methods.schedules import Optimiser, Schedule, Schedules
 from robust_benchmark.errors import UserError
+from tests.by_hand import Stepping, TinyNet, bench, gradient_of, some_images, some_labels
 from tests.conftest import small_convnet, toy_task
+from tests.references import sam as reference
 from tests.resuming import CPU, SETTINGS, assert_resumes, assert_same_state, trained
 
 Parameters = dict[str, torch.Tensor]
-
-
-class Remembers(Method):
-    """Pulls predictions to a running mean of each example's earlier ones: a loss that depends on the state that it moves."""
-
-    def setup(self, make_model: MakeModel, view: View) -> None:
-        super().setup(make_model, view)
-        self.register_buffer("mean", torch.full((len(view.labels), view.num_classes), 1 / view.num_classes))
-
-    def loss(self, batch: Batch) -> torch.Tensor:
-        logits = self.model(batch.images)
-        p = F.softmax(logits, dim=1)
-        mean = self.get_buffer("mean")
-        mean[batch.index] = (0.7 * mean[batch.index] + 0.3 * p.detach()).to(mean.dtype)
-        return F.cross_entropy(logits, batch.labels) + 3 * (1 - (p * mean[batch.index]).sum(dim=1)).log().mean()
 
 
 class Quadratic(Method):
@@ -57,7 +45,7 @@ class Quadratic(Method):
 BASES: dict[str, Callable[[], Method]] = {
     "baseline": Baseline,
     "random weights": Random,
-    "state of each example": Remembers,
+    "state of each example": ELR,
     "L2RW": lambda: L2RW(clean_batch_size=6),
     "fine-tuning": lambda: FineTune(Random()),
 }
@@ -124,6 +112,28 @@ def test_the_gradient_is_that_of_a_copy_at_the_perturbed_parameters(name: str, a
         assert isinstance(value, Weighted) == isinstance(expected_value, Weighted)
         if isinstance(value, Weighted) and isinstance(expected_value, Weighted):
             torch.testing.assert_close(value.example_weights, expected_value.example_weights, rtol=1e-10, atol=1e-14)
+
+
+def tied(model: nn.Module, parameters: list[torch.Tensor], images: torch.Tensor) -> torch.Tensor:
+    """Logits at other parameters; the running statistics stay."""
+    named = dict(zip((name for name, _ in model.named_parameters()), parameters, strict=True))
+    return torch.func.functional_call(copy.deepcopy(model).train(), named, (images,))
+
+
+def test_both_passes_share_the_dropout_mask() -> None:
+    labels, index = some_labels(20), torch.arange(8)
+    config = {"name": "sam", "base": {"name": "baseline"}, "rho": 0.3}
+    b = bench(config, labels, some_images(20), lambda outputs: TinyNet(outputs, dropout=0.5))
+    model = copy.deepcopy(b.models[0])
+
+    def loss(parameters: list[torch.Tensor]) -> torch.Tensor:
+        torch.manual_seed(7)
+        return F.cross_entropy(tied(model, parameters, b.images[index]), labels[index])
+
+    expected = reference.gradient(loss, list(model.parameters()), 0.3)
+    torch.manual_seed(7)
+    seen = Stepping(b.method, b.phases()[0]).step(b.batch(index))
+    torch.testing.assert_close(gradient_of(seen, b.method, b.models[0]), expected, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", BASES)

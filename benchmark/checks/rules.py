@@ -141,7 +141,7 @@ def resume(subject: Subject) -> None:
 
 def stops(course: Course) -> list[Stop]:
     """One after the first step, in and at the end of the first epoch, in the first evaluation, and at the end of each phase."""
-    first_end = course.phase_ends[0]
+    first_end = next(end for end in course.phase_ends if end)  # a phase may have no step
     within = [step for step in range(2, first_end) if step not in course.epoch_ends][1:2]
     evaluation = min(course.trainer.settings.evaluate_every, first_end)
     return sorted(

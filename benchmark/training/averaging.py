@@ -27,6 +27,15 @@ class Average:
         self._average(list(self._averages.values()), list(self._parameters.values()), None)
 
     @contextmanager
+    def restarted(self) -> Iterator[None]:
+        """Averages of parameters that change within it, as when a method sets a layer back, begin again with what they are after it."""
+        before = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
+        yield
+        for name, parameter in self._parameters.items():
+            if not torch.equal(parameter, before[name]):
+                self._averages[name].copy_(parameter.detach())
+
+    @contextmanager
     def swapped(self) -> Iterator[None]:
         """Within it the method has the averaged parameters, at the same addresses; after it those from before, bit for bit."""
         trained = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}

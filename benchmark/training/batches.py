@@ -52,9 +52,15 @@ class Batches:
 
     def join(self, more: Examples) -> None:
         """Have further examples behind those of the source, before the first epoch."""
+        ours = self.examples
+        images, labels, n = more.images, more.labels, len(more.images)
+        if images.dtype != ours.images.dtype or images.shape[1:] != ours.images.shape[1:]:
+            wanted = f"{ours.images.dtype} (n, {', '.join(map(str, ours.images.shape[1:]))})"
+            raise UserError(f"images that join must be {wanted} as those of the source, not {images.dtype} {tuple(images.shape)}")
+        if labels.dtype != torch.int64 or labels.shape != (n,) or more.true_labels.shape != (n,):
+            raise UserError(f"labels that join must be int64 ({n},), as many as the images, not {labels.dtype} {tuple(labels.shape)}")
         self._joined = more.to(self._device)
-        pairs = zip(self.examples.fields(), self._joined.fields(), strict=True)
-        self.examples = Examples(*(torch.cat([ours, theirs.to(ours.dtype)]) for ours, theirs in pairs))
+        self.examples = Examples(*(torch.cat(pair) for pair in zip(ours.fields(), self._joined.fields(), strict=True)))
 
     @property
     def epoch_is_over(self) -> bool:
@@ -137,9 +143,13 @@ class CleanBatches:
 
     def advance(self) -> None:
         """Go to the next minibatches, for the next step."""
-        self._draws.clear()
+        self.rewind()
         for stream in self._streams.values():
             self._advance(stream)
+
+    def rewind(self) -> None:
+        """Have the next draw be the first one of the step again, as a capture does the work of one step more than once."""
+        self._draws.clear()
 
     def draw(self, size: int) -> Batch:
         """A minibatch of at most `size` images, another one at each call."""

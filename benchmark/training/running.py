@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +18,9 @@ from benchmark.training.optimisers import clip, make
 from benchmark.training.proof import Prover, Steps
 from benchmark.training.sgd import InPlaceOptimiser
 from benchmark.training.stepper import Stepper
-from methods.base import Clock, Knowledge, Method, Objective, Phase, UndeclaredKnowledge, View, Weighted, decayed_weights
+from methods.base import Clock, Knowledge, Method, Objective, Phase, View, Weighted, decayed_weights
 from methods.schedules import Optimiser
-from robust_benchmark.errors import UserError
+from robust_benchmark.errors import UserError, unknown
 
 
 @dataclass
@@ -62,8 +63,7 @@ class Running:
         self.step = 0
         device, method = trial.device, trial.method
         self._draw_clean = trial.compute.uncompiled(trial.clean.draw) if Knowledge.CLEAN_SET in method.needs else None
-        if phase.source == "clean" and self._draw_clean is None:
-            raise UndeclaredKnowledge(f"phase '{phase.name}' trains on the clean set without Knowledge.CLEAN_SET in `needs`")
+        phase.check_source(method.needs)
         self._lr = torch.zeros((), device=device) if trial.compute.cuda_graphs else 0.0  # a graph reads it in its place
         self.clock = Clock(phase.schedule.steps, *(value.to(device) for value in (Clock().step, Clock().epoch, Clock().lr)))
         self._parts = [*self._made_parts()]
@@ -83,7 +83,8 @@ class Running:
 
     def begin(self, view: View) -> None:
         """What the phase does once, before its first step."""
-        more = self.phase.before(view) if self.phase.before else None
+        with self.trial.average.restarted() if self.trial.average else nullcontext():
+            more = self.phase.before(view) if self.phase.before else None
         if more is not None and len(more) > 0:
             self.batches.join(more)
             if self.phase.source == "train":
@@ -104,8 +105,8 @@ class Running:
         if self.phase.every_epoch:
             self._set_clock(0)
             self.phase.every_epoch(view, self.clock)
-            self.check()
         self.batches.begin_epoch()
+        self.check()  # the hook, or a `sample` of the method's, may have touched it
 
     def _steps(self) -> Steps:
         return Steps(
@@ -133,22 +134,35 @@ class Running:
     def _work(self) -> None:
         """The device's part of a step: its updates on one batch."""
         trial = self.trial
+        trial.clean.rewind()
         batch = self.batches.batch(self._draw_clean, self.clock)
         for part in self._parts:
             with trial.compute.autocast(trial.device):
                 found = part.objective(batch)
-            loss = found.loss if isinstance(found, Weighted) else found
-            if isinstance(found, Weighted) and self.phase.source == "train":
-                trial.weights.note(batch.index, found.example_weights)
+            loss, weights = found if isinstance(found, Weighted) else (found, None)
+            self._check(loss, weights, len(batch.labels))
+            if weights is not None and self.phase.source == "train":
+                trial.weights.note(batch.index, weights)
             self._update(part, loss)
         trial.loss_sum += loss.detach()
         if trial.average:
             trial.average.update()
 
+    def _check(self, loss: Any, weights: Any, n: int) -> None:
+        """Raises UserError for what no objective may return. Reads no value."""
+        wanted = f"the loss of phase '{self.phase.name}' of {type(self.trial.method).__name__} must be"
+        if not isinstance(loss, torch.Tensor) or loss.ndim > 0:
+            shape = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, torch.Tensor) else f"{type(loss).__name__}"
+            raise UserError(f"{wanted} a scalar tensor, or Weighted(scalar tensor, example weights), not {shape}")
+        if not loss.requires_grad:
+            raise UserError(f"{wanted} differentiable by a parameter that is trained")
+        if weights is not None and getattr(weights, "shape", None) != (n,):
+            raise UserError(f"{wanted} Weighted with a weight for each of the {n} examples, not {tuple(getattr(weights, 'shape', ()))}")
+
     def _update(self, part: Part, loss: torch.Tensor) -> None:
         part.optimiser.zero_grad()
         if part.own:
-            loss.backward(inputs=part.own)
+            loss.backward(inputs=[parameter for parameter in part.own if parameter.requires_grad])  # torch refuses frozen ones
         else:
             loss.backward()
             for other in self._parts:
@@ -192,12 +206,18 @@ class Running:
             torch.cuda.set_rng_state(state["cuda_random"], trial.device)
 
 
+def _parts(method: Method) -> set[str]:
+    """Dotted names of the method's parameters and of the modules that have some."""
+    names = [name.split(".") for name, _ in method.named_parameters()]
+    return {".".join(name[:depth]) for name in names for depth in range(1, len(name) + 1)}
+
+
 def _named_parameters(method: Method, parts: tuple[str, ...]) -> dict[str, nn.Parameter]:
     """The method's parameters that are one of the parts or lie in one. Raises UserError for a part without any."""
     found: dict[str, nn.Parameter] = {}
     for part in parts:
         inside = {name: parameter for name, parameter in method.named_parameters() if f"{name}.".startswith(f"{part}.")}
         if not inside:
-            raise UserError(f"an update of {type(method).__name__} is of '{part}', which has no parameters")
+            raise unknown(f"part with parameters in {type(method).__name__}", part, _parts(method))
         found |= inside
     return found

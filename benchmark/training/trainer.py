@@ -29,7 +29,7 @@ from datasets.streams import stream_seed
 from datasets.task import Examples, Task
 from methods.base import Batch, Clock, HeldOut, Knowledge, MakeModel, Method, Phase, View, Weighted, decayed_weights
 from methods.schedules import Optimiser, Schedules
-from robust_benchmark.errors import UserError
+from robust_benchmark.errors import UserError, at_least
 
 ModelFactory = Callable[[int, torch.Size], nn.Module]
 
@@ -139,13 +139,15 @@ class Trainer:
         method.setup(self._model_maker(make_model), self.view)
         self.compute.place(method, device).train()
         self.phases = method.phases(settings.schedules)
-        self._check_views()
+        self._check_phases()
         self.trial = self._shared()
         self._evaluator = Evaluator(self.task, seed)
         self.evidence = Evidence(self.task)
 
-    def _check_views(self) -> None:
-        """Raises UserError where views of a phase would be the same."""
+    def _check_phases(self) -> None:
+        """Raises UserError where there is nothing to train, and where views of a phase would be the same."""
+        if not isinstance(self.phases, list) or sum(phase.schedule.steps for phase in self.phases) < 1:
+            raise UserError(f"{type(self.method).__name__}.phases must give a list of phases with at least one step in all")
         for phase in self.phases:
             alike = len(phase.views) - phase.views.count("strong")
             if alike > 1 and not self.task.preprocessing.random:
@@ -303,7 +305,8 @@ class Trainer:
         def new(outputs: int | None = None) -> nn.Module:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(stream_seed(self._seed, "initial weights", next(numbers)))
-                return make_model(outputs or len(self.task.classes), self.task.train.images.shape[1:])
+                classes = len(self.task.classes) if outputs is None else int(at_least("outputs of a model", outputs, 1))
+                return make_model(classes, self.task.train.images.shape[1:])
 
         return new
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import scipy.special
 
@@ -21,3 +23,13 @@ def one_hot(labels: Array, classes: int) -> Array:
 def cross_entropies(logits: Array, labels: Array) -> Array:
     """-log softmax(z_i)[y_i], (n,)."""
     return scipy.special.logsumexp(logits, axis=1) - logits[np.arange(len(labels)), labels]
+
+
+def numerical_gradient(function: Callable[[Array], float], at: Array, h: float = 1e-6) -> Array:
+    """By central differences, of the shape of `at`."""
+    gradient = np.zeros_like(at)
+    for i in np.ndindex(at.shape):
+        step = np.zeros_like(at)
+        step[i] = h
+        gradient[i] = (function(at + step) - function(at - step)) / (2 * h)
+    return gradient

@@ -18,7 +18,7 @@ from torch import nn
 
 from methods.base import Batch, Phase
 from tests.by_hand import CLASSES, Bench, Stepping, at, bench, gradient_of, some_images, some_labels
-from tests.references import cross_entropies, dividemix, one_hot, softmax
+from tests.references import cross_entropies, dividemix, numerical_gradient, one_hot, softmax
 
 CLOSE = {"rtol": 1e-6, "atol": 1e-9}
 N, SIZE = 24, 8
@@ -133,15 +133,6 @@ def expected_of(inputs: np.ndarray, targets: np.ndarray, labelled: np.ndarray) -
     return Expected(inputs[order], mixed[order], int(labelled[bases % N].sum()), bases, partners)
 
 
-def numerical(function, at_: np.ndarray, h: float = 1e-6) -> np.ndarray:
-    gradient = np.zeros_like(at_)
-    for i in np.ndindex(at_.shape):
-        nudge = np.zeros_like(at_)
-        nudge[i] = h
-        gradient[i] = (function(at_ + nudge) - function(at_ - nudge)) / (2 * h)
-    return gradient
-
-
 def begun(**options: object) -> tuple[Bench, Phase, torch.Tensor]:
     """A bench whose first epoch after the warm-up has begun, and that epoch's rows."""
     b, phase = pixel_bench(**options)
@@ -164,13 +155,6 @@ def test_dividemix_warms_both_networks_up_by_cross_entropy(penalty: bool) -> Non
         gradient = torch.from_numpy(dividemix.warm_up_gradient(z.detach().numpy(), Y[:8], penalty))
         expected = torch.autograd.grad(z, list(model.parameters()), gradient)
         torch.testing.assert_close(gradient_of(seen, b.method, mine), list(expected), **CLOSE)
-
-
-def test_dividemix_predicts_by_the_sum_of_both_networks() -> None:
-    b = bench({"name": "dividemix"}, LABELS, some_images(N), wrong=8)
-    b.method.eval()
-    expected = sum(model.eval()(b.images) for model in b.models)
-    torch.testing.assert_close(b.method.predict(b.images), expected)
 
 
 def test_dividemix_s_posteriors_are_those_of_scikit_learn() -> None:
@@ -201,7 +185,7 @@ def test_dividemix_s_networks_learn_from_each_other_s_division(options: dict[str
         assert sorted(expected.bases) == sorted(expected.partners)
         assert expected.labelled * 2 == len(expected.inputs)
         assert found.loss.item() == pytest.approx(expected.loss(weights[me], weight_u), rel=1e-6)
-        gradient = numerical(lambda weight, e=expected: e.loss(weight, weight_u), weights[me])
+        gradient = numerical_gradient(lambda weight, e=expected: e.loss(weight, weight_u), weights[me])
         (mine,) = gradient_of([found], b.method, b.models[me])
         np.testing.assert_allclose(mine.numpy(), gradient, rtol=1e-5, atol=1e-7)
         (other,) = gradient_of([found], b.method, b.models[1 - me])
@@ -222,18 +206,3 @@ def test_dividemix_mixes_by_beta_shares_folded_to_a_half_and_above() -> None:
     assert min(shares) >= 0.5
     assert np.mean(shares) == pytest.approx(folded.mean(), abs=0.025)
     assert np.std(shares) == pytest.approx(folded.std(), abs=0.02)
-
-
-@pytest.mark.parametrize("threshold", [1e-9, 1 - 1e-9])
-def test_dividemix_survives_an_almost_empty_side(threshold: float) -> None:
-    b, phase, rows = begun(threshold=threshold)
-    for seen in Stepping(b.method, phase).step(batch_of(b, phase, rows[0], 16.0)):
-        assert seen.loss.isfinite()
-
-
-def test_dividemix_s_rows_have_one_width_and_hold_positions() -> None:
-    _, _, rows = begun()
-    assert rows.ndim == 2
-    assert len(rows) >= 1
-    assert rows.min() >= 0
-    assert rows.max() < N
