@@ -80,6 +80,7 @@ class Task:
     both are None where the true labels are not known
     digests: of the source, and of what was drawn from it
     train_positions: of the training set among the source's training images, int64 (n,)
+    encoding: how features were made of a table's columns, as text of datasets.encoding.Encoding
     """
 
     train: Examples
@@ -92,6 +93,7 @@ class Task:
     preprocessing: Preprocessing
     digests: dict[str, str] = field(default_factory=dict)
     train_positions: torch.Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    encoding: str | None = None
 
     def to(self, device: torch.device) -> Task:
         """The same task with its images and labels on `device`."""
@@ -192,6 +194,7 @@ def make_task(
         preprocessing=preprocessing,
         train_positions=torch.from_numpy(drawn.train),
         digests={"source": source.digest, "drawn": drawn.digest},
+        encoding=source.encoding,
     )
 
 
