@@ -59,7 +59,7 @@ def read(path: Path, roles: Roles) -> tuple[pd.DataFrame, Roles]:
 
 
 def _read_csv(path: Path, roles: Roles) -> tuple[pd.DataFrame, Roles]:
-    table = pd.read_csv(path, float_precision="round_trip", low_memory=False, skipinitialspace=True)
+    table = pd.read_csv(path, low_memory=False, skipinitialspace=True)
     for name in table.columns[[infer_dtype(table[name]) == "string" for name in table.columns]]:
         texts = table[name].dropna()
         if pd.to_numeric(texts, errors="coerce").notna().any():  # a file without types: numbers beside text are a slip
