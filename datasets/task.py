@@ -137,7 +137,7 @@ def draw(
     sees_clean: whether the method may see the clean set; matters only where `split.clean_returns`
     Raises UserError where the source is too small for the split, or does not know the true labels that the noise needs.
     """
-    _check_truth(source, corruption)
+    _check_truth(source, corruption, split)
     given, true = source.train_labels.numpy(), source.true_labels.numpy()
     num_classes, vouched = len(source.classes), _vouched(true)
     rest = np.setdiff1d(np.arange(len(true)), vouched)
@@ -198,10 +198,13 @@ def make_task(
     )
 
 
-def _check_truth(source: Source, corruption: Corruption) -> None:
+def _check_truth(source: Source, corruption: Corruption, split: Split) -> None:
     if corruption.synthetic and source.train_true_labels is not None:
         kind = type(corruption).__name__
         raise UserError(f"{kind} makes wrong labels from true ones, and this data set brings given labels of its own: choose noise=none")
+    wanted = split.clean_per_class if split.clean_total is None else split.clean_total
+    if wanted > 0 and bool((source.true_labels == UNKNOWN).all()):
+        raise UserError("no true label of this data set is known, so there is no clean set: give split.clean_per_class=0")
 
 
 def _vouched(true: np.ndarray) -> np.ndarray:

@@ -456,13 +456,20 @@ def test_a_model_for_images_is_refused_in_one_sentence(
         (["method=dividemix"], "needs different views of an image, and the data set's augmentation is none"),
         (["dataset.preprocessing.pad=2"], "pad and flip move the pixels of images, and this data set is a table"),
         (["dataset.preprocessing.flip=true", "method=dividemix"], "pad and flip move the pixels of images"),
+        (
+            ["dataset=arrays", "dataset.path=unknown.npz", "dataset.true_labels=false", "noise=none"],
+            "no true label of this data set is known, so there is no clean set: give split.clean_per_class=0",
+        ),
         (["dataset.label=lable", "dataset=arrays", "dataset.path=/none/such.csv"], "no file /none/such.csv"),
     ],
 )
 def test_what_tables_cannot_do_is_one_sentence(
-    options: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    options: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert run.main(["dataset=wine", *options] if "dataset=arrays" not in options else command(tmp_path, *options)) == 2
+    monkeypatch.chdir(tmp_path)
+    save(Path("unknown.npz"), X=X, y=Y, X_test=X, y_test=Y)
+    chosen = [] if "dataset=arrays" in options else ["dataset=wine"]
+    assert run.main(command(tmp_path, *chosen, *options)) == 2
     told = capsys.readouterr().err
     assert sentence in told
     assert told.count("\n") == 1
