@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import get_method, instantiate
+from torch import nn
 
 from benchmark import ROOT, fingerprint
 from benchmark.config import Cell
@@ -31,7 +32,7 @@ from benchmark.records.history import columns
 from benchmark.records.store import SCHEMA, Record, Store, canonical
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.compute import Compute
-from benchmark.training.trainer import Progress, Settings, Trainer, Watch
+from benchmark.training.trainer import ModelFactory, Progress, Settings, Trainer, Watch
 from datasets.source import Source
 from datasets.task import Split, Task, draw, make_task
 from methods import registry
@@ -132,7 +133,36 @@ def prepare(cell: Cell, seed: int, watch: Watch | None = None) -> Trainer:
     task = _task(cell, seed, Knowledge.CLEAN_SET in method.needs)
     device = device_of(config.device)
     kept = checkpoints(cell, seed, task.digests)
-    return Trainer(method, instantiated(config.model), task, settings(config), seed, device, kept, watch, compute(config))
+    trainer = Trainer(method, _model_maker(config, task), task, settings(config), seed, device, kept, watch, compute(config))
+    if task.train.images.ndim == 2:
+        _check_views_of_features(cell, trainer)
+    return trainer
+
+
+def _model_maker(config: RunConfig, task: Task) -> ModelFactory:
+    """Makes the models of the configuration; where the data set is a table, each is tried once."""
+    make: ModelFactory = instantiated(config.model)
+    return make if task.train.images.ndim == 4 else functools.partial(_for_features, make, config.model["name"])
+
+
+def _for_features(make: ModelFactory, name: str, outputs: int, shape: torch.Size) -> nn.Module:
+    """A model for a table. Raises UserError for one that needs images, which only making or using it shows."""
+    try:
+        model = make(outputs, shape)
+        with torch.no_grad():
+            model.eval()(torch.zeros(1, *shape))
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        reason = f"this data set is a table of {shape.numel()} features ({str(error).splitlines()[0]})"
+        raise UserError(f"model {name} needs images, and {reason}: choose model=mlp") from error
+    return model.train()
+
+
+def _check_views_of_features(cell: Cell, trainer: Trainer) -> None:
+    """Raises UserError for augmentation, which is of images."""
+    if trainer.task.preprocessing.random:
+        raise UserError("dataset.preprocessing.pad and flip move the pixels of images, and this data set is a table: leave them out")
+    if any("strong" in phase.views for phase in trainer.phases):
+        raise UserError(f"{cell.label} needs strong views of images, and this data set is a table")
 
 
 def settings(config: RunConfig) -> Settings:

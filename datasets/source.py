@@ -21,6 +21,7 @@ class Source:
     classes: the name of each class
     train_true_labels: int64, (n,), with UNKNOWN where the true label is not known; None: the given labels are true. Where some are known
         and others are not, the known ones are those that the user vouches for: they make the clean set
+    encoding: how features were made of a table's columns, as text of datasets.encoding.Encoding
     """
 
     train_images: torch.Tensor
@@ -29,6 +30,7 @@ class Source:
     test_labels: torch.Tensor
     classes: tuple[str, ...]
     train_true_labels: torch.Tensor | None = None
+    encoding: str | None = None
 
     def __post_init__(self) -> None:
         for part, images in (("training", self.train_images), ("test", self.test_images)):

@@ -80,6 +80,7 @@ class Task:
     both are None where the true labels are not known
     digests: of the source, and of what was drawn from it
     train_positions: of the training set among the source's training images, int64 (n,)
+    encoding: how features were made of a table's columns, as text of datasets.encoding.Encoding
     """
 
     train: Examples
@@ -92,6 +93,7 @@ class Task:
     preprocessing: Preprocessing
     digests: dict[str, str] = field(default_factory=dict)
     train_positions: torch.Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    encoding: str | None = None
 
     def to(self, device: torch.device) -> Task:
         """The same task with its images and labels on `device`."""
@@ -135,7 +137,7 @@ def draw(
     sees_clean: whether the method may see the clean set; matters only where `split.clean_returns`
     Raises UserError where the source is too small for the split, or does not know the true labels that the noise needs.
     """
-    _check_truth(source, corruption)
+    _check_truth(source, corruption, split)
     given, true = source.train_labels.numpy(), source.true_labels.numpy()
     num_classes, vouched = len(source.classes), _vouched(true)
     rest = np.setdiff1d(np.arange(len(true)), vouched)
@@ -192,13 +194,17 @@ def make_task(
         preprocessing=preprocessing,
         train_positions=torch.from_numpy(drawn.train),
         digests={"source": source.digest, "drawn": drawn.digest},
+        encoding=source.encoding,
     )
 
 
-def _check_truth(source: Source, corruption: Corruption) -> None:
+def _check_truth(source: Source, corruption: Corruption, split: Split) -> None:
     if corruption.synthetic and source.train_true_labels is not None:
         kind = type(corruption).__name__
         raise UserError(f"{kind} makes wrong labels from true ones, and this data set brings given labels of its own: choose noise=none")
+    wanted = split.clean_per_class if split.clean_total is None else split.clean_total
+    if wanted > 0 and bool((source.true_labels == UNKNOWN).all()):
+        raise UserError("no true label of this data set is known, so there is no clean set: give split.clean_per_class=0")
 
 
 def _vouched(true: np.ndarray) -> np.ndarray:

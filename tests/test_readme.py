@@ -55,9 +55,16 @@ def pictures(root: Path) -> None:
                 Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(root / part / name / f"{number}.png")
 
 
+def table(file: Path) -> None:
+    """100 rows with labels, of which some are checked."""
+    rows = [f"{number % 2 + number / 100},{number % 2},{number < 50}" for number in range(100)]
+    file.write_text("\n".join(["height,label,checked", *rows]), encoding="utf-8")
+
+
 def test_every_command_of_the_readme_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     pictures(tmp_path / "pictures")
+    table(tmp_path / "table.csv")
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "reference").symlink_to(ROOT / "results" / "reference")
     data = os.environ.get("ROBUST_TRAINING_DATA")

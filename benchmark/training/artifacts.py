@@ -36,7 +36,9 @@ def origin(record: Record) -> dict[str, str]:
 
 
 def _weights(trainer: Trainer, metadata: dict[str, str]) -> bytes:
-    """The method's parameters and buffers, as safetensors."""
+    """The method's parameters and buffers, as safetensors; with how features are made of a table's columns, where it is one."""
+    encoding = trainer.task.encoding
+    metadata = metadata if encoding is None else metadata | {"encoding": encoding}
     return save({name: tensor.contiguous() for name, tensor in trainer.method.state_dict().items()}, metadata)
 
 
