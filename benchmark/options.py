@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib.util import find_spec
 from typing import Any
 
@@ -13,6 +13,7 @@ from methods.schedules import Optimiser, Schedule, Schedules
 from robust_benchmark.errors import UserError, at_least, choice, in_range
 
 KEEP = ("weights", "evidence", "predictions")
+STAGES = ("main", "early_stopping", "finetune", "clean_only")
 BELOW_ONE = 1 - 1e-6  # the largest decay of a moving average: at 1 it would never move
 
 
@@ -59,7 +60,7 @@ class TrainerConfig:
 
     def schedules(self) -> Schedules:
         """The schedules in steps."""
-        return Schedules(**{name: self._schedule(getattr(self, name)) for name in ("main", "early_stopping", "finetune", "clean_only")})
+        return Schedules(**{name: self._schedule(getattr(self, name)) for name in STAGES})
 
     def _schedule(self, stage: Stage) -> Schedule:
         steps = max(1, round(stage.share * self.steps))
@@ -194,6 +195,10 @@ def _check_trainer(trainer: TrainerConfig) -> None:
     for name in ("final_share", "warm_up"):
         in_range(f"trainer.{name}", getattr(trainer, name), 0, 1)
     in_range("trainer.ema", trainer.ema, 0, BELOW_ONE)
+    for name in STAGES:
+        stage: Stage = getattr(trainer, name)
+        at_least(f"trainer.{name}.share", stage.share, 0)
+        at_least(f"trainer.{name}.lr", 0 if stage.lr is None else stage.lr, 0)
     if trainer.final_share and not trainer.cosine:
         raise UserError(f"trainer.final_share={trainer.final_share:g} is of a cosine, and needs trainer.cosine=true")
     _check_optimiser(trainer)
@@ -219,5 +224,10 @@ def rescale(config: RunConfig) -> None:
 
 
 def preprocessing(config: RunConfig) -> Preprocessing:
-    """The dataset's preprocessing."""
-    return Preprocessing(**config.dataset["preprocessing"])
+    """The dataset's preprocessing. Raises UserError for options that it does not have."""
+    given, known = config.dataset["preprocessing"], tuple(each.name for each in fields(Preprocessing))
+    if not isinstance(given, dict):
+        raise UserError(f"dataset.preprocessing must be a mapping of {', '.join(known)}, not {given}")
+    for name in given:
+        choice("option of dataset.preprocessing", name, known)
+    return Preprocessing(**given)

@@ -237,12 +237,18 @@ def _digests(source: str, imbalance: str, noise: str, split: str, seed: int, see
 def instantiated(config: dict[str, Any]) -> Any:
     """What a configuration's `_target_` makes of its other options. A UserError within comes out as it is."""
     try:
-        return instantiate({key: value for key, value in config.items() if key != "name"}, _convert_="all")
+        made = instantiate({key: value for key, value in config.items() if key != "name"}, _convert_="all")
     except InstantiationException as error:
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from None
         reason = error.__cause__ or error
         raise UserError(f"{config['_target_']}: {str(reason).splitlines()[0]}") from error
+    if isinstance(made, functools.partial):  # of a model, which is called later
+        try:
+            inspect.signature(made.func).bind_partial(**made.keywords)
+        except TypeError as error:
+            raise UserError(f"{config['_target_']}: {error}") from error
+    return made
 
 
 def _record(cell: Cell, seed: int, trainer: Trainer) -> Record:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from datasets.strong import strong_view
-from robust_benchmark.errors import at_least, choice, in_range
+from robust_benchmark.errors import UserError, at_least, choice, in_range, whole
 
 STRENGTHS = ("none", "weak", "strong")
 
@@ -29,8 +29,10 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         in_range("mean", self.mean, 0, 1)
-        at_least("pad", self.pad, 0)
+        whole("pad", self.pad, 0)
         at_least("std", self.std, 1e-12)
+        if not isinstance(self.flip, bool):
+            raise UserError(f"flip must be true or false, not {self.flip!r}")
 
     @property
     def random(self) -> bool:

@@ -38,6 +38,14 @@ def at_least(name: str, value: float, low: float) -> float:
     return value
 
 
+def whole(name: str, value: int, low: int) -> int:
+    """`value` where it is an integer >= low; else a UserError that names it and the bound."""
+    at_least(name, value, low)
+    if not isinstance(value, int):
+        raise UserError(f"{name} must be a whole number, not {value}")
+    return value
+
+
 def choice(name: str, value: str, allowed: tuple[str, ...]) -> str:
     """`value` where it is one of `allowed`; else a UserError with the nearest."""
     if value not in allowed:

@@ -14,7 +14,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from benchmark import ROOT
+from benchmark import ROOT, trial
 from benchmark.config import cells
 from benchmark.training.averaging import Average
 from benchmark.training.optimisers import clip, make
@@ -323,11 +323,31 @@ def test_the_options_of_the_trainer_make_the_optimiser() -> None:
         ("trainer.ema=1", "trainer.ema 1 is not in"),
         ("trainer.warm_up=2", r"trainer.warm_up 2 is not in \[0, 1\]"),
         ("trainer.final_share=0.1", "trainer.final_share=0.1 .* needs trainer.cosine=true"),
+        ("trainer.main.share=-1", "trainer.main.share must be at least 0, not -1"),
+        ("trainer.finetune.lr=-1", "trainer.finetune.lr must be at least 0, not -1"),
     ],
 )
 def test_a_wrong_option_is_one_sentence(override: str, told: str) -> None:
     with pytest.raises(UserError, match=told):
         cells([override])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["dataset.preprocessing.pad=1.5"], "pad must be a whole number, not 1.5"),
+        (["dataset.preprocessing.flip=maybe"], "flip must be true or false, not 'maybe'"),
+        (["dataset.preprocessing=3"], "dataset.preprocessing must be a mapping of mean, std, pad, flip, not 3"),
+        (["+dataset.preprocessing.padd=1"], "no option of dataset.preprocessing 'padd'; nearest: pad"),
+        (["model.width=1.5"], "width must be a whole number, not 1.5"),
+        (["+model.depth=2"], "unexpected keyword argument 'depth'"),
+        (["model=resnet32", "model.units=1.5"], "units must be a whole number, not 1.5"),
+        (["model=mlp", "model.hidden=[1.5]"], "a width of hidden must be a whole number, not 1.5"),
+    ],
+)
+def test_nonsense_of_data_and_models_is_one_sentence_before_training(overrides: list[str], told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        trial.prepare(cells(["dataset=digits", *overrides])[0], 0)
 
 
 @pytest.mark.parametrize("override", ["trainer.optimiser=adam", "trainer.momentum=0"])

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from benchmark.models.classifier import Classifier, in_order
-from robust_benchmark.errors import at_least
+from robust_benchmark.errors import whole
 
 
 class ConvNet(Classifier):
@@ -16,7 +16,7 @@ class ConvNet(Classifier):
     """
 
     def __init__(self, num_classes: int, image_shape: torch.Size, width: int = 16) -> None:
-        at_least("width", width, 1)
+        whole("width", width, 1)
         body = in_order(
             stage1=nn.Sequential(*_block(image_shape[0], width), nn.MaxPool2d(2)),
             stage2=nn.Sequential(*_block(width, 2 * width), nn.AdaptiveAvgPool2d(2), nn.Flatten()),

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from benchmark.models.classifier import Classifier, in_order
-from robust_benchmark.errors import UserError, at_least, in_range
+from robust_benchmark.errors import UserError, in_range, whole
 
 
 class MLP(Classifier):
@@ -24,7 +24,7 @@ class MLP(Classifier):
     def __init__(self, num_classes: int, image_shape: torch.Size, hidden: Sequence[int] = (256, 256), dropout: float = 0.0) -> None:
         if not isinstance(hidden, list | tuple):
             raise UserError(f"hidden must be a list of widths, such as [256, 256], not {hidden!r}")
-        widths = [image_shape.numel(), *(int(at_least("a width of hidden", width, 1)) for width in hidden)]
+        widths = [image_shape.numel(), *(whole("a width of hidden", width, 1) for width in hidden)]
         in_range("dropout", dropout, 0, 1)
         layers = {
             f"hidden{number}": nn.Sequential(nn.Linear(*sizes), nn.ReLU(), nn.Dropout(dropout))

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from benchmark.models.classifier import Classifier, GlobalAveragePool, in_order
-from robust_benchmark.errors import at_least
+from robust_benchmark.errors import whole
 
 
 class PreActResNet18(Classifier):
@@ -22,7 +22,7 @@ class PreActResNet18(Classifier):
     """
 
     def __init__(self, num_classes: int, image_shape: torch.Size, width: int = 64) -> None:
-        at_least("width", width, 1)
+        whole("width", width, 1)
         stem = nn.Sequential(nn.Conv2d(image_shape[0], width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
         body = in_order(
             stem=stem,

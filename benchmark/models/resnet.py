@@ -8,7 +8,7 @@ from torch import nn
 
 from benchmark.models.classifier import Classifier, GlobalAveragePool, in_order
 from benchmark.models.initialise import truncated_normal_fan_out, uniform_fan_in
-from robust_benchmark.errors import choice
+from robust_benchmark.errors import choice, in_range, whole
 
 
 class ResNet(Classifier):
@@ -31,6 +31,9 @@ class ResNet(Classifier):
         self, num_classes: int, image_shape: torch.Size, units: int = 5, widen: int = 1, dropout: float = 0.0, variant: str = "paper"
     ) -> None:
         choice("model variant", variant, ("paper", "standard"))
+        whole("units", units, 1)
+        whole("widen", widen, 1)
+        in_range("dropout", dropout, 0, 1)
         unit = PaperUnit if variant == "paper" else WideUnit if widen > 1 else BasicUnit
         norm = ShiftBatchNorm if variant == "paper" else nn.BatchNorm2d
         channels = 16
