@@ -11,8 +11,9 @@ from datasets.noise import Corruption, Seen, class_number
 from datasets.source import Source
 from robust_benchmark.errors import UserError, in_range
 
-DIGITS = {"7": "1", "2": "7", "5": "6", "6": "5", "3": "8"}
-OBJECTS = {"truck": "automobile", "bird": "airplane", "cat": "dog", "dog": "cat", "deer": "horse"}
+Pairs = Mapping[str | int, str | int]
+DIGITS: Pairs = {7: 1, 2: 7, 5: 6, 6: 5, 3: 8}
+OBJECTS: Pairs = {"truck": "automobile", "bird": "airplane", "cat": "dog", "dog": "cat", "deer": "horse"}
 
 
 class PairFlip(Corruption):
@@ -41,7 +42,9 @@ class AsymmetricFlip(Corruption):
     Source: Patrini et al., "Making Deep Neural Networks Robust to Label Noise: a Loss Correction Approach", CVPR 2017.
     """
 
-    def __init__(self, rate: float = 0.4, pairs: Mapping[str | int, str | int] | None = None) -> None:
+    rate: float
+
+    def __init__(self, rate: float = 0.4, pairs: Pairs | None = None) -> None:
         self.rate = in_range("noise rate", rate, 0, 1)
         if pairs is not None and not (isinstance(pairs, Mapping) and pairs):
             raise UserError(f"noise pairs must map classes to classes, such as noise.pairs={{cat:dog,dog:cat}}, not {pairs!r}")
@@ -67,10 +70,10 @@ class _Flips(Corruption):
         return np.eye(num_classes)[[self._numbers.get(label, label) for label in range(num_classes)]]
 
 
-def _published_pairs(classes: tuple[str, ...]) -> Mapping[str | int, str | int] | None:
+def _published_pairs(classes: tuple[str, ...]) -> Pairs | None:
     if [name.partition(" ")[0] for name in classes] == list("0123456789"):  # torchvision's MNIST has '7 - seven'
-        return {int(old): int(new) for old, new in DIGITS.items()}
-    return dict(OBJECTS) if {*OBJECTS, *OBJECTS.values()} <= set(classes) else None
+        return DIGITS
+    return OBJECTS if {*OBJECTS, *OBJECTS.values()} <= {*classes} else None
 
 
 class MatrixNoise(Corruption):

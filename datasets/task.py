@@ -183,6 +183,7 @@ def make_task(
     imbalance: Imbalance | None = None,
 ) -> Task:
     """The task of trial `seed`, as `draw` draws it, with its errors."""
+    preprocessing.check(source.train_images)
     drawn = draw(source, corruption, split, seed, sees_clean, imbalance)
 
     def examples(index: np.ndarray, labels: np.ndarray) -> Examples:
