@@ -53,6 +53,8 @@ class Majority(Imbalance):
 
     def wanted(self, labels: np.ndarray, num_classes: int) -> np.ndarray:
         majority = num_classes - 1 if self.majority is None else self.majority
+        if isinstance(majority, bool) or not isinstance(majority, int):
+            raise UserError(f"majority class {majority!r} is not a whole number")
         if not 0 <= majority < num_classes:
             raise UserError(f"majority class {majority} is not in 0 .. {num_classes - 1}")
         shares = np.full(num_classes, (1 - self.ratio) / (num_classes - 1))
