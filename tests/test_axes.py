@@ -17,6 +17,7 @@ from datasets.imbalance import ClassImbalance, Exponential, Imbalance, Majority,
 from datasets.noise import BackgroundFlip, Corruption, NoNoise, UniformFlip
 from datasets.source import Source
 from datasets.task import Split, draw, make_task
+from methods.base import Knowledge, View
 from robust_benchmark.errors import UserError
 from tests.conftest import toy_source
 
@@ -225,6 +226,13 @@ def test_impure_clean_images_return_to_training_with_their_wrong_labels() -> Non
     split = Split(clean_per_class=5, clean_noise_rate=0.5, clean_returns=True)
     task = make_task(balanced_source(100, 4), NoNoise(), split, PLAIN, 0, sees_clean=False)
     assert task.train.wrong() == 10
+
+
+def test_methods_see_the_labels_of_an_impure_clean_set_and_not_the_true_ones() -> None:
+    task = make_task(toy_source(), NoNoise(), Split(clean_per_class=5, clean_noise_rate=0.4), PLAIN, 0)
+    seen = View(Knowledge.CLEAN_SET, 3, task.train.labels, lambda: iter(()), task).clean_set
+    assert torch.equal(seen.labels, task.clean.labels)
+    assert torch.equal(seen.true_labels, task.clean.labels)
 
 
 def test_records_count_the_wrong_labels_of_the_clean_set() -> None:
