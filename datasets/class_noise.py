@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +11,9 @@ from datasets.noise import Corruption, Seen, class_number
 from datasets.source import Source
 from robust_benchmark.errors import UserError, in_range
 
-Pairs = Mapping[str | int, str | int]
-DIGITS: Pairs = {7: 1, 2: 7, 5: 6, 6: 5, 3: 8}
-OBJECTS: Pairs = {"truck": "automobile", "bird": "airplane", "cat": "dog", "dog": "cat", "deer": "horse"}
+Pairs = Sequence[Sequence[str | int]]
+DIGITS: Pairs = [[7, 1], [2, 7], [5, 6], [6, 5], [3, 8]]
+OBJECTS: Pairs = [["truck", "automobile"], ["bird", "airplane"], ["cat", "dog"], ["dog", "cat"], ["deer", "horse"]]
 
 
 class PairFlip(Corruption):
@@ -36,9 +36,9 @@ class AsymmetricFlip(Corruption):
     Exactly round(rate n) examples are picked from all classes, and those of classes that flip become wrong. So `rate` is the chance of a
     label of these classes, and the share of wrong labels is `rate` times theirs: on CIFAR-10 half of it.
 
-    pairs: {class: the class it flips to}, by name or number; None is the published map, where the classes are CIFAR-10's (truck ->
-        automobile, bird -> airplane, cat <-> dog, deer -> horse) or the ten digits (7 -> 1, 2 -> 7, 5 <-> 6, 3 -> 8), and else each class
-        to the next one, as `PairFlip`
+    pairs: [class, the class it flips to] of each class that flips, by name or number; None is the published map, where the classes are
+        CIFAR-10's (truck -> automobile, bird -> airplane, cat <-> dog, deer -> horse) or the ten digits (7 -> 1, 2 -> 7, 5 <-> 6, 3 -> 8),
+        and else each class to the next one, as `PairFlip`
     Source: Patrini et al., "Making Deep Neural Networks Robust to Label Noise: a Loss Correction Approach", CVPR 2017.
     """
 
@@ -46,8 +46,10 @@ class AsymmetricFlip(Corruption):
 
     def __init__(self, rate: float = 0.4, pairs: Pairs | None = None) -> None:
         self.rate = in_range("noise rate", rate, 0, 1)
-        if pairs is not None and not (isinstance(pairs, Mapping) and pairs):
-            raise UserError(f"noise pairs must map classes to classes, such as noise.pairs={{cat:dog,dog:cat}}, not {pairs!r}")
+        if pairs is not None and not (
+            isinstance(pairs, list) and pairs and all(isinstance(pair, list) and len(pair) == 2 for pair in pairs)
+        ):
+            raise UserError(f"noise pairs must be a list of pairs of classes, such as noise.pairs=[[cat,dog],[dog,cat]], not {pairs!r}")
         self.pairs = pairs
 
     def on(self, source: Source) -> Corruption:
@@ -55,7 +57,10 @@ class AsymmetricFlip(Corruption):
         pairs = _published_pairs(source.classes) if self.pairs is None else self.pairs
         if pairs is None:
             return PairFlip(self.rate)
-        numbers = {class_number(old, source.classes): class_number(new, source.classes) for old, new in pairs.items()}
+        numbers: dict[int, int] = {}
+        for old, new in ([class_number(each, source.classes) for each in pair] for pair in pairs):
+            if numbers.setdefault(old, new) != new:
+                raise UserError(f"noise pairs let class '{source.classes[old]}' flip to more than one class")
         return _Flips(self.rate, numbers)
 
 
@@ -73,7 +78,7 @@ class _Flips(Corruption):
 def _published_pairs(classes: tuple[str, ...]) -> Pairs | None:
     if [name.partition(" ")[0] for name in classes] == list("0123456789"):  # torchvision's MNIST has '7 - seven'
         return DIGITS
-    return OBJECTS if {*OBJECTS, *OBJECTS.values()} <= {*classes} else None
+    return OBJECTS if {name for pair in OBJECTS for name in pair} <= {*classes} else None
 
 
 class MatrixNoise(Corruption):

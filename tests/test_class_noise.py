@@ -57,7 +57,7 @@ def test_other_classes_flip_to_the_next(classes: tuple[str, ...]) -> None:
 
 
 def test_pairs_name_classes_or_number_them() -> None:
-    assert map_of(AsymmetricFlip(0.4, {"cat": "dog", 0: "truck", "8": 2}), OBJECTS) == {3: 5, 0: 9, 8: 2}
+    assert map_of(AsymmetricFlip(0.4, [["cat", "dog"], [0, "truck"], ["8", 2]]), OBJECTS) == {3: 5, 0: 9, 8: 2}
 
 
 def test_half_of_the_classes_flip_so_half_of_the_rate_is_wrong() -> None:
@@ -91,14 +91,16 @@ def test_pair_flip_makes_exactly_the_rate_of_labels_the_next_class(rate: float) 
 
 def test_a_pair_with_an_unknown_class_names_the_nearest() -> None:
     with pytest.raises(UserError, match="no class 'catt'; nearest: cat"):
-        map_of(AsymmetricFlip(0.4, {"catt": "dog"}), OBJECTS)
+        map_of(AsymmetricFlip(0.4, [["catt", "dog"]]), OBJECTS)
     with pytest.raises(UserError, match=r"class 10 is not in 0 .. 9"):
-        map_of(AsymmetricFlip(0.4, {"cat": 10}), OBJECTS)
+        map_of(AsymmetricFlip(0.4, [["cat", 10]]), OBJECTS)
+    with pytest.raises(UserError, match="noise pairs let class 'cat' flip to more than one class"):
+        map_of(AsymmetricFlip(0.4, [["cat", "dog"], [3, "frog"]]), OBJECTS)
 
 
-@pytest.mark.parametrize("pairs", [[], {}, "cat", ["cat", "dog"]])
-def test_pairs_that_are_no_map_are_refused(pairs: object) -> None:
-    with pytest.raises(UserError, match="noise pairs must map classes to classes"):
+@pytest.mark.parametrize("pairs", [[], {"cat": "dog"}, "cat", ["cat", "dog"], [["cat", "dog", "cat"]]])
+def test_pairs_that_are_none_are_refused(pairs: object) -> None:
+    with pytest.raises(UserError, match="noise pairs must be a list of pairs of classes"):
         AsymmetricFlip(0.4, pairs)  # type: ignore[arg-type]
 
 
