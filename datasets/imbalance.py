@@ -20,13 +20,16 @@ class Imbalance:
         wanted, available = self.wanted(labels, num_classes), np.bincount(labels, minlength=num_classes)
         if wanted is None:
             return available
-        for label, (count, there) in enumerate(zip(wanted, available, strict=True)):
+        for label in np.argsort(available, kind="stable"):  # the scarcest class limits the others, so its sentence comes first
+            count, there = wanted[label], available[label]
             if not 1 <= count <= there:
                 raise UserError(f"{self} asks for {count} images of class {label}, which has {there}; at least 1 is needed")
         return wanted
 
     def select(self, labels: np.ndarray, num_classes: int, rng: np.random.Generator) -> np.ndarray:
-        """Positions of the examples that make the training set, in random order."""
+        """Positions of the examples that make the training set: in random order, or as they are where all of them do."""
+        if self.wanted(labels, num_classes) is None:
+            return np.arange(len(labels))
         counts = self.counts(labels, num_classes)
         kept = [rng.permutation(np.flatnonzero(labels == label))[:count] for label, count in enumerate(counts)]
         return rng.permutation(np.concatenate(kept))
@@ -50,6 +53,8 @@ class Majority(Imbalance):
 
     def wanted(self, labels: np.ndarray, num_classes: int) -> np.ndarray:
         majority = num_classes - 1 if self.majority is None else self.majority
+        if isinstance(majority, bool) or not isinstance(majority, int):
+            raise UserError(f"majority class {majority!r} is not a whole number")
         if not 0 <= majority < num_classes:
             raise UserError(f"majority class {majority} is not in 0 .. {num_classes - 1}")
         shares = np.full(num_classes, (1 - self.ratio) / (num_classes - 1))

@@ -20,12 +20,12 @@ from robust_benchmark.errors import UserError, at_least, in_range
 class Split:
     """Sizes of the sets that are held out of the training images.
 
-    clean_per_class, clean_total: size of the clean set, a class or in all (`clean_total`, where given, decides). Where the source knows
-        some true labels and not others, the known ones are the clean set, or `clean_total` of them
+    clean_per_class, clean_total: size of the clean set, a class or in all (`clean_total`, where given, decides). Where the source does
+        not know all true labels, the known ones are the clean set, or `clean_total` of them, and no other set holds any of them
     stratified: the clean set holds the classes in equal parts (as nearly as can be); else it is a uniform draw
     clean_noise_rate: this share of the clean set's labels is wrong, each another class, uniformly
     hyper_validation: size of the hyper-validation set, whose labels are corrupted as the training set's; class imbalance spares it
-    clean_returns: methods that do not see the clean set train on its images as well, rightly labelled (the paper's MNIST
+    clean_returns: methods that do not see the clean set train on its images as well, with its labels (the paper's MNIST
         protocol, where every method meets the same 5,000 images)
     """
 
@@ -40,7 +40,7 @@ class Split:
 @dataclass(frozen=True)
 class Examples:
     """Images, uint8 (n, channels, height, width), or features, float32 (n, width); the labels shown to learners and the true ones, int64
-    (n,), which are UNKNOWN (see Source) in all examples or in none."""
+    (n,), which count as known only where none is UNKNOWN (see Source)."""
 
     images: torch.Tensor
     labels: torch.Tensor
@@ -75,7 +75,7 @@ class Examples:
 class Task:
     """One trial's data. train and hyper_validation are corrupted; test is right, and so is clean but for `split.clean_noise_rate`.
 
-    noise_rate: the share of examples picked for relabelling, or, where the source brings wrong labels of its own, their share
+    noise_rate: the share of examples picked for relabelling, or, where no option says it, of wrong labels in the training set
     transition_matrix: float64 (classes, classes), T[i, j] = p(noisy label j | true label i)
     both are None where the true labels are not known
     digests: of the source, and of what was drawn from it
@@ -137,25 +137,18 @@ def draw(
     sees_clean: whether the method may see the clean set; matters only where `split.clean_returns`
     Raises UserError where the source is too small for the split, or does not know the true labels that the noise needs.
     """
-    _check_truth(source, corruption, split)
-    given, true = source.train_labels.numpy(), source.true_labels.numpy()
-    num_classes, vouched = len(source.classes), _vouched(true)
-    rest = np.setdiff1d(np.arange(len(true)), vouched)
-    pool, hyper = _hold_out_hyper_validation(rest, split, numpy_stream(seed, "split"))
-    if imbalance is not None:
-        pool = pool[imbalance.select(_best_known(source)[pool], num_classes, numpy_stream(seed, "class imbalance"))]
-    pool = pool[corruption.select(_best_known(source)[pool], num_classes, numpy_stream(seed, "imbalance"))]
-    trusted = vouched if len(vouched) else pool
-    clean = trusted[_clean_positions(true[trusted], source.classes, split, numpy_stream(seed, "clean set"), all_of_them=len(vouched) > 0)]
+    _check_truth(source, corruption)
+    corruption = corruption.on(source)
+    true, num_classes = source.true_labels.numpy(), len(source.classes)
+    pool, clean, hyper = _positions(source, corruption, imbalance or Imbalance(), split, seed)
     train = np.setdiff1d(pool, clean)
-    if len(train) == 0:
-        raise UserError(f"no training image is left beside {len(clean)} clean and {len(hyper)} hyper-validation images")
+    _check_training_set(true, train, clean, hyper, source.classes)
     targets = corruption.targets(num_classes, seed, numpy_stream(seed, "noise targets"))
 
     def relabelled(index: np.ndarray, stream: str) -> np.ndarray:
         if not corruption.synthetic:
-            return given[index]
-        return corruption.relabel(Seen(true[index], source.train_images[index], index), targets, numpy_stream(seed, stream))
+            return source.train_labels.numpy()[index]
+        return corruption.relabel(Seen(true[index], index, source, seed), targets, numpy_stream(seed, stream))
 
     train_labels, hyper_labels = relabelled(train, "training labels"), relabelled(hyper, "hyper-validation labels")
     clean_labels = _made_wrong(true[clean], split.clean_noise_rate, num_classes, numpy_stream(seed, "clean labels"))
@@ -163,6 +156,23 @@ def draw(
         returning = true[clean] if clean_labels is None else clean_labels
         train, train_labels = np.concatenate([train, clean]), np.concatenate([train_labels, returning])
     return Draw(train, train_labels, clean, hyper, hyper_labels, targets, clean_labels)
+
+
+def _positions(
+    source: Source, corruption: Corruption, imbalance: Imbalance, split: Split, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Positions of the images that training and clean set are taken from, of the clean set, and of the hyper-validation set."""
+    true, num_classes = source.true_labels.numpy(), len(source.classes)
+    vouched = _vouched(true)
+    rest = np.arange(len(true)) if vouched is None else np.setdiff1d(np.arange(len(true)), vouched)
+    pool, hyper = _hold_out_hyper_validation(rest, split, numpy_stream(seed, "split"))
+    best_known = true if vouched is None else source.train_labels.numpy()  # what classes are counted by
+    pool = pool[imbalance.select(best_known[pool], num_classes, numpy_stream(seed, "class imbalance"))]
+    pool = pool[corruption.select(best_known[pool], num_classes, numpy_stream(seed, "imbalance"))]
+    if vouched is not None and split.clean_total is None:
+        return pool, vouched, hyper
+    trusted = pool if vouched is None else vouched
+    return pool, trusted[_clean_positions(true[trusted], source.classes, split, numpy_stream(seed, "clean set"))], hyper
 
 
 def make_task(
@@ -175,6 +185,7 @@ def make_task(
     imbalance: Imbalance | None = None,
 ) -> Task:
     """The task of trial `seed`, as `draw` draws it, with its errors."""
+    preprocessing.check(source.train_images)
     drawn = draw(source, corruption, split, seed, sees_clean, imbalance)
 
     def examples(index: np.ndarray, labels: np.ndarray) -> Examples:
@@ -182,7 +193,7 @@ def make_task(
 
     train = examples(drawn.train, drawn.train_labels)
     clean_labels = source.true_labels.numpy()[drawn.clean] if drawn.clean_labels is None else drawn.clean_labels
-    rate, transition_matrix = _noise_of(corruption, drawn, train, len(source.classes))
+    rate, transition_matrix = _noise_of(corruption.on(source), drawn, train, len(source.classes))
     return Task(
         train=train,
         clean=examples(drawn.clean, clean_labels),
@@ -198,40 +209,40 @@ def make_task(
     )
 
 
-def _check_truth(source: Source, corruption: Corruption, split: Split) -> None:
+def _check_truth(source: Source, corruption: Corruption) -> None:
     if corruption.synthetic and source.train_true_labels is not None:
         kind = type(corruption).__name__
         raise UserError(f"{kind} makes wrong labels from true ones, and this data set brings given labels of its own: choose noise=none")
-    wanted = split.clean_per_class if split.clean_total is None else split.clean_total
-    if wanted > 0 and bool((source.true_labels == UNKNOWN).all()):
-        raise UserError("no true label of this data set is known, so there is no clean set: give split.clean_per_class=0")
 
 
-def _vouched(true: np.ndarray) -> np.ndarray:
-    """Positions of the known true labels where others are unknown; none where all are known."""
+def _vouched(true: np.ndarray) -> np.ndarray | None:
+    """Positions of the known true labels where some are unknown; None where all are known."""
     known = true != UNKNOWN
-    return np.flatnonzero(known) if not known.all() else np.empty(0, dtype=np.int64)
+    return None if known.all() else np.flatnonzero(known)
 
 
-def _best_known(source: Source) -> np.ndarray:
-    """True labels where all are known, else the given ones: what classes are counted by."""
-    true = source.true_labels.numpy()
-    return true if (true != UNKNOWN).all() else source.train_labels.numpy()
+def _check_training_set(true: np.ndarray, train: np.ndarray, clean: np.ndarray, hyper: np.ndarray, classes: tuple[str, ...]) -> None:
+    if len(train) == 0:
+        raise UserError(f"no training image is left beside {len(clean)} clean and {len(hyper)} hyper-validation images")
+    for label in np.setdiff1d(true[clean], true[train]) if (true[train] != UNKNOWN).all() else []:
+        taken = (true[clean] == label).sum()
+        raise UserError(f"the clean set takes all {taken} images of class '{classes[label]}': give fewer by split.clean_per_class")
 
 
 def _noise_of(corruption: Corruption, drawn: Draw, train: Examples, num_classes: int) -> tuple[float | None, torch.Tensor | None]:
     """Rate and transition matrix: those that the corruption states, or else those counted on the training set."""
     if not train.truth_is_known:
         return None, None
-    brought = not corruption.synthetic and bool(train.wrong())
+    share = (train.wrong() or 0) / len(train)
+    brought = not corruption.synthetic and share > 0
     stated = None if brought else corruption.transition_matrix(drawn.targets)
     if stated is not None:
-        return corruption.rate, torch.from_numpy(stated)
+        return share if corruption.rate is None else corruption.rate, torch.from_numpy(stated)
     counts = torch.zeros(num_classes, num_classes, dtype=torch.float64)
     counts.index_put_((train.true_labels, train.labels), torch.ones(len(train), dtype=torch.float64), accumulate=True)
     empty = counts.sum(dim=1) == 0
     counts[empty, empty] = 1  # a class without images stays right
-    return (train.wrong() or 0) / len(train), counts / counts.sum(dim=1, keepdim=True)
+    return share, counts / counts.sum(dim=1, keepdim=True)
 
 
 def _made_wrong(labels: np.ndarray, rate: float, num_classes: int, rng: np.random.Generator) -> np.ndarray | None:
@@ -250,16 +261,12 @@ def _hold_out_hyper_validation(positions: np.ndarray, split: Split, rng: np.rand
     return order[:cut], order[cut:]
 
 
-def _clean_positions(
-    labels: np.ndarray, classes: tuple[str, ...], split: Split, rng: np.random.Generator, all_of_them: bool = False
-) -> np.ndarray:
-    """Positions of the clean set among `labels`, (clean,). all_of_them: unless `split.clean_total` asks for fewer"""
-    if all_of_them and split.clean_total is None:
-        return np.arange(len(labels))
+def _clean_positions(labels: np.ndarray, classes: tuple[str, ...], split: Split, rng: np.random.Generator) -> np.ndarray:
+    """Positions of the clean set among images of these true `labels`, (clean,)."""
     size = split.clean_per_class * len(classes) if split.clean_total is None else split.clean_total
     at_least("clean set size", size, 0)
     if size > len(labels):
-        raise UserError(f"a clean set of {size} images is larger than the {len(labels)} training images")
+        raise UserError(f"a clean set of {size} images is larger than the {len(labels)} training images that it can be of")
     if not split.stratified:
         return rng.permutation(len(labels))[:size]
     quota = np.full(len(classes), size // len(classes))

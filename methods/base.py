@@ -179,8 +179,9 @@ class View:
 
     @property
     def clean_set(self) -> Examples:
-        """The clean set, as stored (uint8)."""
-        return self._guarded(Knowledge.CLEAN_SET, "the clean set").clean
+        """The clean set, as stored, with its labels, also in place of the true ones: a share of them may be wrong."""
+        clean = self._guarded(Knowledge.CLEAN_SET, "the clean set").clean
+        return replace(clean, true_labels=clean.labels)
 
     @property
     def true_labels(self) -> torch.Tensor:

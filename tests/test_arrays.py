@@ -458,7 +458,7 @@ def test_a_model_for_images_is_refused_in_one_sentence(
         (["dataset.preprocessing.flip=true", "method=dividemix"], "pad and flip move the pixels of images"),
         (
             ["dataset=arrays", "dataset.path=unknown.npz", "dataset.true_labels=false", "noise=none"],
-            "no true label of this data set is known, so there is no clean set: give split.clean_per_class=0",
+            "L2RW needs a clean set, and this data set knows",
         ),
         (["dataset.label=lable", "dataset=arrays", "dataset.path=/none/such.csv"], "no file /none/such.csv"),
     ],

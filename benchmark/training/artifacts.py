@@ -12,6 +12,7 @@ from safetensors.torch import save
 from benchmark.records.store import Record, digest
 from benchmark.training.evaluation import logits_on
 from benchmark.training.trainer import Trainer
+from datasets.source import UNKNOWN
 from robust_benchmark.files import write
 
 ENDINGS = {"weights": ".weights.safetensors", "evidence": ".evidence.parquet", "predictions": ".predictions.safetensors"}
@@ -54,7 +55,7 @@ def _evidence(trainer: Trainer, _: dict[str, str]) -> bytes:
     """A row for each training example, as Parquet.
 
     Columns: position in the source's training images, given and true label, mean loss and mean margin over all evaluations, last
-    prediction, and last example weight times the batch size (missing without weights).
+    prediction, and last example weight times the batch size (missing without weights). True labels that nobody knows are missing.
     """
     import pandas as pd  # a second to import, for this artifact alone
 
@@ -69,5 +70,8 @@ def _evidence(trainer: Trainer, _: dict[str, str]) -> bytes:
         "weight": trainer.example_weights,
     }
     content = BytesIO()
-    pd.DataFrame({name: tensor.cpu().numpy() for name, tensor in columns.items()}).to_parquet(content, index=False)
+    table = pd.DataFrame({name: tensor.cpu().numpy() for name, tensor in columns.items()})
+    if not train.truth_is_known:
+        table["true_label"] = table["true_label"].astype("Int64").mask(table["true_label"] == UNKNOWN)
+    table.to_parquet(content, index=False)
     return content.getvalue()

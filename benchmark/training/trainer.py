@@ -119,7 +119,9 @@ class Trainer:
         compute: Compute | None = None,
     ) -> None:
         if Knowledge.CLEAN_SET in method.needs and len(task.clean) == 0:
-            raise UserError(f"{type(method).__name__} needs a clean set, and the split leaves it empty: give split.clean_per_class")
+            empty = "the split leaves it empty: give split.clean_per_class"
+            reason = empty if task.train.truth_is_known else "this data set knows no true labels: vouch for some of them"
+            raise UserError(f"{type(method).__name__} needs a clean set, and {reason}")
         if method.needs & Knowledge.OF_TRUTH and not task.train.truth_is_known:
             needs = " and ".join(name.replace("_", " ") for name in (method.needs & Knowledge.OF_TRUTH).names())
             raise UserError(
