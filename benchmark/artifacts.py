@@ -12,9 +12,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from benchmark.config import composed_choice
+from benchmark.objects import model_factory
 from benchmark.records.store import Record, read_record
 from benchmark.training.artifacts import origin, place
-from benchmark.trial import instantiated
 from datasets.augment import Preprocessing
 from datasets.task import Examples, Task
 from methods import registry
@@ -84,7 +84,7 @@ def load_model(record: str | Path | Mapping[str, Any], checkpoint_dir: str | Pat
     weights, encoding = _read_weights(file, whole)
     config, classes = whole["config"], tuple(whole["data"]["classes"])
     image_shape = tuple(whole["data"]["image_shape"])
-    make_model = instantiated(composed_choice("model", config["model"]["name"]) | config["model"])
+    make_model = model_factory(composed_choice("model", config["model"]["name"]) | config["model"])
     method = registry.build(config["method"])
     preprocessing = Preprocessing(**config["dataset"]["preprocessing"])
     task = _blank_task(whole, classes, image_shape, preprocessing)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import json
 import os
 import platform
@@ -19,20 +18,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.errors import InstantiationException
-from hydra.utils import get_method, instantiate
-from torch import nn
 
 from benchmark import ROOT, fingerprint
 from benchmark.config import Cell
+from benchmark.features import check_views_of_features, tried_on_features
 from benchmark.fingerprint import Fingerprint
 from benchmark.metrics import METRICS
+from benchmark.objects import make, model_factory, takes
 from benchmark.options import RunConfig, preprocessing
 from benchmark.records.history import columns
 from benchmark.records.store import SCHEMA, Record, Store, canonical
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.compute import Compute
-from benchmark.training.trainer import ModelFactory, Progress, Settings, Trainer, Watch
+from benchmark.training.trainer import Progress, Settings, Trainer, Watch
 from datasets.source import Source
 from datasets.task import Split, Task, draw, make_task
 from methods import registry
@@ -85,6 +83,7 @@ def digests_of(cell: Cell, seed: int) -> dict[str, str] | None:
     sees_clean = Knowledge.CLEAN_SET in registry.build(cell.identity["method"]).needs
     try:
         return _digests(
+            cell.config.dataset["name"],
             canonical(cell.config.dataset["source"]),
             canonical(cell.config.imbalance),
             canonical(cell.config.noise),
@@ -102,23 +101,25 @@ def code_of(cell: Cell) -> Fingerprint:
 
 
 def _plugins(cell: Cell) -> dict[str, str]:
-    """The files of the modules behind the names of the cell: the fingerprint uses those of names that the checkout does not know."""
-    modules = {name: registry.get(name).__module__ for name in _names(cell.identity["method"])}
-    parts = {"noise": cell.config.noise, "imbalance": cell.config.imbalance, "model": cell.config.model}
-    for part, options in {**parts, "dataset": cell.config.dataset["source"]}.items():
-        modules[getattr(cell.config, part)["name"]] = options["_target_"].rpartition(".")[0]
-    return {name: file for name, module in modules.items() if (file := _file_of(module))}
+    """The files of the modules behind the choices of the cell: the fingerprint uses those of choices that the checkout does not know."""
+    modules = {f"method={name}": registry.get(name).__module__ for name in _names(cell.identity["method"])}
+    for group in ("noise", "imbalance", "model", "dataset"):
+        options = getattr(cell.config, group)
+        target = (options["source"] if group == "dataset" else options)["_target_"]
+        modules[f"{group}={options['name']}"] = target.rpartition(".")[0]
+    return {choice: file for choice, module in modules.items() if (file := _file_of(module))}
 
 
 def _file_of(module: str) -> str | None:
-    """The file of a module, which need not be imported yet; None where it has none, as in a notebook."""
+    """The file of a module, which need not be imported yet, or of the one around that class; None where it has none, as in a notebook."""
     if module in sys.modules:
         return getattr(sys.modules[module], "__file__", None)
     try:
         spec = find_spec(module)
-    except ImportError:  # making what is in it gives the reason
-        return None
-    return spec.origin if spec else None
+    except Exception:  # the package around it raises it; making what is in it gives the reason
+        spec = None
+    around = module.rpartition(".")[0]
+    return spec.origin if spec else _file_of(around) if around else None
 
 
 def _names(method: dict[str, Any]) -> list[str]:
@@ -133,36 +134,13 @@ def prepare(cell: Cell, seed: int, watch: Watch | None = None) -> Trainer:
     task = _task(cell, seed, Knowledge.CLEAN_SET in method.needs)
     device = device_of(config.device)
     kept = checkpoints(cell, seed, task.digests)
-    trainer = Trainer(method, _model_maker(config, task), task, settings(config), seed, device, kept, watch, compute(config))
-    if task.train.images.ndim == 2:
-        _check_views_of_features(cell, trainer)
+    make_model, is_table = model_factory(config.model), task.train.images.ndim == 2
+    if is_table:
+        make_model = functools.partial(tried_on_features, make_model, config.model["name"])
+    trainer = Trainer(method, make_model, task, settings(config), seed, device, kept, watch, compute(config))
+    if is_table:
+        check_views_of_features(cell.label, trainer)
     return trainer
-
-
-def _model_maker(config: RunConfig, task: Task) -> ModelFactory:
-    """Makes the models of the configuration; where the data set is a table, each is tried once."""
-    make: ModelFactory = instantiated(config.model)
-    return make if task.train.images.ndim == 4 else functools.partial(_for_features, make, config.model["name"])
-
-
-def _for_features(make: ModelFactory, name: str, outputs: int, shape: torch.Size) -> nn.Module:
-    """A model for a table. Raises UserError for one that needs images, which only making or using it shows."""
-    try:
-        model = make(outputs, shape)
-        with torch.no_grad():
-            model.eval()(torch.zeros(1, *shape))
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        reason = f"this data set is a table of {shape.numel()} features ({str(error).splitlines()[0]})"
-        raise UserError(f"model {name} needs images, and {reason}: choose model=mlp") from error
-    return model.train()
-
-
-def _check_views_of_features(cell: Cell, trainer: Trainer) -> None:
-    """Raises UserError for augmentation, which is of images."""
-    if trainer.task.preprocessing.random:
-        raise UserError("dataset.preprocessing.pad and flip move the pixels of images, and this data set is a table: leave them out")
-    if any("strong" in phase.views for phase in trainer.phases):
-        raise UserError(f"{cell.label} needs strong views of images, and this data set is a table")
 
 
 def settings(config: RunConfig) -> Settings:
@@ -212,43 +190,27 @@ def _keep(cell: Cell, seed: int, trainer: Trainer) -> Record:
 
 def _task(cell: Cell, seed: int, sees_clean: bool) -> Task:
     config = cell.config
-    source = _source(canonical(config.dataset["source"]))
-    imbalance, noise = instantiated(config.imbalance), instantiated(config.noise)
+    source = _source(config.dataset["name"], canonical(config.dataset["source"]))
+    imbalance, noise = make("imbalance", config.imbalance), make("noise", config.noise)
     return make_task(source, noise, config.split, preprocessing(config), seed, sees_clean, imbalance)
 
 
 @functools.lru_cache(maxsize=2)
-def _source(config: str) -> Source:
+def _source(name: str, config: str) -> Source:
     """Datasets stay in memory from trial to trial."""
-    return instantiated(json.loads(config))
+    return make("dataset", json.loads(config), name)
 
 
 @functools.lru_cache(maxsize=10_000)
-def _digests(source: str, imbalance: str, noise: str, split: str, seed: int, sees_clean: bool) -> dict[str, str]:
+def _digests(name: str, source: str, imbalance: str, noise: str, split: str, seed: int, sees_clean: bool) -> dict[str, str]:
     """As `digests_of`, once for all cells that share their data. Downloads nothing."""
     options = json.loads(source)
-    if "download" in inspect.signature(get_method(options["_target_"])).parameters:
+    if takes(options["_target_"], "download"):
         source = canonical(options | {"download": False})
-    choices = instantiated(json.loads(noise)), Split(**json.loads(split)), seed, sees_clean, instantiated(json.loads(imbalance))
-    drawn = draw(_source(source), *choices)
-    return {"source": _source(source).digest, "drawn": drawn.digest}
-
-
-def instantiated(config: dict[str, Any]) -> Any:
-    """What a configuration's `_target_` makes of its other options. A UserError within comes out as it is."""
-    try:
-        made = instantiate({key: value for key, value in config.items() if key != "name"}, _convert_="all")
-    except InstantiationException as error:
-        if isinstance(error.__cause__, UserError):
-            raise error.__cause__ from None
-        reason = error.__cause__ or error
-        raise UserError(f"{config['_target_']}: {str(reason).splitlines()[0]}") from error
-    if isinstance(made, functools.partial):  # of a model, which is called later
-        try:
-            inspect.signature(made.func).bind_partial(**made.keywords)
-        except TypeError as error:
-            raise UserError(f"{config['_target_']}: {error}") from error
-    return made
+    data = _source(name, source)
+    choices = make("noise", json.loads(noise)), Split(**json.loads(split)), seed, sees_clean, make("imbalance", json.loads(imbalance))
+    drawn = draw(data, *choices)
+    return {"source": data.digest, "drawn": drawn.digest}
 
 
 def _record(cell: Cell, seed: int, trainer: Trainer) -> Record:

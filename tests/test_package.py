@@ -106,6 +106,17 @@ def test_an_installed_wheel_trains_from_any_directory_whatever_packages_are_ther
     assert record["environment"]["revision"] == version  # there is no checkout to have a commit
 
 
+def test_an_installed_wheel_takes_the_choices_of_another_package(installed: Path, others: Path, tmp_path: Path) -> None:
+    example = ROOT / "examples" / "plugin"
+    variables = {"ROBUST_TRAINING_METHODS": "mylab.capped", "ROBUST_TRAINING_CONF": str(example / "mylab" / "conf")}
+    options = {"path": [example, others, installed], "cwd": tmp_path, "PYTHONDONTWRITEBYTECODE": "1", **variables}
+    chosen = ["dataset=bars", "noise=neighbour", "imbalance=thinned", "method=capped_low", "trials=1", "device=cpu"]
+    done = python("-m", "robust_benchmark", "run", *chosen, **options)
+    assert (done.returncode, "1 of 1 trials" in done.stdout) == (0, True), done.stderr
+    record = json.loads(next((tmp_path / "results").rglob("*.json")).read_text())
+    assert (record["method"], record["config"]["model"]["name"], "plugin" in record["fingerprint"]) == ("capped_low", "flat", True)
+
+
 BESIDE = """
 import datasets, json, sys
 import robust_benchmark
