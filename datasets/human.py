@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,8 +19,9 @@ COLUMNS = {  # kind: the authors' file and the name of its labels
     "worse": ("CIFAR-10_human.pt", "worse_label"),
     "fine": ("CIFAR-100_human.pt", "noisy_label"),
 }
-NUMPY = np.empty(0).__reduce__()[0]  # what makes an array of pickled parts; NumPy has moved it
-ALLOWED = [(NUMPY, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")]
+RECONSTRUCT: Any = np.empty(0).__reduce__()[0]  # makes an array of pickled parts; NumPy has moved it, and files have either name
+ALLOWED: list[Any] = [np.ndarray, np.dtype, np.dtypes.Int64DType]
+ALLOWED += [(RECONSTRUCT, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")]
 
 
 class HumanLabels(Corruption):
@@ -64,7 +66,7 @@ def _read(file: Path, columns: tuple[str, str]) -> list[np.ndarray]:
     if not file.is_file():
         raise UserError(f"no file {file}: put {file.name} of github.com/UCSC-REAL/cifar-10-100n (folder data) there")
     try:
-        with torch.serialization.safe_globals([*ALLOWED, np.ndarray, np.dtype, np.dtypes.Int64DType]):
+        with torch.serialization.safe_globals(ALLOWED):
             found = torch.load(file, weights_only=True)
         clean, given = (np.asarray(found[column], dtype=np.int64) for column in columns)
         if clean.ndim != 1 or given.shape != clean.shape or given.min() < 0 or given.max() > clean.max():

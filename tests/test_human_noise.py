@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import records
 from PIL import Image
 
 from benchmark import run
 from benchmark.config import cells
-from conftest import records
 from datasets.augment import Preprocessing
 from datasets.human import HumanLabels
 from datasets.imbalance import Exponential
@@ -55,7 +55,7 @@ def task(noise: HumanLabels, of: Source, **split: int) -> Task:
 @pytest.mark.parametrize("by_class", [False, True])
 def test_every_image_has_the_label_that_the_file_gives_to_it(tmp_path: Path, kind: str, by_class: bool) -> None:
     write(tmp_path)
-    order = np.concatenate([np.flatnonzero(CLEAN == label) for label in range(CLASSES)]) if by_class else None
+    order = np.concatenate([np.flatnonzero(label == CLEAN) for label in range(CLASSES)]) if by_class else None
     made = task(HumanLabels(kind, str(tmp_path)), source(order))
     for part in (made.train, made.hyper_validation):
         shown = part.images[:, 0, 0, 0].numpy().astype(int)
