@@ -44,7 +44,7 @@ class HumanLabels(Corruption):
 
     def relabel(self, seen: Seen, targets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         clean, given = _read(self.file, ("clean_label", self.column))
-        return given[self._rows(clean, seen.source_labels)[seen.positions]]
+        return given[self._rows(clean, seen.source.true_labels.numpy())[seen.positions]]
 
     def transition_matrix(self, targets: np.ndarray) -> None:
         """None: it is counted."""

@@ -6,25 +6,23 @@ T[i, j] = p(noisy label j | true label i).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from datasets.source import Source
 from robust_benchmark.errors import UserError, choice, in_range
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What a noise may look at: true labels, int64 (n,), images as stored, and positions among the source's training images, (n,).
-
-    source_labels: true labels of all the source's training images, int64
-    """
+    """What a noise may look at: true labels, int64 (n,), images as stored, and positions among the training images of `source`, (n,)."""
 
     labels: np.ndarray
     images: torch.Tensor
     positions: np.ndarray
-    source_labels: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    source: Source
 
 
 class Corruption:

@@ -153,7 +153,7 @@ def draw(
     def relabelled(index: np.ndarray, stream: str) -> np.ndarray:
         if not corruption.synthetic:
             return given[index]
-        return corruption.relabel(Seen(true[index], source.train_images[index], index, true), targets, numpy_stream(seed, stream))
+        return corruption.relabel(Seen(true[index], source.train_images[index], index, source), targets, numpy_stream(seed, stream))
 
     train_labels, hyper_labels = relabelled(train, "training labels"), relabelled(hyper, "hyper-validation labels")
     clean_labels = _made_wrong(true[clean], split.clean_noise_rate, num_classes, numpy_stream(seed, "clean labels"))
@@ -253,7 +253,7 @@ def _clean_positions(
     size = split.clean_per_class * len(classes) if split.clean_total is None else split.clean_total
     at_least("clean set size", size, 0)
     if size and (labels == UNKNOWN).any():
-        raise UserError("this data set knows no true labels to make a clean set of: give split.clean_per_class=0, or trusted pictures")
+        raise UserError("no true label of this data set is known, so there is no clean set: give split.clean_per_class=0")
     if size > len(labels):
         raise UserError(f"a clean set of {size} images is larger than the {len(labels)} training images")
     if not split.stratified:
