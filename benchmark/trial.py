@@ -131,7 +131,7 @@ def prepare(cell: Cell, seed: int, watch: Watch | None = None) -> Trainer:
     """The trainer of one trial, ready to run. Raises UserError for whatever the configuration asks and the data cannot give."""
     config = cell.config
     method = registry.build(cell.identity["method"])
-    task = _task(cell, seed, Knowledge.CLEAN_SET in method.needs)
+    task = task_of(cell, seed, Knowledge.CLEAN_SET in method.needs)
     device = device_of(config.device)
     kept = checkpoints(cell, seed, task.digests)
     make_model, is_table = model_factory(config.model), task.train.images.ndim == 2
@@ -188,11 +188,16 @@ def _keep(cell: Cell, seed: int, trainer: Trainer) -> Record:
     return record
 
 
-def _task(cell: Cell, seed: int, sees_clean: bool) -> Task:
+def source_of(cell: Cell) -> Source:
+    """The cell's data set, downloaded and decoded where that is still to be done. Raises UserError where it cannot be had."""
+    return _source(cell.config.dataset["name"], canonical(cell.config.dataset["source"]))
+
+
+def task_of(cell: Cell, seed: int, sees_clean: bool = True) -> Task:
+    """What one trial learns from. sees_clean: whether its method may see the clean set. Raises UserError as `make_task` and `source_of`."""
     config = cell.config
-    source = _source(config.dataset["name"], canonical(config.dataset["source"]))
     imbalance, noise = make("imbalance", config.imbalance), make("noise", config.noise)
-    return make_task(source, noise, config.split, preprocessing(config), seed, sees_clean, imbalance)
+    return make_task(source_of(cell), noise, config.split, preprocessing(config), seed, sees_clean, imbalance)
 
 
 @functools.lru_cache(maxsize=2)

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 import benchmark.check
+import benchmark.prepare
 import benchmark.report
 import benchmark.run
 import benchmark.speed.__main__
@@ -27,6 +28,7 @@ from benchmark import ROOT
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 TINY = ["trials=1", "trainer.steps=3"]
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "benchmark.prepare": benchmark.prepare.main,
     "benchmark.run": benchmark.run.main,
     "benchmark.report": benchmark.report.main,
     "benchmark.check": benchmark.check.main,
