@@ -13,7 +13,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from torch import nn
 
-from benchmark.folders import file_of
+from benchmark.folders import file_of, files
 from datasets.augment import Preprocessing
 from datasets.imbalance import Imbalance
 from datasets.noise import Corruption
@@ -32,7 +32,7 @@ def check_file(group: str, name: str, options: Mapping[str, Any]) -> None:
 
 
 def _fault(group: str, name: str, options: Mapping[str, Any]) -> str:
-    if options.get("name") != name:
+    if options.get("name") not in (name, *(file.path.stem for file in files(group))):  # a file may stand for another one with other defaults
         return f"must say `name: {name}`, and says {options.get('name')!r}"
     if group == "trainer":
         return ""
