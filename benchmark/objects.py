@@ -32,7 +32,8 @@ def check_file(group: str, name: str, options: Mapping[str, Any]) -> None:
 
 
 def _fault(group: str, name: str, options: Mapping[str, Any]) -> str:
-    if options.get("name") not in (name, *(file.path.stem for file in files(group))):  # a file may stand for another one with other defaults
+    others = [file.path.stem for file in files(group)] if group == "dataset" else []  # one may be another with other defaults
+    if options.get("name") not in (name, *others):
         return f"must say `name: {name}`, and says {options.get('name')!r}"
     if group == "trainer":
         return ""
