@@ -5,44 +5,71 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
 from benchmark.config import composed_choice
+from benchmark.objects import model_factory
 from benchmark.records.store import Record, read_record
 from benchmark.training.artifacts import origin, place
-from benchmark.trial import instantiated
 from datasets.augment import Preprocessing
 from datasets.task import Examples, Task
 from methods import registry
 from methods.base import Method, View
 from robust_benchmark.errors import UserError
 
+if TYPE_CHECKING:  # pandas, which images do not need
+    import pandas as pd
+
+    from datasets.encoding import Encoding
+
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A method with the weights that a trial ended with. classes: their names, in the order of the columns of `predict_proba`."""
+    """A method with the weights that a trial ended with.
+
+    classes: their names, in the order of the columns of `predict_proba`
+    image_shape: (channels, height, width), or (features,)
+    encoding: how features are made of a table's columns
+    """
 
     method: Method
     preprocessing: Preprocessing
     classes: tuple[str, ...]
     image_shape: tuple[int, ...]
+    encoding: Encoding | None = None
 
     @torch.no_grad()
-    def predict_proba(self, images: np.ndarray | torch.Tensor) -> np.ndarray:
-        """Probabilities of the classes, float32 (n, classes), of images as the data set has them, uint8 (n, channels, height, width).
+    def predict_proba(self, examples: np.ndarray | torch.Tensor | pd.DataFrame) -> np.ndarray:
+        """Probabilities of the classes, float32 (n, classes).
 
-        Raises UserError for images of another type or shape.
+        examples: images as the data set has them, uint8 (n, channels, height, width); or rows of a table as they stand in its file, a
+            DataFrame or an array of its feature columns in their order
+        Raises UserError for examples of another type or shape.
         """
-        pixels = torch.as_tensor(images)
-        if pixels.dtype != torch.uint8 or tuple(pixels.shape[1:]) != self.image_shape:
-            wanted = f"uint8 (n, {', '.join(map(str, self.image_shape))})"
-            raise UserError(f"images must be {wanted}, not {str(pixels.dtype).removeprefix('torch.')} {tuple(pixels.shape)}")
-        logits = [self.method.predict(self.preprocessing.normalise(part)) for part in pixels.split(250)]
+        stored = self._images(examples) if self.encoding is None else torch.from_numpy(self.encoding.encode(examples))
+        logits = [self.method.predict(self.preprocessing.normalise(part)) for part in stored.split(250) if len(part)]
         return torch.cat(logits).softmax(dim=1).float().numpy() if logits else np.empty((0, len(self.classes)), dtype=np.float32)
+
+    def _images(self, examples: np.ndarray | torch.Tensor | pd.DataFrame) -> torch.Tensor:
+        images = torch.as_tensor(examples)
+        dtype = _stored_as(self.image_shape)
+        if images.dtype != dtype or tuple(images.shape[1:]) != self.image_shape:
+            wanted = f"{_name(dtype)} (n, {', '.join(map(str, self.image_shape))})"
+            raise UserError(f"images must be {wanted}, not {_name(images.dtype)} {tuple(images.shape)}")
+        return images
+
+
+def _stored_as(image_shape: tuple[int, ...]) -> torch.dtype:
+    """The type of stored images, which have three sides, or features."""
+    return torch.uint8 if len(image_shape) == 3 else torch.float32
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def load_model(record: str | Path | Mapping[str, Any], checkpoint_dir: str | Path = ".checkpoints") -> TrainedModel:
@@ -54,10 +81,10 @@ def load_model(record: str | Path | Mapping[str, Any], checkpoint_dir: str | Pat
     """
     whole = read_record(record if isinstance(record, str | Path) else record["path"])
     file = place(checkpoint_dir, whole["key"], whole["seed"], "weights")
-    weights = _read_weights(file, whole)
+    weights, encoding = _read_weights(file, whole)
     config, classes = whole["config"], tuple(whole["data"]["classes"])
     image_shape = tuple(whole["data"]["image_shape"])
-    make_model = instantiated(composed_choice("model", config["model"]["name"]) | config["model"])
+    make_model = model_factory(composed_choice("model", config["model"]["name"]) | config["model"])
     method = registry.build(config["method"])
     preprocessing = Preprocessing(**config["dataset"]["preprocessing"])
     task = _blank_task(whole, classes, image_shape, preprocessing)
@@ -69,10 +96,10 @@ def load_model(record: str | Path | Mapping[str, Any], checkpoint_dir: str | Pat
         method.load_state_dict(weights)
     except RuntimeError as error:
         raise UserError(f"{file} does not fit {whole['method']} as it is today: {str(error).splitlines()[-1].strip()}") from error
-    return TrainedModel(method.eval(), preprocessing, classes, image_shape)
+    return TrainedModel(method.eval(), preprocessing, classes, image_shape, encoding)
 
 
-def _read_weights(file: Path, record: Record) -> dict[str, torch.Tensor]:
+def _read_weights(file: Path, record: Record) -> tuple[dict[str, torch.Tensor], Encoding | None]:
     try:
         with safe_open(file, "pt") as opened:
             metadata, weights = opened.metadata() or {}, {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
@@ -81,12 +108,17 @@ def _read_weights(file: Path, record: Record) -> dict[str, torch.Tensor]:
         raise UserError(f"no weights of {record['method']}, seed {record['seed']}, at {file}: {how}") from error
     except SafetensorError as error:
         raise UserError(f"{file} cannot be read ({error})") from error
+    encoding = metadata.pop("encoding", None)
     if metadata != origin(record):
         trial = metadata.get("key"), metadata.get("seed")
         same = trial == (record["key"], str(record["seed"]))
         whose = "a run on other code or data" if same else f"key {trial[0]} and seed {trial[1]}"
         raise UserError(f"{file} holds the weights of {whose}, not of {record['path']}")
-    return weights
+    if encoding is None:
+        return weights, None
+    from datasets.encoding import Encoding
+
+    return weights, Encoding.from_json(encoding)
 
 
 def _blank_task(record: Record, classes: tuple[str, ...], image_shape: tuple[int, ...], preprocessing: Preprocessing) -> Task:
@@ -94,7 +126,7 @@ def _blank_task(record: Record, classes: tuple[str, ...], image_shape: tuple[int
 
     def blank(size: int) -> Examples:
         labels = torch.arange(size) % len(classes)
-        return Examples(torch.zeros((size, *image_shape), dtype=torch.uint8), labels, labels)
+        return Examples(torch.zeros((size, *image_shape), dtype=_stored_as(image_shape)), labels, labels)
 
     sizes = record["data"]["sizes"]
     train, clean, hyper_validation, test = (blank(sizes[part]) for part in ("train", "clean", "hyper_validation", "test"))

@@ -16,19 +16,19 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
-from benchmark import ROOT
+from benchmark.folders import CONF, GROUPS, problems, refuse_twins, search_path
 from benchmark.identity import ADDED, PARTS, identity
 from benchmark.names import expand, label
+from benchmark.objects import NAMED, check_file
 from benchmark.options import Experiment, LocalLauncher, RunConfig, SlurmLauncher, TrainerConfig, check, rescale
 from benchmark.records.store import canonical, digest
 from benchmark.template import Template, Unfit
 from methods import registry
 from robust_benchmark.errors import UserError, unknown
-
-GROUPS = ("method", "dataset", "noise", "model", "trainer", "experiment", "launcher")
 
 
 @dataclass(frozen=True)
@@ -88,15 +88,14 @@ def cells(overrides: Sequence[str]) -> list[Cell]:
 @contextmanager
 def _hydra() -> Iterator[None]:
     """Hydra initialised on conf/, with every registered method as a choice of `method`."""
+    refuse_twins()
     store = ConfigStore.instance()
     for name in registry.names():
-        if (ROOT / "conf" / "method" / f"{name}.yaml").exists():
-            raise UserError(f"two choices of method are named '{name}': {registry.get(name).__module__} and conf/method/{name}.yaml")
         store.store(group="method", name=name, node=registry.schema(name))
     for name, schema in (("trainer", TrainerConfig), ("local", LocalLauncher), ("slurm", SlurmLauncher)):
         store.store(group="schema", name=name, node=schema)
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
         yield
 
 
@@ -107,7 +106,7 @@ def _refuse_names(overrides: Sequence[str]) -> None:
         last = option.rpartition(".")[2]
         if last.startswith("_") or (last == "name" and option != "experiment.name"):
             raise UserError(
-                f"'{option}' cannot be set here: only files in conf/ say what a choice is; to add one of your own, see README.md"
+                f"'{option}' cannot be set here: only its file says what a choice is; to add one of your own, see docs/plugins.md"
             )
 
 
@@ -254,14 +253,37 @@ def _object(typed: DictConfig) -> RunConfig:
 
 def _compose(overrides: Sequence[str]) -> DictConfig:
     try:
-        return compose("config", list(overrides))
+        composed = compose("config", [*search_path(), *overrides], return_hydra_config=True)
     except MissingConfigException as error:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
-        raise unknown(group, name, error.options or []) from error
+        missing = _user_error(error) if error.options is None else unknown(group, name, error.options)
+        raise UserError("; ".join([str(missing), *problems()])) from error
     except ConfigCompositionException as error:
         raise _composition_error(error, overrides) from error
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: a group replaced by a value
         raise _user_error(error) from error
+    except YAMLError as error:
+        raise _no_yaml(error) from error
+    return _checked(composed)
+
+
+def _checked(composed: DictConfig) -> DictConfig:
+    """Without what is Hydra's own. Raises UserError where the file of a choice lacks what its group needs."""
+    chosen = composed.hydra.runtime.choices
+    with open_dict(composed):
+        del composed["hydra"]
+    for group in NAMED:
+        if OmegaConf.is_dict(composed.get(group)) and chosen.get(group):
+            check_file(group, chosen[group], cast(dict[str, Any], OmegaConf.to_container(composed[group])))
+    return composed
+
+
+def _no_yaml(error: YAMLError) -> UserError:
+    """Names the file that cannot be parsed."""
+    mark = getattr(error, "problem_mark", None)
+    file, line = (mark.name, f" (line {mark.line + 1})") if mark else (getattr(error, "name", "a configuration file"), "")
+    reason = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error).splitlines()[0]
+    return UserError(f"{file}{line} is not YAML: {reason}")
 
 
 def _composition_error(error: ConfigCompositionException, overrides: Sequence[str]) -> UserError:

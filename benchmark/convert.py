@@ -69,7 +69,7 @@ def _rewrite(path: Path, data_dir: str) -> None:
 
 
 def _converted(old: Record, data_dir: str) -> Record:
-    config = identity({part: old["config"][part] for part in (*PARTS, "split")}, registry.added_options)
+    config = identity({part: old["config"][part] for part in (*PARTS, "split") if part in old["config"]}, registry.added_options)
     config |= {name: old["config"][name] for name in ("scale", "precision") if name in old["config"]}
     metrics = old["metrics"]
     return {

@@ -35,6 +35,7 @@ class _Names(NamedTuple):
     model: str
     dataset: str
     noise: str
+    imbalance: str
 
 
 class _Module(NamedTuple):
@@ -49,8 +50,8 @@ def of(config: Mapping[str, Any], root: Path = ROOT, plugins: Mapping[str, str |
     """The digest of each part of the code: method, model, data, trainer, and plugin where some of it lies outside the checkout.
 
     config: the identity of a record; root: the checkout
-    plugins: of each method, model, noise or data set of a plug-in, by its name, the file of its module
-    A part is 'unknown' where neither the checkout nor `plugins` has a name, or where this Python cannot parse a file.
+    plugins: the file of the module behind each choice of a plug-in, by its name on the command line, such as "method=mine"
+    A part is 'unknown' where neither the checkout nor `plugins` has a choice, or where this Python cannot parse a file.
     Digests are of the files as they are when first asked for: later calls in the same process do not read them again.
     """
     return dict(_of(_names(config), root, _items(plugins)))
@@ -61,7 +62,8 @@ def _names(config: Mapping[str, Any]) -> _Names:
     while method:
         methods.append(method["name"])
         method = method.get("base")
-    return _Names(tuple(methods), *(config[part]["name"] for part in ("model", "dataset", "noise")))
+    chosen = (config.get(part, {"name": "none"})["name"] for part in ("model", "dataset", "noise", "imbalance"))
+    return _Names(tuple(methods), *chosen)
 
 
 def _items(plugins: Mapping[str, str | Path] | None) -> tuple[tuple[str, Path], ...]:
@@ -75,9 +77,10 @@ def _of(names: _Names, root: Path, plugins: tuple[tuple[str, Path], ...]) -> Fin
     used: set[Path] = set()
     for part, folder in FOLDERS.items():
         choices = _choices(part, names, root)
-        theirs = {outside[name] for name, files in choices if not files and name in outside}
-        if all(files or name in outside for name, files in choices):
-            reached = _reached([*theirs, *(file for _, files in choices for file in files)], root / folder, root)
+        given = {outside[choice] for choice, files in choices if not files and choice in outside}
+        theirs = {file for file in given if not _is_of_checkout(file, root)}
+        if all(files or choice in outside for choice, files in choices):
+            reached = _reached([*given, *(file for _, files in choices for file in files)], root / folder, root)
             found[part] = _digest_of_files(reached, root, leave_out=theirs)
             used |= theirs
         else:
@@ -87,15 +90,21 @@ def _of(names: _Names, root: Path, plugins: tuple[tuple[str, Path], ...]) -> Fin
     return found
 
 
+def _is_of_checkout(file: Path, root: Path) -> bool:
+    """Whether it is code of the suite, which a choice of a plug-in may name too."""
+    return any(file.resolve().is_relative_to(root / folder) for folder in FOLDERS.values())
+
+
 def _choices(part: str, names: _Names, root: Path) -> list[tuple[str, list[Path]]]:
-    """The names whose code makes the part, each with its modules in the checkout: none where the checkout does not know the name."""
+    """The choices whose code makes the part, each with its modules in the checkout: none where the checkout does not know it."""
     if part == "method":
-        return [(name, _registered(root).get(name, [])) for name in names.methods]
+        return [(f"method={name}", _registered(root).get(name, [])) for name in names.methods]
     if part == "model":
-        return [(names.model, _targets("model", names.model, root))]
+        return [(f"model={names.model}", _targets("model", names.model, root))]
     if part == "data":
         chosen = [("dataset", names.dataset), ("noise", names.noise)]
-        return [("task", [root / "datasets" / "task.py"]), *((name, _targets(group, name, root)) for group, name in chosen)]
+        chosen += [("imbalance", names.imbalance)] if names.imbalance != "none" else []
+        return [("task", [root / "datasets" / "task.py"]), *((f"{group}={name}", _targets(group, name, root)) for group, name in chosen)]
     return [("trainer", [root / "benchmark" / "training" / "trainer.py"])]
 
 

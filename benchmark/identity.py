@@ -8,9 +8,9 @@ from typing import Any
 
 from robust_benchmark.errors import UserError
 
-PARTS = ("method", "dataset", "noise", "model", "trainer")
-UNTYPED = ("dataset", "noise", "model")  # made by what their `_target_` names
-PLACES = ("root", "cache")  # options of a source that say where files lie, not what is in them
+PARTS = ("method", "dataset", "imbalance", "noise", "model", "trainer")
+UNTYPED = ("dataset", "imbalance", "noise", "model")  # made by what their `_target_` names
+PLACES = ("root", "cache")  # options of a source and of a noise that say where files lie, not what is in them
 
 # Options that are younger than the first records, by their dotted names, with the value that they had before they existed. At that value
 # an option is no part of an identity, so the keys of older records stay. Options of a method stand in its class, as `added_options`.
@@ -25,6 +25,10 @@ ADDED: dict[str, Any] = {
     "trainer.cosine": False,
     "trainer.final_share": 0.0,
     "trainer.warm_up": 0.0,
+    "imbalance": {"name": "none"},
+    "split.clean_noise_rate": 0.0,
+    "dataset.true_labels": True,
+    "dataset.source.true_labels": True,
 }
 
 
@@ -35,7 +39,8 @@ def identity(options: Mapping[str, Any], added_options: Callable[[str], Mapping[
     Raises UserError for a number that is not finite.
     """
     found = {name: _plain(value, name, typed=name not in UNTYPED) for name, value in options.items()}
-    found["dataset"]["source"] = {key: value for key, value in found["dataset"]["source"].items() if key not in PLACES}
+    found["dataset"]["source"] = _without_places(found["dataset"]["source"])
+    found["noise"] = _without_places(found["noise"])
     found["method"] = without_added_options(found["method"], added_options)
     return _without(found, ADDED)
 
@@ -44,6 +49,10 @@ def without_added_options(method: Mapping[str, Any], added_options: Callable[[st
     """A method's options, and its bases', less those that have the value from before they existed."""
     found = _without(dict(method), added_options(method["name"]))
     return found | {"base": without_added_options(found["base"], added_options)} if "base" in found else found
+
+
+def _without_places(options: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if key not in PLACES}
 
 
 def _without(options: dict[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:

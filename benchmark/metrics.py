@@ -56,11 +56,16 @@ class Metric:
         return 100 * share if self.unit == "%" else float(share)
 
 
+NO_TRUTH = "where the true labels of the training set are not known"
 NO_HYPER_VALIDATION = "without a hyper-validation set (split.hyper_validation)"
-NO_SHOTS = "where the training set is about balanced, where all classes lie in one group, or where the group has no class or no test image"
-NO_WRONG = "where the sample of training examples has no wrong label"
+NO_TRUE_HYPER_VALIDATION = f"{NO_HYPER_VALIDATION}, and {NO_TRUTH}"
+NO_SHOTS = (
+    "where the training set is about balanced or its true labels are not known, where all classes lie in one group, or where the group has"
+    " no class or no test image"
+)
+NO_WRONG = f"where the sample of training examples has no wrong label, and {NO_TRUTH}"
 NO_WEIGHTS = "for methods that neither weigh nor select examples, and while these train on the clean set"
-NO_KINDS = f"{NO_WEIGHTS}, and without both right and wrong labels"
+NO_KINDS = f"{NO_WEIGHTS}, and without both right and wrong labels among known ones"
 NO_COST = "where the cost of the method was not measured (results/cost.json)"
 
 _ALL = (
@@ -75,9 +80,9 @@ _ALL = (
     Metric("many_shot_accuracy", "Test accuracy of many-shot classes", absent=NO_SHOTS),
     Metric("medium_shot_accuracy", "Test accuracy of medium-shot classes", absent=NO_SHOTS),
     Metric("few_shot_accuracy", "Test accuracy of few-shot classes", absent=NO_SHOTS),
-    Metric("hyper_validation_accuracy", "Hyper-validation accuracy (true labels)", absent=NO_HYPER_VALIDATION),
+    Metric("hyper_validation_accuracy", "Hyper-validation accuracy (true labels)", absent=NO_TRUE_HYPER_VALIDATION),
     Metric("hyper_validation_accuracy_on_given_labels", "Hyper-validation accuracy (given labels)", absent=NO_HYPER_VALIDATION),
-    Metric("train_accuracy", "Training accuracy (true labels)"),
+    Metric("train_accuracy", "Training accuracy (true labels)", absent=NO_TRUTH),
     Metric("train_accuracy_on_given_labels", "Training accuracy (given labels)"),
     Metric("wrong_labels_memorised", "Wrong training labels memorised", larger_is_better=False, absent=NO_WRONG),
     Metric("train_loss", "Training loss", unit="", larger_is_better=False),

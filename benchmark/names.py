@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from omegaconf import OmegaConf
 
-from benchmark import ROOT
+from benchmark.folders import files
 from benchmark.identity import without_added_options
 from benchmark.records.store import canonical
 from methods import registry
@@ -60,15 +60,15 @@ def _text(value: Any) -> str:
 def choices() -> dict[str, str]:
     """The choice of `method=` by the canonical JSON of its configuration.
 
-    Of several with equal ones it is the registered one, but of a wrapper around its default base the first file in conf/method.
+    Of several with equal ones it is the registered one, but of a wrapper around its default base the first file.
     """
-    return _choices(tuple((name, registry.get(name)) for name in registry.names()))
+    classes = tuple((name, registry.get(name)) for name in registry.names())
+    return _choices(classes, tuple((file.path.stem, file.path) for file in files("method")))
 
 
 @functools.cache
-def _choices(classes: tuple[tuple[str, type], ...]) -> dict[str, str]:
-    registered = dict(classes)
-    files = {path.stem: path for path in sorted((ROOT / "conf" / "method").glob("*.yaml"))}
+def _choices(classes: tuple[tuple[str, type], ...], paths: tuple[tuple[str, Path], ...]) -> dict[str, str]:
+    registered, files = dict(classes), dict(paths)
     found: dict[str, str] = {}
     for name in sorted({*registered, *files}, key=lambda name: (name not in registered or registry.wraps(name), name not in files, name)):
         try:

@@ -141,6 +141,7 @@ class RunConfig:
 
     method: Any = None
     dataset: Any = None
+    imbalance: Any = None
     noise: Any = None
     model: Any = None
     trainer: TrainerConfig = field(default_factory=TrainerConfig)

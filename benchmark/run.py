@@ -11,8 +11,9 @@ from tempfile import TemporaryFile
 import torch
 from omegaconf import OmegaConf
 
-from benchmark import ROOT, trial, workers
-from benchmark.config import GROUPS, Cell, cells
+from benchmark import trial, workers
+from benchmark.config import Cell, cells
+from benchmark.folders import GROUPS, lines_of, problems
 from benchmark.options import SlurmLauncher
 from benchmark.recorded import check_data, recorded, set_stale_aside
 from benchmark.records.claims import remove_left
@@ -21,7 +22,6 @@ from benchmark.records.store import Record
 from benchmark.training.threads import CPU, one_thread
 from benchmark.trial import Trial
 from benchmark.worker import forget_failures
-from methods import registry
 from robust_benchmark.errors import UserError
 from robust_benchmark.imports import command
 
@@ -136,19 +136,10 @@ def _help() -> str:
         "(see --cfg job).",
     ]
     for group in GROUPS:
-        choices = _choices(group)
+        choices = lines_of(group)
         width = max(map(len, choices), default=0)
         lines += ["", f"{group}=", *(f"  {name:{width}}  {line}" for name, line in sorted(choices.items()))]
-    return "\n".join(lines)
-
-
-def _choices(group: str) -> dict[str, str]:
-    """Every choice of a group with its line: the first comment of its file, or a registered method's summary."""
-    choices = {name: registry.summary(name) for name in registry.names()} if group == "method" else {}
-    for file in (ROOT / "conf" / group).glob("*.yaml"):
-        comments = [line[1:].strip() for line in file.read_text().splitlines() if line.startswith("#") and "@package" not in line]
-        choices[file.stem] = comments[0] if comments else ""
-    return choices
+    return "\n".join([*lines, *(f"\nnot found: {problem}" for problem in problems())])
 
 
 if __name__ == "__main__":

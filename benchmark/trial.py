@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import json
 import os
 import platform
@@ -19,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.errors import InstantiationException
-from hydra.utils import get_method, instantiate
 
 from benchmark import ROOT, fingerprint
 from benchmark.config import Cell
+from benchmark.features import check_views_of_features, tried_on_features
 from benchmark.fingerprint import Fingerprint
 from benchmark.metrics import METRICS
+from benchmark.objects import make, model_factory, takes
 from benchmark.options import RunConfig, preprocessing
 from benchmark.records.history import columns
 from benchmark.records.store import SCHEMA, Record, Store, canonical
@@ -84,7 +83,13 @@ def digests_of(cell: Cell, seed: int) -> dict[str, str] | None:
     sees_clean = Knowledge.CLEAN_SET in registry.build(cell.identity["method"]).needs
     try:
         return _digests(
-            canonical(cell.config.dataset["source"]), canonical(cell.config.noise), canonical(asdict(cell.config.split)), seed, sees_clean
+            cell.config.dataset["name"],
+            canonical(cell.config.dataset["source"]),
+            canonical(cell.config.imbalance),
+            canonical(cell.config.noise),
+            canonical(asdict(cell.config.split)),
+            seed,
+            sees_clean,
         )
     except UserError:  # preparing the trial gives the reason, should it be missing
         return None
@@ -96,22 +101,25 @@ def code_of(cell: Cell) -> Fingerprint:
 
 
 def _plugins(cell: Cell) -> dict[str, str]:
-    """The files of the modules behind the names of the cell: the fingerprint uses those of names that the checkout does not know."""
-    modules = {name: registry.get(name).__module__ for name in _names(cell.identity["method"])}
-    for part, options in (("noise", cell.config.noise), ("model", cell.config.model), ("dataset", cell.config.dataset["source"])):
-        modules[cell.identity[part]["name"]] = options["_target_"].rpartition(".")[0]
-    return {name: file for name, module in modules.items() if (file := _file_of(module))}
+    """The files of the modules behind the choices of the cell: the fingerprint uses those of choices that the checkout does not know."""
+    modules = {f"method={name}": registry.get(name).__module__ for name in _names(cell.identity["method"])}
+    for group in ("noise", "imbalance", "model", "dataset"):
+        options = getattr(cell.config, group)
+        target = (options["source"] if group == "dataset" else options)["_target_"]
+        modules[f"{group}={options['name']}"] = target.rpartition(".")[0]
+    return {choice: file for choice, module in modules.items() if (file := _file_of(module))}
 
 
 def _file_of(module: str) -> str | None:
-    """The file of a module, which need not be imported yet; None where it has none, as in a notebook."""
+    """The file of a module, which need not be imported yet, or of the one around that class; None where it has none, as in a notebook."""
     if module in sys.modules:
         return getattr(sys.modules[module], "__file__", None)
     try:
         spec = find_spec(module)
-    except ImportError:  # making what is in it gives the reason
-        return None
-    return spec.origin if spec else None
+    except Exception:  # the package around it raises it; making what is in it gives the reason
+        spec = None
+    around = module.rpartition(".")[0]
+    return spec.origin if spec else _file_of(around) if around else None
 
 
 def _names(method: dict[str, Any]) -> list[str]:
@@ -123,10 +131,16 @@ def prepare(cell: Cell, seed: int, watch: Watch | None = None) -> Trainer:
     """The trainer of one trial, ready to run. Raises UserError for whatever the configuration asks and the data cannot give."""
     config = cell.config
     method = registry.build(cell.identity["method"])
-    task = _task(cell, seed, Knowledge.CLEAN_SET in method.needs)
+    task = task_of(cell, seed, Knowledge.CLEAN_SET in method.needs)
     device = device_of(config.device)
     kept = checkpoints(cell, seed, task.digests)
-    return Trainer(method, instantiated(config.model), task, settings(config), seed, device, kept, watch, compute(config))
+    make_model, is_table = model_factory(config.model), task.train.images.ndim == 2
+    if is_table:
+        make_model = functools.partial(tried_on_features, make_model, config.model["name"])
+    trainer = Trainer(method, make_model, task, settings(config), seed, device, kept, watch, compute(config))
+    if is_table:
+        check_views_of_features(cell.label, trainer)
+    return trainer
 
 
 def settings(config: RunConfig) -> Settings:
@@ -174,43 +188,34 @@ def _keep(cell: Cell, seed: int, trainer: Trainer) -> Record:
     return record
 
 
-def _task(cell: Cell, seed: int, sees_clean: bool) -> Task:
+def source_of(cell: Cell) -> Source:
+    """The cell's data set, downloaded and decoded where that is still to be done. Raises UserError where it cannot be had."""
+    return _source(cell.config.dataset["name"], canonical(cell.config.dataset["source"]))
+
+
+def task_of(cell: Cell, seed: int, sees_clean: bool = True) -> Task:
+    """What one trial learns from. sees_clean: whether its method may see the clean set. Raises UserError as `make_task` and `source_of`."""
     config = cell.config
-    source = _source(canonical(config.dataset["source"]))
-    return make_task(source, instantiated(config.noise), config.split, preprocessing(config), seed, sees_clean)
+    imbalance, noise = make("imbalance", config.imbalance), make("noise", config.noise)
+    return make_task(source_of(cell), noise, config.split, preprocessing(config), seed, sees_clean, imbalance)
 
 
 @functools.lru_cache(maxsize=2)
-def _source(config: str) -> Source:
+def _source(name: str, config: str) -> Source:
     """Datasets stay in memory from trial to trial."""
-    return instantiated(json.loads(config))
+    return make("dataset", json.loads(config), name)
 
 
 @functools.lru_cache(maxsize=10_000)
-def _digests(source: str, noise: str, split: str, seed: int, sees_clean: bool) -> dict[str, str]:
+def _digests(name: str, source: str, imbalance: str, noise: str, split: str, seed: int, sees_clean: bool) -> dict[str, str]:
     """As `digests_of`, once for all cells that share their data. Downloads nothing."""
     options = json.loads(source)
-    if "download" in inspect.signature(get_method(options["_target_"])).parameters:
+    if takes(options["_target_"], "download"):
         source = canonical(options | {"download": False})
-    drawn = draw(_source(source), instantiated(json.loads(noise)), Split(**json.loads(split)), seed, sees_clean)
-    return {"source": _source(source).digest, "drawn": drawn.digest}
-
-
-def instantiated(config: dict[str, Any]) -> Any:
-    """What a configuration's `_target_` makes of its other options. A UserError within comes out as it is."""
-    try:
-        made = instantiate({key: value for key, value in config.items() if key != "name"}, _convert_="all")
-    except InstantiationException as error:
-        if isinstance(error.__cause__, UserError):
-            raise error.__cause__ from None
-        reason = error.__cause__ or error
-        raise UserError(f"{config['_target_']}: {str(reason).splitlines()[0]}") from error
-    if isinstance(made, functools.partial):  # of a model, which is called later
-        try:
-            inspect.signature(made.func).bind_partial(**made.keywords)
-        except TypeError as error:
-            raise UserError(f"{config['_target_']}: {error}") from error
-    return made
+    data = _source(name, source)
+    choices = make("noise", json.loads(noise)), Split(**json.loads(split)), seed, sees_clean, make("imbalance", json.loads(imbalance))
+    drawn = draw(data, *choices)
+    return {"source": data.digest, "drawn": drawn.digest}
 
 
 def _record(cell: Cell, seed: int, trainer: Trainer) -> Record:
@@ -260,13 +265,21 @@ def _per_class(progress: Progress) -> dict[str, list[Any]]:
 
 def _data(task: Task) -> dict[str, Any]:
     sizes = {name: len(getattr(task, name)) for name in ("train", "clean", "hyper_validation", "test")}
-    return {
+    train, classes = task.train, len(task.classes)
+    found = {
         "classes": list(task.classes),
         "image_shape": list(task.train.images.shape[1:]),
         "sizes": sizes,
-        "wrong_labels": {"train": task.train.wrong(), "hyper_validation": task.hyper_validation.wrong()},
+        "wrong_labels": {name: getattr(task, name).wrong() for name in ("train", "clean", "hyper_validation")},
         "noise_rate": task.noise_rate,
-        "train_labels_per_class": torch.bincount(task.train.labels, minlength=len(task.classes)).tolist(),
+        "train_labels_per_class": torch.bincount(train.labels, minlength=classes).tolist(),
+    }
+    if not train.truth_is_known:
+        return found
+    wrong = train.true_labels[train.labels != train.true_labels]
+    return found | {
+        "train_true_labels_per_class": torch.bincount(train.true_labels, minlength=classes).tolist(),
+        "wrong_labels_per_true_class": torch.bincount(wrong, minlength=classes).tolist(),
     }
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -11,28 +13,34 @@ from datasets.strong import strong_view
 from robust_benchmark.errors import UserError, at_least, choice, in_range, whole
 
 STRENGTHS = ("none", "weak", "strong")
+Values = float | tuple[float, ...]  # of all channels, or one for each
 
 
 @dataclass(frozen=True)
 class Preprocessing:
     """How stored pixels become a model's input.
 
-    mean, std: of pixels in [0, 1]; the input is (pixel / 255 - mean) / std
+    mean, std: of pixels in [0, 1], a number or one for each channel; the input is (pixel / 255 - mean) / std
     pad, flip: the weak view: images are zero-padded by `pad` pixels a side and cropped back at random, and mirrored with
         probability 1/2 where `flip`
     """
 
-    mean: float = 0.5
-    std: float = 0.5
+    mean: Values = 0.5
+    std: Values = 0.5
     pad: int = 0
     flip: bool = False
 
     def __post_init__(self) -> None:
-        in_range("mean", self.mean, 0, 1)
         whole("pad", self.pad, 0)
-        at_least("std", self.std, 1e-12)
         if not isinstance(self.flip, bool):
             raise UserError(f"flip must be true or false, not {self.flip!r}")
+        for name in ("mean", "std"):
+            given = getattr(self, name)
+            object.__setattr__(self, name, tuple(given) if isinstance(given, list) else given)
+        for mean in _each(self.mean):
+            in_range("mean", mean, 0, 1)
+        for std in _each(self.std):
+            at_least("std", std, 1e-12)
 
     @property
     def random(self) -> bool:
@@ -40,8 +48,33 @@ class Preprocessing:
         return self.pad > 0 or self.flip
 
     def normalise(self, images: torch.Tensor) -> torch.Tensor:
-        """float32 model input from uint8 pixels, the same shape."""
-        return images.float().mul_(1 / (255 * self.std)).sub_(self.mean / self.std)
+        """float32 model input from uint8 pixels, the same shape; features, float32, stay as they are."""
+        if images.dtype != torch.uint8:
+            return images
+        factor, shift = self._factor_and_shift(images.device)
+        return images.float().mul_(factor).sub_(shift)
+
+    def _factor_and_shift(self, device: torch.device) -> tuple[float, float] | tuple[torch.Tensor, torch.Tensor]:
+        """The input is pixel * factor - shift."""
+        if not isinstance(self.mean, tuple) and not isinstance(self.std, tuple):
+            return 1 / (255 * self.std), self.mean / self.std
+        pairs = [(1 / (255 * std), mean / std) for mean, std in np.broadcast(self.mean, self.std)]
+        factors, shifts = zip(*pairs, strict=True)
+        return _tensor(factors, torch.float32, device), _tensor(shifts, torch.float32, device)
+
+    def check(self, images: torch.Tensor) -> None:
+        """Raises UserError where there is another number of means or deviations than channels of `images`, as stored."""
+        channels = images.shape[1]
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if isinstance(values, tuple) and images.dtype == torch.uint8 and len(values) != channels:
+                count = len(values)
+                raise UserError(f"dataset.preprocessing.{name} has {count} values, and images have {channels} channels: give one for each")
+
+    def _fill(self, images: torch.Tensor) -> int | torch.Tensor:
+        """The mean pixel, of all channels or of each, uint8 (channels, 1, 1)."""
+        if not isinstance(self.mean, tuple):
+            return round(255 * self.mean)
+        return _tensor(tuple(round(255 * mean) for mean in self.mean), torch.uint8, images.device)
 
     def view(self, strength: str, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """`images`, uint8 (n, channels, height, width), at a strength; all draws are from `generator`.
@@ -54,7 +87,7 @@ class Preprocessing:
         if strength == "none":
             return images
         weak = self.augment(images, generator)
-        return weak if strength == "weak" else strong_view(weak, round(255 * self.mean), generator)
+        return weak if strength == "weak" else strong_view(weak, self._fill(images), generator)
 
     def augment(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """The weak view: a random crop and mirror image of each of `images`, uint8 (n, channels, height, width), in one gather."""
@@ -71,3 +104,13 @@ class Preprocessing:
             left = torch.where(mirrored == 1, 2 * self.pad - left, left)
         windows = sides.unfold(3, height, 1).unfold(4, width, 1)  # (sides, n, channels, tops, lefts, height, width)
         return windows[mirrored, torch.arange(n, device=device), :, top, left]
+
+
+def _each(values: Values) -> tuple[float, ...]:
+    return values if isinstance(values, tuple) else (values,)
+
+
+@functools.cache
+def _tensor(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """One value for each channel, (channels, 1, 1); it stays on the device, so that a batch waits for no copy."""
+    return torch.tensor(values, dtype=dtype, device=device).view(-1, 1, 1)

@@ -1,15 +1,42 @@
-"""Class imbalance: one class outnumbers the others by a given ratio."""
+"""Class imbalance: how many images of each class the training set keeps."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from datasets.noise import Corruption
-from robust_benchmark.errors import UserError, in_range
+from robust_benchmark.errors import UserError, at_least, in_range
 
 
-class ClassImbalance(Corruption):
-    """The majority class makes the share `ratio` of the training set; the other classes share the rest (section 4.1 of Ren et al., 2018).
+class Imbalance:
+    """Selects the training images by their classes; this base class keeps all of them."""
+
+    def wanted(self, labels: np.ndarray, num_classes: int) -> np.ndarray | None:
+        """How many examples of each class to keep, int64 (num_classes,), from the labels, (n,); None for all of them."""
+        return None
+
+    def counts(self, labels: np.ndarray, num_classes: int) -> np.ndarray:
+        """As `wanted`. Raises UserError where a class is left empty or has fewer."""
+        wanted, available = self.wanted(labels, num_classes), np.bincount(labels, minlength=num_classes)
+        if wanted is None:
+            return available
+        for label in np.argsort(available, kind="stable"):  # the scarcest class limits the others, so its sentence comes first
+            count, there = wanted[label], available[label]
+            if not 1 <= count <= there:
+                raise UserError(f"{self} asks for {count} images of class {label}, which has {there}; at least 1 is needed")
+        return wanted
+
+    def select(self, labels: np.ndarray, num_classes: int, rng: np.random.Generator) -> np.ndarray:
+        """Positions of the examples that make the training set: in random order, or as they are where all of them do."""
+        if self.wanted(labels, num_classes) is None:
+            return np.arange(len(labels))
+        counts = self.counts(labels, num_classes)
+        kept = [rng.permutation(np.flatnonzero(labels == label))[:count] for label, count in enumerate(counts)]
+        return rng.permutation(np.concatenate(kept))
+
+
+class Majority(Imbalance):
+    """One class makes the share `ratio` of the training set; the other classes share the rest (section 4.1 of Ren et al., 2018).
 
     ratio: share of the majority class, in (0, 1); 0.995 is the paper's 200:1 between two classes
     majority: the class that outnumbers the others; None is the last one (the nines of the 4-vs-9 task)
@@ -21,13 +48,13 @@ class ClassImbalance(Corruption):
         self.majority = majority
         self.total = total
 
-    def select(self, labels: np.ndarray, num_classes: int, rng: np.random.Generator) -> np.ndarray:
-        kept = [rng.permutation(np.flatnonzero(labels == label))[:count] for label, count in enumerate(self.counts(labels, num_classes))]
-        return rng.permutation(np.concatenate(kept))
+    def __str__(self) -> str:
+        return f"imbalance ratio {self.ratio:g}" + ("" if self.total is None else f" with a total of {self.total}")
 
-    def counts(self, labels: np.ndarray, num_classes: int) -> np.ndarray:
-        """How many examples of each class are kept, (num_classes,)."""
+    def wanted(self, labels: np.ndarray, num_classes: int) -> np.ndarray:
         majority = num_classes - 1 if self.majority is None else self.majority
+        if isinstance(majority, bool) or not isinstance(majority, int):
+            raise UserError(f"majority class {majority!r} is not a whole number")
         if not 0 <= majority < num_classes:
             raise UserError(f"majority class {majority} is not in 0 .. {num_classes - 1}")
         shares = np.full(num_classes, (1 - self.ratio) / (num_classes - 1))
@@ -39,10 +66,59 @@ class ClassImbalance(Corruption):
         counts: np.ndarray = np.floor(shares * total + 1e-6).astype(int)
         largest_remainders = np.argsort(counts - shares * total, kind="stable")[: total - counts.sum()]
         counts[largest_remainders] += 1
-        for label, (count, there) in enumerate(zip(counts, available, strict=True)):
-            if not 1 <= count <= there:
-                raise UserError(
-                    f"imbalance ratio {self.ratio:g} with a total of {total} asks for {count} images of class {label},"
-                    f" which has {there}; at least 1 is needed"
-                )
         return counts
+
+
+class Exponential(Imbalance):
+    """Class k keeps int(m rho^(-k / (K - 1))) images, m being the most that all classes allow: a long tail, class 0 its head.
+
+    rho: the largest class over the smallest, at least 1
+    Source: Cui et al., "Class-Balanced Loss Based on Effective Number of Samples", CVPR 2019; Cao et al., NeurIPS 2019, whose
+    CIFAR-10-LT at rho 100 has 5000, 2997, 1796, 1077, 645, 387, 232, 139, 83 and 50 images.
+    """
+
+    def __init__(self, rho: float = 100.0) -> None:
+        self.rho = at_least("rho", rho, 1)
+
+    def __str__(self) -> str:
+        return f"exponential imbalance of rho {self.rho:g}"
+
+    def wanted(self, labels: np.ndarray, num_classes: int) -> np.ndarray:
+        return _largest(np.array([(1 / self.rho) ** (k / (num_classes - 1)) for k in range(num_classes)]), labels)
+
+
+class Step(Imbalance):
+    """The last classes keep 1 / rho of what the first ones keep.
+
+    rho: a frequent class over a rare one, at least 1
+    rare: share of the classes that are rare, rounded to a number of classes
+    Source: Buda et al., "A systematic study of the class imbalance problem", 2018; Cao et al., NeurIPS 2019.
+    """
+
+    def __init__(self, rho: float = 100.0, rare: float = 0.5) -> None:
+        self.rho = at_least("rho", rho, 1)
+        self.rare = in_range("rare", rare, 0, 1)
+
+    def __str__(self) -> str:
+        return f"step imbalance of rho {self.rho:g}"
+
+    def wanted(self, labels: np.ndarray, num_classes: int) -> np.ndarray:
+        frequent = num_classes - round(self.rare * num_classes)
+        return _largest(np.where(np.arange(num_classes) < frequent, 1.0, 1 / self.rho), labels)
+
+
+def _largest(shares: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """int(m shares), (classes,), by the largest whole m that the labels allow."""
+    available = np.bincount(labels, minlength=len(shares))
+    most = int((available / shares).min() + 1e-6)
+    most = min(most, available.max())  # where every class has as many, m is that number
+    return (most * shares).astype(int)
+
+
+class ClassImbalance(Corruption, Majority):
+    """`Majority` as a choice of noise, with right labels: the paper's experiments name it so."""
+
+    synthetic = False
+
+    def select(self, labels: np.ndarray, num_classes: int, rng: np.random.Generator) -> np.ndarray:
+        return Majority.select(self, labels, num_classes, rng)

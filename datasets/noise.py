@@ -6,15 +6,43 @@ T[i, j] = p(noisy label j | true label i).
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import dataclass
 
-from robust_benchmark.errors import UserError, choice, in_range
+import numpy as np
+import torch
+
+from datasets.source import Source
+from robust_benchmark.errors import UserError, choice, in_range, unknown
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a noise may look at: true labels, int64 (n,), their positions among the training images of `source`, (n,), and the trial."""
+
+    labels: np.ndarray
+    positions: np.ndarray
+    source: Source
+    trial_seed: int
+
+    @property
+    def images(self) -> torch.Tensor:
+        """The images as stored, copied when they are asked for."""
+        return self.source.train_images[self.positions]
 
 
 class Corruption:
-    """What is wrong with a training set; this base class leaves it as it is."""
+    """What is wrong with a training set; this base class leaves it as it is.
 
-    rate: float = 0.0
+    rate: share of labels that are picked for relabelling; None where it is no option, so that wrong labels are counted
+    synthetic: it makes the given labels from the true ones, and so needs them; else those that the source gives stay
+    """
+
+    rate: float | None = 0.0
+    synthetic: bool = True
+
+    def on(self, source: Source) -> Corruption:
+        """The same for one source. Noise that depends on the names of classes overrides it."""
+        return self
 
     def select(self, labels: np.ndarray, num_classes: int, rng: np.random.Generator) -> np.ndarray:
         """Indices of the examples that make the training set, from the true `labels`, (n,)."""
@@ -24,22 +52,41 @@ class Corruption:
         """Q of this trial, row-stochastic, (num_classes, num_classes)."""
         return np.eye(num_classes)
 
+    def relabel(self, seen: Seen, targets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Given labels, (n,). Noise that depends on more than the true label overrides it."""
+        return self.corrupt(seen.labels, targets, rng)
+
     def corrupt(self, labels: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Labels, (n,), of which exactly round(rate n), picked uniformly, are redrawn from `targets`[true label]."""
-        picked = rng.permutation(len(labels))[: round(self.rate * len(labels))]
+        picked = rng.permutation(len(labels))[: round((self.rate or 0) * len(labels))]
         cumulative = targets.cumsum(axis=1)
         draws = rng.random(len(picked))[:, None]
         noisy = labels.copy()
         noisy[picked] = (draws >= cumulative[labels[picked]]).sum(axis=1).clip(max=len(targets) - 1)
         return noisy
 
-    def transition_matrix(self, targets: np.ndarray) -> np.ndarray:
-        """T = (1 - rate) I + rate Q."""
-        return (1 - self.rate) * np.eye(len(targets)) + self.rate * targets
+    def transition_matrix(self, targets: np.ndarray) -> np.ndarray | None:
+        """T = (1 - rate) I + rate Q; None where labels depend on more than the class, so that T is counted on the training set."""
+        rate = self.rate or 0
+        return (1 - rate) * np.eye(len(targets)) + rate * targets
+
+
+def class_number(given: object, classes: tuple[str, ...]) -> int:
+    """The class that a user names, by its name or number. Raises UserError with the nearest name."""
+    if isinstance(given, str) and given in classes:
+        return classes.index(given)
+    number = int(given) if isinstance(given, str) and given.isdecimal() else given
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise unknown("class", str(given), classes)
+    if not 0 <= number < len(classes):
+        raise UserError(f"class {given} is not in 0 .. {len(classes) - 1}")
+    return number
 
 
 class NoNoise(Corruption):
-    """The labels as published."""
+    """The labels as published, or as a user's data gives them."""
+
+    synthetic = False
 
 
 class UniformFlip(Corruption):

@@ -8,14 +8,20 @@ from dataclasses import dataclass
 
 import torch
 
+UNKNOWN = -1  # in place of a true label that nobody knows
+
 
 @dataclass(frozen=True)
 class Source:
-    """Clean data as published: images with their true labels, before any split or corruption.
+    """Data as published, or as a user has it, before any split or corruption.
 
-    train_images, test_images: uint8, (n, channels, height, width)
-    train_labels, test_labels: int64, (n,), in 0 .. len(classes) - 1
+    train_images, test_images: uint8, (n, channels, height, width), or features, float32 (n, width)
+    train_labels: int64, (n,), in 0 .. len(classes) - 1, as given
+    test_labels: int64, (n,), true ones
     classes: the name of each class
+    train_true_labels: int64, (n,), with UNKNOWN where the true label is not known; None: the given labels are true. Where some are known
+        and others are not, the known ones are those that the user vouches for: they make the clean set
+    encoding: how features were made of a table's columns, as text of datasets.encoding.Encoding
     """
 
     train_images: torch.Tensor
@@ -23,24 +29,37 @@ class Source:
     test_images: torch.Tensor
     test_labels: torch.Tensor
     classes: tuple[str, ...]
+    train_true_labels: torch.Tensor | None = None
+    encoding: str | None = None
 
     def __post_init__(self) -> None:
-        for part, images, labels in (
-            ("training", self.train_images, self.train_labels),
-            ("test", self.test_images, self.test_labels),
-        ):
-            if images.dtype != torch.uint8 or images.ndim != 4:
-                raise ValueError(f"{part} images must be uint8 (n, channels, height, width), not {images.dtype} {tuple(images.shape)}")
-            if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
-                raise ValueError(f"{part} labels must be int64 ({len(images)},), not {labels.dtype} {tuple(labels.shape)}")
-            if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(self.classes):
-                raise ValueError(f"{part} labels must lie in 0 .. {len(self.classes) - 1}")
+        for part, images in (("training", self.train_images), ("test", self.test_images)):
+            forms = (torch.uint8, 4), (torch.float32, 2)
+            if (images.dtype, images.ndim) not in forms:
+                form = "uint8 images (n, channels, height, width) or float32 features (n, width)"
+                raise ValueError(f"{part} data must be {form}, not {images.dtype} {tuple(images.shape)}")
+        self._check("training", self.train_labels, len(self.train_images), 0)
+        self._check("test", self.test_labels, len(self.test_images), 0)
+        if self.train_true_labels is not None:
+            self._check("true training", self.train_true_labels, len(self.train_images), UNKNOWN)
+
+    def _check(self, part: str, labels: torch.Tensor, n: int, least: int) -> None:
+        if labels.dtype != torch.int64 or labels.shape != (n,):
+            raise ValueError(f"{part} labels must be int64 ({n},), not {labels.dtype} {tuple(labels.shape)}")
+        if n and not least <= int(labels.min()) <= int(labels.max()) < len(self.classes):
+            raise ValueError(f"{part} labels must lie in {least} .. {len(self.classes) - 1}")
+
+    @property
+    def true_labels(self) -> torch.Tensor:
+        """The training set's true labels, int64 (n,), with UNKNOWN among them."""
+        return self.train_labels if self.train_true_labels is None else self.train_true_labels
 
     @functools.cached_property
     def digest(self) -> str:
         """Hexadecimal SHA-256, shortened, of all images, labels and names of classes."""
         sha = hashlib.sha256(repr(self.classes).encode())
-        for tensor in (self.train_images, self.train_labels, self.test_images, self.test_labels):
+        tensors = [self.train_images, self.train_labels, self.test_images, self.test_labels]
+        for tensor in [*tensors, *([] if self.train_true_labels is None else [self.train_true_labels])]:
             sha.update(repr(tuple(tensor.shape)).encode())
             sha.update(tensor.contiguous().numpy().data)
         return sha.hexdigest()[:16]

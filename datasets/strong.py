@@ -22,10 +22,11 @@ OPERATIONS = (
 ROUNDS = 2  # N
 MAGNITUDE = 14 / 30  # M as a share of the largest
 
+Fill = int | torch.Tensor  # a pixel: one level, or one for each channel, uint8 (channels, 1, 1)
 Chosen = dict[str, torch.Tensor]  # for each operation, (n, 1, 1): the sign of its magnitude, -1 or 1, where an image meets it; else 0
 
 
-def strong_view(images: torch.Tensor, fill: int, generator: torch.Generator) -> torch.Tensor:
+def strong_view(images: torch.Tensor, fill: Fill, generator: torch.Generator) -> torch.Tensor:
     """Each of `images`, uint8 (n, channels, height, width), after ROUNDS operations and cutout of its own.
 
     fill: the pixel of what comes into the image from outside, and of what cutout leaves
@@ -38,7 +39,7 @@ def strong_view(images: torch.Tensor, fill: int, generator: torch.Generator) -> 
     return cutout(images, fill, generator)
 
 
-def operate(images: torch.Tensor, operation: torch.Tensor, sign: torch.Tensor, magnitude: float, fill: int) -> torch.Tensor:
+def operate(images: torch.Tensor, operation: torch.Tensor, sign: torch.Tensor, magnitude: float, fill: Fill) -> torch.Tensor:
     """One operation on each of `images`, uint8 (n, channels, height, width).
 
     operation: positions in OPERATIONS, int64 (n,); sign: -1 or 1, (n,), for operations that have two directions
@@ -51,7 +52,7 @@ def operate(images: torch.Tensor, operation: torch.Tensor, sign: torch.Tensor, m
     return _enhance(images, chosen, magnitude)
 
 
-def cutout(images: torch.Tensor, fill: int, generator: torch.Generator) -> torch.Tensor:
+def cutout(images: torch.Tensor, fill: Fill, generator: torch.Generator) -> torch.Tensor:
     """`images` with a square of `fill` in each, of half the shorter side, around a uniform pixel; edges clip it."""
     n, _, height, width = images.shape
     reach = min(height, width) // 4
@@ -61,10 +62,10 @@ def cutout(images: torch.Tensor, fill: int, generator: torch.Generator) -> torch
         offset = torch.arange(side, device=images.device) - centre
         return (offset >= -reach) & (offset < reach)
 
-    return images.masked_fill(covered(height)[:, None, :, None] & covered(width)[:, None, None, :], fill)
+    return torch.where(covered(height)[:, None, :, None] & covered(width)[:, None, None, :], fill, images)
 
 
-def _move(images: torch.Tensor, chosen: Chosen, magnitude: float, fill: int) -> torch.Tensor:
+def _move(images: torch.Tensor, chosen: Chosen, magnitude: float, fill: Fill) -> torch.Tensor:
     """Rotations, shears and translations: each pixel is the nearest one to where it comes from."""
     channels, height, width = images.shape[1:]
     x = torch.arange(width, device=images.device) - (width - 1) / 2  # from the centre of the image
@@ -78,7 +79,8 @@ def _move(images: torch.Tensor, chosen: Chosen, magnitude: float, fill: int) -> 
     column = (from_x + (width + 1) / 2).round().clamp(0, width + 1).long()
     row = (from_y + (height + 1) / 2).round().clamp(0, height + 1).long()
     pixel = (row * (width + 2) + column).flatten(1)[:, None].expand(-1, channels, -1)
-    return F.pad(images, (1, 1, 1, 1), value=fill).flatten(2).gather(2, pixel).view_as(images)
+    framed = F.pad(images - fill, (1, 1, 1, 1)) + fill  # modulo 256, so levels stay as they are
+    return framed.flatten(2).gather(2, pixel).view_as(images)
 
 
 def _look_up(images: torch.Tensor, chosen: Chosen, magnitude: float) -> torch.Tensor:

@@ -9,33 +9,38 @@ import numpy as np
 import torch
 
 from datasets.augment import Preprocessing
-from datasets.noise import Corruption
-from datasets.source import Source
+from datasets.imbalance import Imbalance
+from datasets.noise import Corruption, Seen, UniformFlip
+from datasets.source import UNKNOWN, Source
 from datasets.streams import numpy_stream
-from robust_benchmark.errors import UserError, at_least
+from robust_benchmark.errors import UserError, at_least, in_range
 
 
 @dataclass
 class Split:
     """Sizes of the sets that are held out of the training images.
 
-    clean_per_class, clean_total: size of the clean set, a class or in all (`clean_total`, where given, decides)
+    clean_per_class, clean_total: size of the clean set, a class or in all (`clean_total`, where given, decides). Where the source does
+        not know all true labels, the known ones are the clean set, or `clean_total` of them, and no other set holds any of them
     stratified: the clean set holds the classes in equal parts (as nearly as can be); else it is a uniform draw
+    clean_noise_rate: this share of the clean set's labels is wrong, each another class, uniformly
     hyper_validation: size of the hyper-validation set, whose labels are corrupted as the training set's; class imbalance spares it
-    clean_returns: methods that do not see the clean set train on its images as well, rightly labelled (the paper's MNIST
+    clean_returns: methods that do not see the clean set train on its images as well, with its labels (the paper's MNIST
         protocol, where every method meets the same 5,000 images)
     """
 
     clean_per_class: int = 10
     clean_total: int | None = None
     stratified: bool = True
+    clean_noise_rate: float = 0.0
     hyper_validation: int = 0
     clean_returns: bool = False
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Images, uint8 (n, channels, height, width); the labels shown to learners and the true ones, int64 (n,)."""
+    """Images, uint8 (n, channels, height, width), or features, float32 (n, width); the labels shown to learners and the true ones, int64
+    (n,), which count as known only where none is UNKNOWN (see Source)."""
 
     images: torch.Tensor
     labels: torch.Tensor
@@ -56,18 +61,26 @@ class Examples:
         """Images, labels and true labels."""
         return self.images, self.labels, self.true_labels
 
-    def wrong(self) -> int:
-        """How many labels are really wrong."""
-        return int((self.labels != self.true_labels).sum())
+    @property
+    def truth_is_known(self) -> bool:
+        """Whether the true labels are known. Waits for the device."""
+        return bool((self.true_labels != UNKNOWN).all())
+
+    def wrong(self) -> int | None:
+        """How many labels are really wrong; None where nobody knows."""
+        return int((self.labels != self.true_labels).sum()) if self.truth_is_known else None
 
 
 @dataclass(frozen=True)
 class Task:
-    """One trial's data. train and hyper_validation are corrupted; clean and test are right.
+    """One trial's data. train and hyper_validation are corrupted; test is right, and so is clean but for `split.clean_noise_rate`.
 
+    noise_rate: the share of examples picked for relabelling, or, where no option says it, of wrong labels in the training set
     transition_matrix: float64 (classes, classes), T[i, j] = p(noisy label j | true label i)
+    both are None where the true labels are not known
     digests: of the source, and of what was drawn from it
     train_positions: of the training set among the source's training images, int64 (n,)
+    encoding: how features were made of a table's columns, as text of datasets.encoding.Encoding
     """
 
     train: Examples
@@ -75,11 +88,12 @@ class Task:
     hyper_validation: Examples
     test: Examples
     classes: tuple[str, ...]
-    noise_rate: float
-    transition_matrix: torch.Tensor
+    noise_rate: float | None
+    transition_matrix: torch.Tensor | None
     preprocessing: Preprocessing
     digests: dict[str, str] = field(default_factory=dict)
     train_positions: torch.Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    encoding: str | None = None
 
     def to(self, device: torch.device) -> Task:
         """The same task with its images and labels on `device`."""
@@ -92,6 +106,7 @@ class Draw:
     """What a trial draws of a source's training images: positions, int64 (n,), and labels given to them.
 
     targets: Q of the label noise, float64 (classes, classes)
+    clean_labels: of the clean set, where some are made wrong
     """
 
     train: np.ndarray
@@ -100,76 +115,158 @@ class Draw:
     hyper_validation: np.ndarray
     hyper_validation_labels: np.ndarray
     targets: np.ndarray
+    clean_labels: np.ndarray | None = None
 
     @property
     def digest(self) -> str:
         """Hexadecimal SHA-256, shortened, of all positions and labels."""
         sha = hashlib.sha256()
         for array in astuple(self):
-            sha.update(repr(array.shape).encode())
-            sha.update(np.ascontiguousarray(array).data)
+            if array is not None:
+                sha.update(repr(array.shape).encode())
+                sha.update(np.ascontiguousarray(array).data)
         return sha.hexdigest()[:16]
 
 
-def draw(source: Source, corruption: Corruption, split: Split, seed: int, sees_clean: bool = True) -> Draw:
+def draw(
+    source: Source, corruption: Corruption, split: Split, seed: int, sees_clean: bool = True, imbalance: Imbalance | None = None
+) -> Draw:
     """What trial `seed` draws; all but `sees_clean` methods of a trial draw the same.
 
+    imbalance: selects training images before `corruption` does anything
     sees_clean: whether the method may see the clean set; matters only where `split.clean_returns`
-    Raises UserError where the source is too small for the split.
+    Raises UserError where the source is too small for the split, or does not know the true labels that the noise needs.
     """
-    labels, num_classes = source.train_labels.numpy(), len(source.classes)
-    pool, hyper = _hold_out_hyper_validation(len(labels), split, numpy_stream(seed, "split"))
-    pool = pool[corruption.select(labels[pool], num_classes, numpy_stream(seed, "imbalance"))]
-    clean = pool[_clean_positions(labels[pool], source.classes, split, numpy_stream(seed, "clean set"))]
+    _check_truth(source, corruption)
+    corruption = corruption.on(source)
+    true, num_classes = source.true_labels.numpy(), len(source.classes)
+    pool, clean, hyper = _positions(source, corruption, imbalance or Imbalance(), split, seed)
     train = np.setdiff1d(pool, clean)
-    if len(train) == 0:
-        raise UserError(f"no training image is left beside {len(clean)} clean and {len(hyper)} hyper-validation images")
+    _check_training_set(true, train, clean, hyper, source.classes)
     targets = corruption.targets(num_classes, seed, numpy_stream(seed, "noise targets"))
-    given = corruption.corrupt(labels[train], targets, numpy_stream(seed, "training labels"))
-    given_hyper = corruption.corrupt(labels[hyper], targets, numpy_stream(seed, "hyper-validation labels"))
+
+    def relabelled(index: np.ndarray, stream: str) -> np.ndarray:
+        if not corruption.synthetic:
+            return source.train_labels.numpy()[index]
+        return corruption.relabel(Seen(true[index], index, source, seed), targets, numpy_stream(seed, stream))
+
+    train_labels, hyper_labels = relabelled(train, "training labels"), relabelled(hyper, "hyper-validation labels")
+    clean_labels = _made_wrong(true[clean], split.clean_noise_rate, num_classes, numpy_stream(seed, "clean labels"))
     if split.clean_returns and not sees_clean:
-        train, given = np.concatenate([train, clean]), np.concatenate([given, labels[clean]])
-    return Draw(train, given, clean, hyper, given_hyper, targets)
+        returning = true[clean] if clean_labels is None else clean_labels
+        train, train_labels = np.concatenate([train, clean]), np.concatenate([train_labels, returning])
+    return Draw(train, train_labels, clean, hyper, hyper_labels, targets, clean_labels)
+
+
+def _positions(
+    source: Source, corruption: Corruption, imbalance: Imbalance, split: Split, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Positions of the images that training and clean set are taken from, of the clean set, and of the hyper-validation set."""
+    true, num_classes = source.true_labels.numpy(), len(source.classes)
+    vouched = _vouched(true)
+    rest = np.arange(len(true)) if vouched is None else np.setdiff1d(np.arange(len(true)), vouched)
+    pool, hyper = _hold_out_hyper_validation(rest, split, numpy_stream(seed, "split"))
+    best_known = true if vouched is None else source.train_labels.numpy()  # what classes are counted by
+    pool = pool[imbalance.select(best_known[pool], num_classes, numpy_stream(seed, "class imbalance"))]
+    pool = pool[corruption.select(best_known[pool], num_classes, numpy_stream(seed, "imbalance"))]
+    if vouched is not None and split.clean_total is None:
+        return pool, vouched, hyper
+    trusted = pool if vouched is None else vouched
+    return pool, trusted[_clean_positions(true[trusted], source.classes, split, numpy_stream(seed, "clean set"))], hyper
 
 
 def make_task(
-    source: Source, corruption: Corruption, split: Split, preprocessing: Preprocessing, seed: int, sees_clean: bool = True
+    source: Source,
+    corruption: Corruption,
+    split: Split,
+    preprocessing: Preprocessing,
+    seed: int,
+    sees_clean: bool = True,
+    imbalance: Imbalance | None = None,
 ) -> Task:
-    """The task of trial `seed`, as `draw` draws it. Raises UserError where the source is too small for the split."""
-    drawn = draw(source, corruption, split, seed, sees_clean)
+    """The task of trial `seed`, as `draw` draws it, with its errors."""
+    preprocessing.check(source.train_images)
+    drawn = draw(source, corruption, split, seed, sees_clean, imbalance)
 
     def examples(index: np.ndarray, labels: np.ndarray) -> Examples:
-        return Examples(source.train_images[index], torch.from_numpy(labels), source.train_labels[index])
+        return Examples(source.train_images[index], torch.from_numpy(labels), source.true_labels[index])
 
+    train = examples(drawn.train, drawn.train_labels)
+    clean_labels = source.true_labels.numpy()[drawn.clean] if drawn.clean_labels is None else drawn.clean_labels
+    rate, transition_matrix = _noise_of(corruption.on(source), drawn, train, len(source.classes))
     return Task(
-        train=examples(drawn.train, drawn.train_labels),
-        clean=examples(drawn.clean, source.train_labels.numpy()[drawn.clean]),
+        train=train,
+        clean=examples(drawn.clean, clean_labels),
         hyper_validation=examples(drawn.hyper_validation, drawn.hyper_validation_labels),
         test=Examples(source.test_images, source.test_labels, source.test_labels),
         classes=source.classes,
-        noise_rate=corruption.rate,
-        transition_matrix=torch.from_numpy(corruption.transition_matrix(drawn.targets)),
+        noise_rate=rate,
+        transition_matrix=transition_matrix,
         preprocessing=preprocessing,
         train_positions=torch.from_numpy(drawn.train),
         digests={"source": source.digest, "drawn": drawn.digest},
+        encoding=source.encoding,
     )
 
 
-def _hold_out_hyper_validation(n: int, split: Split, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _check_truth(source: Source, corruption: Corruption) -> None:
+    if corruption.synthetic and source.train_true_labels is not None:
+        kind = type(corruption).__name__
+        raise UserError(f"{kind} makes wrong labels from true ones, and this data set brings given labels of its own: choose noise=none")
+
+
+def _vouched(true: np.ndarray) -> np.ndarray | None:
+    """Positions of the known true labels where some are unknown; None where all are known."""
+    known = true != UNKNOWN
+    return None if known.all() else np.flatnonzero(known)
+
+
+def _check_training_set(true: np.ndarray, train: np.ndarray, clean: np.ndarray, hyper: np.ndarray, classes: tuple[str, ...]) -> None:
+    if len(train) == 0:
+        raise UserError(f"no training image is left beside {len(clean)} clean and {len(hyper)} hyper-validation images")
+    for label in np.setdiff1d(true[clean], true[train]) if (true[train] != UNKNOWN).all() else []:
+        taken = (true[clean] == label).sum()
+        raise UserError(f"the clean set takes all {taken} images of class '{classes[label]}': give fewer by split.clean_per_class")
+
+
+def _noise_of(corruption: Corruption, drawn: Draw, train: Examples, num_classes: int) -> tuple[float | None, torch.Tensor | None]:
+    """Rate and transition matrix: those that the corruption states, or else those counted on the training set."""
+    if not train.truth_is_known:
+        return None, None
+    share = (train.wrong() or 0) / len(train)
+    brought = not corruption.synthetic and share > 0
+    stated = None if brought else corruption.transition_matrix(drawn.targets)
+    if stated is not None:
+        return share if corruption.rate is None else corruption.rate, torch.from_numpy(stated)
+    counts = torch.zeros(num_classes, num_classes, dtype=torch.float64)
+    counts.index_put_((train.true_labels, train.labels), torch.ones(len(train), dtype=torch.float64), accumulate=True)
+    empty = counts.sum(dim=1) == 0
+    counts[empty, empty] = 1  # a class without images stays right
+    return share, counts / counts.sum(dim=1, keepdim=True)
+
+
+def _made_wrong(labels: np.ndarray, rate: float, num_classes: int, rng: np.random.Generator) -> np.ndarray | None:
+    """Labels of which the share `rate`, rounded, is another class; None where none is wrong."""
+    in_range("split.clean_noise_rate", rate, 0, 1)
+    return UniformFlip(rate).corrupt(labels, UniformFlip(rate).targets(num_classes, 0, rng), rng) if rate else None
+
+
+def _hold_out_hyper_validation(positions: np.ndarray, split: Split, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    n = len(positions)
     at_least("hyper_validation", split.hyper_validation, 0)
     if split.hyper_validation >= n:
         raise UserError(f"hyper_validation {split.hyper_validation} leaves nothing of {n} training images")
-    order = rng.permutation(n)
+    order = positions[rng.permutation(n)]
     cut = n - split.hyper_validation
     return order[:cut], order[cut:]
 
 
 def _clean_positions(labels: np.ndarray, classes: tuple[str, ...], split: Split, rng: np.random.Generator) -> np.ndarray:
-    """Positions of the clean set among `labels`, (clean,)."""
+    """Positions of the clean set among images of these true `labels`, (clean,)."""
     size = split.clean_per_class * len(classes) if split.clean_total is None else split.clean_total
     at_least("clean set size", size, 0)
     if size > len(labels):
-        raise UserError(f"a clean set of {size} images is larger than the {len(labels)} training images")
+        raise UserError(f"a clean set of {size} images is larger than the {len(labels)} training images that it can be of")
     if not split.stratified:
         return rng.permutation(len(labels))[:size]
     quota = np.full(len(classes), size // len(classes))

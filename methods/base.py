@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,7 @@ from methods.schedules import Optimiser, Schedule, Schedules
 from robust_benchmark.errors import UserError, choice
 
 SOURCES = ("train", "clean")
+Known = TypeVar("Known")
 
 
 class Knowledge(enum.Flag):
@@ -28,6 +29,7 @@ class Knowledge(enum.Flag):
     NOISE_RATE = enum.auto()
     TRANSITION_MATRIX = enum.auto()
     TRUE_LABELS = enum.auto()
+    OF_TRUTH = NOISE_RATE | TRANSITION_MATRIX | TRUE_LABELS  # what nobody knows without true labels
 
     def names(self) -> list[str]:
         """Lower-case names of what is in it, as records keep them.
@@ -128,6 +130,13 @@ def scalar(value: torch.Tensor | Weighted) -> torch.Tensor:
     return value.loss if isinstance(value, Weighted) else value
 
 
+def known(value: Known | None) -> Known:
+    """What is derived from true labels. Raises UserError where these are not known."""
+    if value is None:
+        raise UserError("what was asked for derives from true labels, and this data set does not know them")
+    return value
+
+
 @dataclass(frozen=True)
 class View:
     """What one method may see of a Task: everything public, and of the rest what `needs` declares.
@@ -155,12 +164,12 @@ class View:
     def noise_rate(self) -> float:
         """Share of wrong labels in the training set."""
         train = self._guarded(Knowledge.NOISE_RATE, "the noise rate").train
-        return train.wrong() / len(train)
+        return known(train.wrong()) / len(train)
 
     @property
     def transition_matrix(self) -> torch.Tensor:
         """float64 (classes, classes), T[i, j] = p(noisy label j | true label i)."""
-        return self._guarded(Knowledge.TRANSITION_MATRIX, "the transition matrix").transition_matrix
+        return known(self._guarded(Knowledge.TRANSITION_MATRIX, "the transition matrix").transition_matrix)
 
     @property
     def class_priors(self) -> torch.Tensor:
@@ -170,8 +179,9 @@ class View:
 
     @property
     def clean_set(self) -> Examples:
-        """The clean set, as stored (uint8)."""
-        return self._guarded(Knowledge.CLEAN_SET, "the clean set").clean
+        """The clean set, as stored, with its labels, also in place of the true ones: a share of them may be wrong."""
+        clean = self._guarded(Knowledge.CLEAN_SET, "the clean set").clean
+        return replace(clean, true_labels=clean.labels)
 
     @property
     def true_labels(self) -> torch.Tensor:

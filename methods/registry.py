@@ -15,11 +15,11 @@ import pkgutil
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import field, make_dataclass
-from importlib.metadata import entry_points
 from typing import Any, TypeVar, get_type_hints, overload
 
 import methods
 from methods.base import Method
+from robust_benchmark.entries import entry_points
 from robust_benchmark.errors import UserError, unknown
 
 ENTRY_POINTS = "robust_training.methods"
@@ -64,7 +64,7 @@ def _import_all() -> None:
         importlib.import_module(module.name)
     named = filter(None, (part.strip() for part in os.environ.get(VARIABLE, "").split(",")))
     theirs = [(module, VARIABLE) for module in named]
-    theirs += [(entry.module, f"the entry point '{entry.name}'") for entry in entry_points(group=ENTRY_POINTS)]
+    theirs += [(entry.module, f"the entry point '{entry.name}'") for entry in entry_points(ENTRY_POINTS)]
     for module_name, source in theirs:
         try:
             importlib.import_module(module_name)

@@ -10,6 +10,7 @@ from robust_benchmark import imports
 from robust_benchmark.errors import unknown
 
 COMMANDS = {
+    "prepare": ("benchmark.prepare", "download and decode what a grid trains on, without training"),
     "run": ("benchmark.run", "train what is missing of a grid and print its table"),
     "report": ("benchmark.report", "make the table, or a figure, of the records under a directory"),
     "status": ("benchmark.status", "show how far grids are that were sent elsewhere, or end them"),

@@ -32,7 +32,7 @@ torch.set_num_threads(1)  # quickest for small tensors; and tests that compare b
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The directory ROBUST_TRAINING_DATA, which holds MNIST/raw (IDX files) and cifar10-jpeg/{train,test}/<class>; else a skip."""
+    """The directory ROBUST_TRAINING_DATA: MNIST/raw (IDX files), cifar10-jpeg/{train,test}/<class> and cifar-n/*_human.pt; else a skip."""
     if "ROBUST_TRAINING_DATA" not in os.environ:
         pytest.skip("needs the real MNIST and CIFAR-10 pictures: set ROBUST_TRAINING_DATA to a directory with MNIST/raw and cifar10-jpeg")
     return Path(os.environ["ROBUST_TRAINING_DATA"])

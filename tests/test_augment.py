@@ -7,9 +7,16 @@ import pytest
 import torch
 from scipy import stats
 
+from benchmark.config import cells
+from benchmark.options import preprocessing
 from datasets import augment
 from datasets.augment import Preprocessing
+from datasets.noise import NoNoise
+from datasets.source import Source
+from datasets.strong import OPERATIONS, cutout, operate
+from datasets.task import Split, make_task
 from robust_benchmark.errors import UserError
+from tests.conftest import toy_source
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -153,3 +160,73 @@ def test_the_weak_view_is_random_where_it_crops_or_mirrors(pad: int, flip: bool,
 def test_a_mean_that_is_no_pixel_is_refused() -> None:
     with pytest.raises(UserError, match=r"mean 127.5 is not in \[0, 1\]"):
         Preprocessing(mean=127.5)
+
+
+# --- a mean and a deviation for each channel
+
+MEANS, STDS = [0.49, 0.48, 0.44], [0.2, 0.25, 0.3]
+
+
+@pytest.mark.parametrize(("mean", "std"), [(MEANS, STDS), (MEANS, 0.5), (0.5, STDS)])
+def test_channels_are_normalised_by_their_own_mean_and_deviation(mean: float | list[float], std: float | list[float]) -> None:
+    images = random_images(5)
+    found = Preprocessing(mean, std).normalise(images)  # type: ignore[arg-type]
+    for channel in range(3):
+        m, s = (values[channel] if isinstance(values, list) else values for values in (mean, std))
+        torch.testing.assert_close(found[:, channel], (images[:, channel].float() / 255 - m) / s)
+
+
+def test_equal_values_of_all_channels_are_the_number_bit_for_bit() -> None:
+    images = random_images(50, height=8, width=8)
+    number, listed = Preprocessing(0.47, 0.23, pad=1), Preprocessing([0.47] * 3, [0.23] * 3, pad=1)  # type: ignore[arg-type]
+    assert torch.equal(number.normalise(images), images.float().mul_(1 / (255 * 0.23)).sub_(0.47 / 0.23))
+    assert torch.equal(number.normalise(images), listed.normalise(images))
+    assert torch.equal(number.view("strong", images, generator()), listed.view("strong", images, generator()))
+
+
+def test_the_strong_view_fills_each_channel_with_its_mean() -> None:
+    images = torch.full((300, 3, 8, 8), 255, dtype=torch.uint8)
+    means = [0.2, 0.4, 0.6]
+    found = cutout(images, Preprocessing(means)._fill(images), generator())  # type: ignore[arg-type]
+    covered = (found != 255).all(dim=1)
+    assert covered.flatten(1).any(dim=1).all()
+    assert (found.permute(0, 2, 3, 1)[covered] == torch.tensor([51, 102, 153])).all()
+    turn = torch.full((300,), OPERATIONS.index("translate_x"))
+    moved = operate(images, turn, torch.ones_like(turn), 1.0, Preprocessing(means)._fill(images))  # type: ignore[arg-type]
+    assert torch.equal(moved[:, :, :, 0].unique(dim=0), torch.tensor([51, 102, 153], dtype=torch.uint8)[None, :, None].expand(1, 3, 8))
+
+
+@pytest.mark.parametrize("name", ["mean", "std"])
+@pytest.mark.parametrize("values", [[0.5, 0.5], [0.5], []])
+def test_another_number_of_values_than_channels_is_named(name: str, values: list[float]) -> None:
+    message = f"dataset.preprocessing.{name} has {len(values)} values, and images have 3 channels: give one for each"
+    with pytest.raises(UserError, match=message):
+        Preprocessing(**{name: values}).check(random_images(2))  # type: ignore[arg-type]
+
+
+def test_a_task_checks_the_channels_of_its_images_and_not_of_features() -> None:
+    with pytest.raises(UserError, match="std has 3 values, and images have 1 channels"):
+        make_task(toy_source(), NoNoise(), Split(), Preprocessing(std=[1, 1, 1]), 0)  # type: ignore[arg-type]
+    features = Source(torch.zeros(9, 4), torch.arange(9) % 3, torch.zeros(3, 4), torch.arange(3), ("a", "b", "c"))
+    task = make_task(features, NoNoise(), Split(clean_per_class=1), Preprocessing(mean=MEANS), 0)  # type: ignore[arg-type]
+    assert torch.equal(task.preprocessing.normalise(task.train.images), task.train.images)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"mean": [0.5, 1.5]}, r"mean 1.5 is not in \[0, 1\]"),
+        ({"std": [0.5, 0]}, "std must be at least"),
+        ({"std": ["a"]}, "std must be a num"),
+    ],
+)
+def test_each_value_of_a_list_is_checked(values: dict[str, list], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Preprocessing(**values)
+
+
+def test_values_of_channels_come_from_the_command_line() -> None:
+    (cell,) = cells(["dataset=cifar10", "dataset.preprocessing.mean=[0.49,0.48,0.44]"])
+    (number,) = cells(["dataset=cifar10"])
+    assert preprocessing(cell.config) == Preprocessing(tuple(MEANS), 0.5, 2, True)
+    assert cell.key != number.key

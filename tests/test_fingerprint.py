@@ -288,7 +288,8 @@ def test_an_edit_of_this_project_changes_the_right_part(tmp_path: Path, path: st
 
 
 def test_every_choice_of_this_project_is_known() -> None:
-    choices = {group: [file.stem for file in (ROOT / "conf" / group).glob("*.yaml")] for group in ("model", "dataset", "noise")}
+    files = {group: list((ROOT / "conf" / group).glob("*.yaml")) for group in ("model", "dataset", "noise")}
+    choices = {group: [file.stem for file in found if "name:" in file.read_text(encoding="utf-8")] for group, found in files.items()}
     assert min(map(len, choices.values())) > 3
     tried = [config(name) for name in registry.names() if registry.get(name).__module__.startswith("methods.")]
     assert len(tried) > 10
@@ -311,9 +312,9 @@ def plugin(folder: Path, **files: str) -> Path:
 
 
 def test_a_plug_in_is_covered_with_its_whole_package_and_with_what_it_imports_of_the_checkout(tmp_path: Path) -> None:
-    first = of(config("mine"), checkout(tmp_path / "a"), {"mine": plugin(tmp_path / "1")})
-    package = of(config("mine"), tmp_path / "a", {"mine": str(plugin(tmp_path / "2", common="X = 2\n"))})
-    inside = of(config("mine"), checkout(tmp_path / "b", {"methods/weights.py": "W = 4\n"}), {"mine": plugin(tmp_path / "1")})
+    first = of(config("mine"), checkout(tmp_path / "a"), {"method=mine": plugin(tmp_path / "1")})
+    package = of(config("mine"), tmp_path / "a", {"method=mine": str(plugin(tmp_path / "2", common="X = 2\n"))})
+    inside = of(config("mine"), checkout(tmp_path / "b", {"methods/weights.py": "W = 4\n"}), {"method=mine": plugin(tmp_path / "1")})
     assert list(first) == [*PARTS, "plugin"]
     assert UNKNOWN not in first.values()
     assert stale_parts(first, package) == ["plugin"]
@@ -324,22 +325,22 @@ def test_a_plug_in_of_one_file_is_that_file_alone(tmp_path: Path) -> None:
     root = checkout(tmp_path / "checkout")
     for name, text in {"mine.py": "X = 1\n", "other.py": "X = 2\n"}.items():
         (tmp_path / name).write_text(text)
-    found = of(config("finetune", noise="mine"), root, {"mine": tmp_path / "mine.py", "l2rw": tmp_path / "other.py"})
+    found = of(config("finetune", noise="mine"), root, {"noise=mine": tmp_path / "mine.py", "method=l2rw": tmp_path / "other.py"})
     (tmp_path / "other.py").unlink()
-    assert found == of(config("finetune", noise="mine"), checkout(tmp_path / "again"), {"mine": tmp_path / "mine.py"})
+    assert found == of(config("finetune", noise="mine"), checkout(tmp_path / "again"), {"noise=mine": tmp_path / "mine.py"})
     assert found["data"] != of(config("finetune"), root)["data"]
     assert "plugin" in found
 
 
 def test_a_name_of_the_checkout_is_not_taken_from_a_plug_in(tmp_path: Path) -> None:
     root = checkout(tmp_path / "checkout")
-    assert of(config("l2rw"), root, {"l2rw": plugin(tmp_path)}) == of(config("l2rw"), root)
+    assert of(config("l2rw"), root, {"method=l2rw": plugin(tmp_path)}) == of(config("l2rw"), root)
 
 
 def test_a_model_in_conf_whose_code_lies_outside_the_checkout_is_one_of_a_plug_in(tmp_path: Path) -> None:
     root = checkout(tmp_path / "checkout")
     assert of(config(model="theirs"), root)["model"] == UNKNOWN
-    assert UNKNOWN not in of(config(model="theirs"), root, {"theirs": plugin(tmp_path)}).values()
+    assert UNKNOWN not in of(config(model="theirs"), root, {"model=theirs": plugin(tmp_path)}).values()
 
 
 @pytest.mark.parametrize(
@@ -364,7 +365,7 @@ def test_code_that_this_python_cannot_parse_is_unknown(tmp_path: Path) -> None:
     mine = plugin(tmp_path, common="print 'Python 2'\n")
     assert [part for part, digest in of(config("l2rw"), root).items() if digest == UNKNOWN] == ["method", "trainer"]
     assert of(config("finetune"), root)["method"] != UNKNOWN
-    assert of(config(noise="mine"), root, {"mine": mine})["plugin"] == UNKNOWN
+    assert of(config(noise="mine"), root, {"noise=mine": mine})["plugin"] == UNKNOWN
 
 
 def test_the_caller_may_change_a_fingerprint_without_changing_the_next_one(tmp_path: Path) -> None:
@@ -463,7 +464,7 @@ def test_more_than_four_sentences_on_one_part_become_one(tmp_path: Path, names: 
 
 
 def test_a_changed_plug_in_has_a_sentence_of_its_own(tmp_path: Path) -> None:
-    root, mine = checkout(tmp_path / "checkout"), {"mine": plugin(tmp_path)}
+    root, mine = checkout(tmp_path / "checkout"), {"method=mine": plugin(tmp_path)}
     older = of(config("mine"), root, mine) | {"plugin": "0" * 12}
     table = [{"config": config("mine"), "fingerprint": older}, *records(root, config("l2rw"), 3)]
     assert earlier(table, root, mine) == ["1 of 1 trial comes from an earlier version of their plug-in."]

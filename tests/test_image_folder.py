@@ -12,8 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmark.config import cells
 from datasets import image_folder
-from datasets.source import Source
+from datasets.augment import Preprocessing
+from datasets.noise import NoNoise
+from datasets.source import UNKNOWN, Source
+from datasets.task import Split, make_task
 from robust_benchmark.errors import UserError
 
 
@@ -225,6 +229,231 @@ def test_a_size_that_is_none_blames_the_size_and_no_picture(tree: Path, size: in
     with pytest.raises(UserError, match=rf"size.*{size}") as raised:
         load(tree, size)
     assert ".png" not in str(raised.value)
+
+
+# ---- true labels that are known of some pictures, or of none
+
+
+def clean(root: Path, *names: str) -> None:
+    for name in names or ("ant", "cat"):
+        for number in range(2):
+            paint(root / "clean" / name / f"{number}.png", seed=[7, ord(name[0]), number])
+
+
+def test_true_labels_are_the_given_ones_unless_the_user_says_otherwise(tree: Path) -> None:
+    assert load(tree).train_true_labels is None
+    hidden = image_folder.load(str(tree), None, str(tree.parent / "cache"), true_labels=False)
+    assert hidden.train_labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert hidden.true_labels.tolist() == [UNKNOWN] * 6
+
+
+def test_clean_pictures_follow_those_of_train_and_only_their_labels_are_true(tree: Path) -> None:
+    load(tree)
+    clean(tree)
+    source = load(tree)
+    assert source.train_labels.tolist() == [0, 0, 0, 1, 1, 1, 0, 0, 1, 1]
+    assert source.true_labels.tolist() == [UNKNOWN] * 6 + [0, 0, 1, 1]
+    assert np.array_equal(source.train_images[6].numpy(), decode(tree / "clean" / "ant" / "0.png"))
+    assert np.array_equal(source.test_images[0].numpy(), decode(tree / "test" / "ant" / "0.png"))
+
+
+def test_clean_pictures_are_the_clean_set_and_nothing_else_is(tree: Path) -> None:
+    clean(tree)
+    made = make_task(load(tree), NoNoise(), Split(), Preprocessing(), 0)
+    assert made.clean.labels.tolist() == made.clean.true_labels.tolist() == [0, 0, 1, 1]
+    assert made.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert made.train.wrong() is None
+
+
+@pytest.mark.parametrize("stratified", [True, False])
+def test_without_any_true_label_the_clean_set_is_empty(tree: Path, stratified: bool) -> None:
+    source = image_folder.load(str(tree), None, str(tree.parent / "cache"), true_labels=False)
+    task = make_task(source, NoNoise(), Split(clean_per_class=1, stratified=stratified), Preprocessing(), 0)
+    assert (len(task.train), len(task.clean)) == (6, 0)
+
+
+def test_a_class_that_clean_lacks_is_named(tree: Path) -> None:
+    clean(tree, "ant")
+    with pytest.raises(UserError, match=re.escape(f"no pictures in {tree / 'clean' / 'cat'}")):
+        load(tree)
+
+
+def test_a_class_that_only_clean_has_is_named(tree: Path) -> None:
+    clean(tree, "ant", "cat", "dog")
+    with pytest.raises(UserError, match="clean holds class 'dog', which train/ has not"):
+        load(tree)
+
+
+@pytest.mark.parametrize("value", ["yes", 1, None])
+def test_true_labels_is_true_or_false(tree: Path, value: object) -> None:
+    with pytest.raises(UserError, match=re.escape(f"dataset.true_labels must be true or false, not {value!r}")):
+        image_folder.load(str(tree), None, str(tree.parent / "cache"), true_labels=value)  # type: ignore[arg-type]
+
+
+def test_options_that_are_younger_than_records_change_no_key_at_their_old_values() -> None:
+    before, same, other = (cells(["dataset=image_folder", "dataset.path=x", *more])[0] for more in ([], *TRUTH))
+    assert "true_labels" not in before.canonical
+    assert before.key == same.key != other.key
+    assert cells(["dataset=cifar10_jpeg", "noise=bgflip"])[0].identity["dataset"]["source"] == {"path": "cifar10-jpeg"}
+
+
+TRUTH = (["dataset.true_labels=true"], ["dataset.true_labels=false"])
+
+
+# ---- labels.csv
+
+
+@pytest.fixture
+def flat(tree: Path) -> Path:
+    """The tree with its six training pictures in no class folders: a0 to a2 are ants and c0 to c2 are cats."""
+    for name in ("ant", "cat"):
+        for file in sorted((tree / "train" / name).iterdir()):
+            file.rename(tree / "train" / f"{name[0]}{file.name}")
+        (tree / "train" / name).rmdir()
+    return tree
+
+
+FILES = ["a0.png", "a1.jpg", "a2.png", "c0.png", "c1.jpg", "c2.png"]
+GIVEN = ["ant", "cat", "ant", "cat", "cat", "ant"]
+TRUE = ["ant", "ant", "ant", "cat", "cat", "cat"]
+GIVEN_ROWS = [[f"train/{file}", given] for file, given in zip(FILES, GIVEN, strict=True)]
+TRUE_ROWS = [[*row, true] for row, true in zip(GIVEN_ROWS, TRUE, strict=True)]
+
+
+def write_table(root: Path, header: str, rows: list[list[str]], encoding: str = "utf-8") -> None:
+    (root / "labels.csv").write_text("\n".join([header, *map(",".join, rows)]) + "\n", encoding=encoding)
+
+
+def test_a_table_gives_labels_and_leaves_the_true_ones_unknown(flat: Path) -> None:
+    write_table(flat, "path,given", GIVEN_ROWS)
+    source = load(flat)
+    assert source.classes == ("ant", "cat")
+    assert source.train_labels.tolist() == [0, 1, 0, 1, 1, 0]
+    assert source.true_labels.tolist() == [UNKNOWN] * 6
+    assert np.array_equal(source.train_images.numpy(), np.stack([decode(flat / "train" / file) for file in FILES]))
+    assert source.test_labels.tolist() == [0, 0, 1, 1]
+
+
+def test_a_table_with_true_labels_makes_a_task_with_counted_noise(flat: Path) -> None:
+    write_table(flat, "path,given,true", TRUE_ROWS)
+    source = load(flat)
+    assert source.true_labels.tolist() == [0, 0, 0, 1, 1, 1]
+    made = make_task(source, NoNoise(), Split(clean_per_class=0), Preprocessing(), 0)
+    assert made.train.wrong() == 2
+    assert made.noise_rate == 2 / 6
+
+
+def test_the_order_of_rows_and_columns_spaces_and_a_byte_order_mark_do_not_matter(flat: Path) -> None:
+    write_table(flat, "path,given,true", TRUE_ROWS)
+    plain = load(flat)
+    write_table(flat, "true , path,given", [[true, f" ./{path}", given] for path, given, true in reversed(TRUE_ROWS)], "utf-8-sig")
+    assert load(flat).digest == plain.digest
+
+
+def test_a_table_overrules_class_folders(tree: Path) -> None:
+    files = [file.relative_to(tree).as_posix() for file in sorted((tree / "train").rglob("*.*"))]
+    write_table(tree, "path,given", [[file, "cat" if "ant" in file else "ant"] for file in files])
+    assert load(tree).train_labels.tolist() == [1, 1, 1, 0, 0, 0]
+
+
+def test_a_changed_table_needs_no_picture_decoded_again(flat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_table(flat, "path,given", GIVEN_ROWS)
+    before = load(flat)
+    monkeypatch.setattr(Image, "open", lambda *_: pytest.fail("decoded again"))
+    write_table(flat, "path,given,true", TRUE_ROWS)
+    after = load(flat)
+    assert torch.equal(before.train_images, after.train_images)
+    assert before.digest != after.digest
+
+
+def test_clean_pictures_stand_beside_a_table_of_given_labels(flat: Path) -> None:
+    clean(flat)
+    write_table(flat, "path,given", GIVEN_ROWS)
+    source = load(flat)
+    assert source.train_labels.tolist() == [0, 1, 0, 1, 1, 0, 0, 0, 1, 1]
+    assert source.true_labels.tolist() == [UNKNOWN] * 6 + [0, 0, 1, 1]
+
+
+def test_two_contrary_sources_of_true_labels_are_refused(flat: Path) -> None:
+    write_table(flat, "path,given,true", TRUE_ROWS)
+    with pytest.raises(UserError, match=r"labels.csv has true labels of all pictures in train/, and dataset.true_labels=false says"):
+        image_folder.load(str(flat), None, str(flat.parent / "cache"), true_labels=False)
+    clean(flat)
+    with pytest.raises(UserError, match=r"labels.csv has true labels of all pictures in train/, and only pictures in .*clean have them"):
+        load(flat)
+
+
+def changed(row: int, column: int, value: str) -> list[list[str]]:
+    rows = [list(each) for each in TRUE_ROWS]
+    rows[row][column] = value
+    return rows
+
+
+HEADER = "path,given,true"
+WRONG_TABLES = {
+    "blank given label": (HEADER, changed(1, 1, " "), "row 3: 'given' is blank"),
+    "blank true label": (HEADER, changed(1, 2, ""), "row 3: 'true' is blank; give it in all rows, or leave the column out"),
+    "blank path": (HEADER, changed(0, 0, ""), "row 2: 'path' is blank"),
+    "two classes in a cell": (HEADER, changed(2, 1, "cat;ant"), "row 4: no class 'cat;ant'; nearest: "),
+    "unknown given class": (HEADER, changed(5, 1, "catt"), "row 7: no class 'catt'; nearest: cat"),
+    "unknown true class": (HEADER, changed(5, 2, "aunt"), "row 7: no class 'aunt'; nearest: ant"),
+    "unknown column": ("path,givn,true", TRUE_ROWS, "row 1: no column 'givn'; nearest: given"),
+    "one more column": ("path,given,true,weight", TRUE_ROWS, "row 1: no column 'weight'; nearest: "),
+    "semicolons": ("path;given", GIVEN_ROWS, "row 1: no column 'path;given'; nearest: "),
+    "column twice": ("path,given,given", TRUE_ROWS, "row 1: column 'given' stands there twice"),
+    "true without given": ("path,true", GIVEN_ROWS, "row 1: column 'given' is missing"),
+    "no path": ("given,true", GIVEN_ROWS, "row 1: column 'path' is missing"),
+    "missing picture": (HEADER, changed(3, 0, "train/c9.png"), r"row 5: there is no picture 'train/c9.png' below .*train"),
+    "path without train/": (HEADER, changed(3, 0, "c0.png"), r"row 5: there is no picture 'c0.png' below .*paths start with train/"),
+    "test picture": (HEADER, changed(3, 0, "test/ant/0.png"), "row 5: there is no picture 'test/ant/0.png' below"),
+    "absolute path": (HEADER, changed(3, 0, "/etc/passwd"), "row 5: there is no picture '/etc/passwd' below"),
+    "picture twice": (HEADER, [*TRUE_ROWS, TRUE_ROWS[0]], "row 8: an earlier row has the picture train/a0.png as well"),
+    "picture without a row": (HEADER, TRUE_ROWS[:-1], r"labels.csv has no row for the picture train/c2.png"),
+    "too many cells": (HEADER, [*TRUE_ROWS[:-1], [*TRUE_ROWS[-1], "x"]], "row 7 has 4 cells, and the header has 3"),
+    "too few cells": (HEADER, [*TRUE_ROWS[:-1], TRUE_ROWS[-1][:2]], "row 7 has 2 cells, and the header has 3"),
+    "a class that no row gives": ("path,given", [[path, "ant"] for path, _ in GIVEN_ROWS], r"no row of .*labels.csv gives class 'cat'"),
+    "no rows": (HEADER, [], "labels.csv has no row for the picture train/a0.png"),
+    "nothing": ("", [], "row 1: column 'path' is missing"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_TABLES)
+def test_a_mistake_in_the_table_is_one_sentence_that_names_the_row(case: str, flat: Path) -> None:
+    header, rows, said = WRONG_TABLES[case]
+    write_table(flat, header, rows)
+    with pytest.raises(UserError, match=said) as raised:
+        load(flat)
+    assert str(flat / "labels.csv") in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_table_in_another_encoding_is_refused(flat: Path) -> None:
+    write_table(flat, "path,given", [*GIVEN_ROWS[:-1], ["train/c2.png", "ánt"]], "latin-1")
+    with pytest.raises(UserError, match=r"labels.csv is not a readable table of comma-separated values in UTF-8"):
+        load(flat)
+
+
+def test_a_table_in_place_of_pictures_names_the_folder(flat: Path) -> None:
+    write_table(flat, "path,given", GIVEN_ROWS)
+    shutil.rmtree(flat / "train")
+    with pytest.raises(UserError, match=re.escape(f"no pictures in {flat / 'train'}")):
+        load(flat)
+
+
+def test_a_stranger_beside_a_table_is_held_against_the_folders_of_test(flat: Path) -> None:
+    write_table(flat, "path,given", GIVEN_ROWS)
+    clean(flat, "ant", "cat", "dog")
+    with pytest.raises(UserError, match="clean holds class 'dog', which test/ has not"):
+        load(flat)
+
+
+def test_a_cache_that_cannot_be_written_is_one_sentence(tree: Path) -> None:
+    (tree.parent / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot write the decoded pictures to .*file/below"):
+        image_folder.load(str(tree), None, str(tree.parent / "file" / "below"))
+
+
+# ---- real pictures
 
 
 def test_real_cifar10_pictures_are_read_as_pil_decodes_them(real_data: Path, tmp_path: Path) -> None:

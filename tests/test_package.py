@@ -106,6 +106,17 @@ def test_an_installed_wheel_trains_from_any_directory_whatever_packages_are_ther
     assert record["environment"]["revision"] == version  # there is no checkout to have a commit
 
 
+def test_an_installed_wheel_takes_the_choices_of_another_package(installed: Path, others: Path, tmp_path: Path) -> None:
+    example = ROOT / "examples" / "plugin"
+    variables = {"ROBUST_TRAINING_METHODS": "mylab.capped", "ROBUST_TRAINING_CONF": str(example / "mylab" / "conf")}
+    options = {"path": [example, others, installed], "cwd": tmp_path, "PYTHONDONTWRITEBYTECODE": "1", **variables}
+    chosen = ["dataset=bars", "noise=neighbour", "imbalance=thinned", "method=capped_low", "trials=1", "device=cpu"]
+    done = python("-m", "robust_benchmark", "run", *chosen, **options)
+    assert (done.returncode, "1 of 1 trials" in done.stdout) == (0, True), done.stderr
+    record = json.loads(next((tmp_path / "results").rglob("*.json")).read_text())
+    assert (record["method"], record["config"]["model"]["name"], "plugin" in record["fingerprint"]) == ("capped_low", "flat", True)
+
+
 BESIDE = """
 import datasets, json, sys
 import robust_benchmark
@@ -186,12 +197,12 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
 def test_the_command_lists_its_commands_with_a_line_each(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 0
     lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line.startswith("  "))
-    assert lines.keys() == COMMANDS.keys() == {"run", "report", "status", "check", "speed"}
+    assert lines.keys() == COMMANDS.keys() == {"prepare", "run", "report", "status", "check", "speed"}
 
 
 def test_an_unknown_command_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["stats"]) == 2
-    assert capsys.readouterr().err == "error: no command 'stats'; nearest: status (5 known: check, report, run, speed, status)\n"
+    assert capsys.readouterr().err == "error: no command 'stats'; nearest: status (6 known: check, prepare, report, run, speed, status)\n"
 
 
 def test_the_command_gives_arguments_on_and_the_exit_status_back() -> None:

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 import benchmark.check
+import benchmark.prepare
 import benchmark.report
 import benchmark.run
 import benchmark.speed.__main__
@@ -27,6 +28,7 @@ from benchmark import ROOT
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 TINY = ["trials=1", "trainer.steps=3"]
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "benchmark.prepare": benchmark.prepare.main,
     "benchmark.run": benchmark.run.main,
     "benchmark.report": benchmark.report.main,
     "benchmark.check": benchmark.check.main,
@@ -55,9 +57,16 @@ def pictures(root: Path) -> None:
                 Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(root / part / name / f"{number}.png")
 
 
+def table(file: Path) -> None:
+    """100 rows with labels, of which some are checked."""
+    rows = [f"{number % 2 + number / 100},{number % 2},{number < 50}" for number in range(100)]
+    file.write_text("\n".join(["height,label,checked", *rows]), encoding="utf-8")
+
+
 def test_every_command_of_the_readme_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     pictures(tmp_path / "pictures")
+    table(tmp_path / "table.csv")
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "reference").symlink_to(ROOT / "results" / "reference")
     data = os.environ.get("ROBUST_TRAINING_DATA")

@@ -242,7 +242,7 @@ def test_a_clean_set_larger_than_a_class_names_the_class_and_its_size() -> None:
 
 def test_examples_of_a_source_must_be_bytes_with_one_label_each() -> None:
     images, labels = torch.zeros(4, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 1, 0, 1])
-    with pytest.raises(ValueError, match="training images must be uint8"):
+    with pytest.raises(ValueError, match="training data must be uint8 images"):
         Source(images.float(), labels, images, labels, ("a", "b"))
     with pytest.raises(ValueError, match="test labels must be int64"):
         Source(images, labels, images, labels[:3], ("a", "b"))

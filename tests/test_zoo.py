@@ -14,7 +14,7 @@ from torchvision import models
 
 from benchmark import ROOT
 from benchmark.models.zoo import Torchvision
-from benchmark.trial import instantiated
+from benchmark.objects import model_factory
 from robust_benchmark.errors import UserError
 from tests.test_dual import assert_exact, data
 from tests.test_models import assert_stages_partition_the_parameters
@@ -143,9 +143,9 @@ def test_weights_that_cannot_be_downloaded_are_one_sentence_that_names_file_and_
     ],
 )
 def test_what_torchvision_does_not_have_or_take_is_one_sentence(shape: tuple[int, ...], options: dict[str, Any], message: str) -> None:
-    choice = {"_target_": "benchmark.models.zoo.Torchvision", "_partial_": True, **options}
+    choice = {"name": "torchvision", "_target_": "benchmark.models.zoo.Torchvision", "_partial_": True, **options}
     with pytest.raises(UserError, match=message):
-        instantiated(choice)(3, torch.Size(shape))
+        model_factory(choice)(3, torch.Size(shape))
 
 
 def test_torchvision_is_imported_only_when_a_network_is_made() -> None:

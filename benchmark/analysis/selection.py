@@ -86,4 +86,6 @@ def check_selection(name: str, records: Sequence[Record]) -> None:
         raise unknown("selection", name, SELECTIONS)
     by, finished = SELECTIONS[name].by, [record for record in records if record["status"] != "diverged"]
     if by and finished and not any(by in record["history"] for record in finished):
+        if any(SELECTIONS["noisy_validation"].by in record["history"] for record in finished):
+            raise UserError(f"--select {name} needs true labels of the hyper-validation set, and none of these records knows them")
         raise UserError(f"--select {name} needs a hyper-validation set, and none of these records has one (split.hyper_validation)")

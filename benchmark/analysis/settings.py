@@ -12,8 +12,18 @@ import msgspec
 
 from benchmark.records.store import Record, canonical
 
-FIRST = ("dataset.name", "noise.name", "noise.rate", "noise.ratio", "split.clean_per_class", "split.clean_total", "model.name")
-ALWAYS = ("dataset.name", "noise.name")
+FIRST = (
+    "dataset.name",
+    "imbalance.name",
+    "imbalance.rho",
+    "noise.name",
+    "noise.rate",
+    "noise.ratio",
+    "split.clean_per_class",
+    "split.clean_total",
+    "model.name",
+)
+ALWAYS = ("dataset.name", "imbalance.name", "noise.name")
 
 Words = tuple[str, ...]  # of one setting; in all settings of a table the same place belongs to the same option
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from datasets.task import Examples, Task
-from methods.base import Knowledge
+from methods.base import Knowledge, known
 
 Poison = Callable[[Task, Knowledge], Task]
 
@@ -34,11 +34,11 @@ def _true_labels(task: Task, needs: Knowledge) -> Task:
 
 
 def _transition_matrix(task: Task, _: Knowledge) -> Task:
-    return replace(task, transition_matrix=task.transition_matrix.roll(1, 0))
+    return replace(task, transition_matrix=known(task.transition_matrix).roll(1, 0))
 
 
 def _noise_rate(task: Task, _: Knowledge) -> Task:
-    return replace(task, noise_rate=(task.noise_rate + 1) / 3)
+    return replace(task, noise_rate=(known(task.noise_rate) + 1) / 3)
 
 
 def _clean_set(task: Task, _: Knowledge) -> Task:

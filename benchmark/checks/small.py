@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from benchmark import trial
 from benchmark.config import Cell
 from benchmark.models.lenet import LeNet
+from benchmark.objects import make, model_factory
 from benchmark.options import preprocessing
 from benchmark.records.store import canonical
 from benchmark.training.trainer import ModelFactory
@@ -46,8 +46,8 @@ class Kind:
 
 def kinds(cell: Cell) -> dict[str, Kind]:
     """The kinds of data that every method is to train on, by what they are."""
-    model = trial.instantiated(cell.config.model)
-    whole = _task(cell, trial.instantiated(cell.config.noise))
+    model = model_factory(cell.config.model)
+    whole = _task(cell, make("noise", cell.config.noise))
     return {
         "wrong labels": Kind(whole, model),
         "two classes, imbalanced, by one logit": Kind(_task(cell, ClassImbalance(IMBALANCE), classes=2), LeNet),
@@ -58,7 +58,7 @@ def kinds(cell: Cell) -> dict[str, Kind]:
 
 def _task(cell: Cell, corruption: Corruption, classes: int | None = None) -> Task:
     sees_clean = Knowledge.CLEAN_SET in registry.build(cell.identity["method"]).needs
-    source = _source(canonical(cell.config.dataset["source"]), classes)
+    source = _source(cell.config.dataset["name"], canonical(cell.config.dataset["source"]), classes)
     return make_task(source, corruption, cell.config.split, preprocessing(cell.config), SEED, sees_clean)
 
 
@@ -71,9 +71,9 @@ def _rare(task: Task) -> Task:
 
 
 @functools.lru_cache(maxsize=4)
-def _source(config: str, classes: int | None) -> Source:
+def _source(name: str, config: str, classes: int | None) -> Source:
     """The first images of each of the first `classes`, or of all."""
-    whole: Source = trial.instantiated(json.loads(config))
+    whole: Source = make("dataset", json.loads(config), name)
     names = whole.classes[:classes]
     train = _first(whole.train_labels, len(names), max(10, TRAINING_IMAGES // len(names)))
     test = _first(whole.test_labels, len(names), max(3, TEST_IMAGES // len(names)))

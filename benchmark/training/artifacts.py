@@ -12,6 +12,7 @@ from safetensors.torch import save
 from benchmark.records.store import Record, digest
 from benchmark.training.evaluation import logits_on
 from benchmark.training.trainer import Trainer
+from datasets.source import UNKNOWN
 from robust_benchmark.files import write
 
 ENDINGS = {"weights": ".weights.safetensors", "evidence": ".evidence.parquet", "predictions": ".predictions.safetensors"}
@@ -36,7 +37,9 @@ def origin(record: Record) -> dict[str, str]:
 
 
 def _weights(trainer: Trainer, metadata: dict[str, str]) -> bytes:
-    """The method's parameters and buffers, as safetensors."""
+    """The method's parameters and buffers, as safetensors; with how features are made of a table's columns, where it is one."""
+    encoding = trainer.task.encoding
+    metadata = metadata if encoding is None else metadata | {"encoding": encoding}
     return save({name: tensor.contiguous() for name, tensor in trainer.method.state_dict().items()}, metadata)
 
 
@@ -52,7 +55,7 @@ def _evidence(trainer: Trainer, _: dict[str, str]) -> bytes:
     """A row for each training example, as Parquet.
 
     Columns: position in the source's training images, given and true label, mean loss and mean margin over all evaluations, last
-    prediction, and last example weight times the batch size (missing without weights).
+    prediction, and last example weight times the batch size (missing without weights). True labels that nobody knows are missing.
     """
     import pandas as pd  # a second to import, for this artifact alone
 
@@ -67,5 +70,8 @@ def _evidence(trainer: Trainer, _: dict[str, str]) -> bytes:
         "weight": trainer.example_weights,
     }
     content = BytesIO()
-    pd.DataFrame({name: tensor.cpu().numpy() for name, tensor in columns.items()}).to_parquet(content, index=False)
+    table = pd.DataFrame({name: tensor.cpu().numpy() for name, tensor in columns.items()})
+    if not train.truth_is_known:
+        table["true_label"] = table["true_label"].astype("Int64").mask(table["true_label"] == UNKNOWN)
+    table.to_parquet(content, index=False)
     return content.getvalue()

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from datasets.streams import numpy_stream
 from datasets.task import Examples, Task
+from methods.base import known
 
 Weigh = Callable[[Examples], torch.Tensor]
 EDGES = np.append(np.arange(0, 4.05, 0.1), np.inf)  # of histograms of n w_i: 1 is the weight of plain training
@@ -73,7 +74,9 @@ class WeightLog:
         return {} if math.isnan(mean) else {"effective_batch_share": mean}
 
     def report(self, train: Examples) -> dict[str, float]:
-        """How well what was noted finds wrong labels; empty without weights, or without both kinds of labels."""
+        """How well what was noted finds wrong labels; empty without weights, without true labels, or without both kinds of labels."""
+        if not train.truth_is_known:
+            return {}
         weights, _, wrong = self._noted(train)
         if not wrong.any() or wrong.all():
             return {}
@@ -84,7 +87,9 @@ class WeightLog:
         }
 
     def precision_per_class(self, train: Examples, classes: int) -> list[float | None]:
-        """The precision among the examples of each given label; None where none of them is wrong."""
+        """The precision among the examples of each given label, None where none of them is wrong; empty without true labels."""
+        if not train.truth_is_known:
+            return []
         weights, given, wrong = self._noted(train)
         members = [given == label for label in range(classes)]
         return [precision(weights[each], wrong[each]) if wrong[each].any() else None for each in members]
@@ -134,7 +139,7 @@ def weight_histograms(weigh: Weigh, task: Task, size: int, seed: int) -> dict[st
     positions = rng.permutation(len(true_labels))
     mixed = task.hyper_validation.take(positions[:size])
     batches = []
-    T = task.transition_matrix.numpy()
+    T = known(task.transition_matrix).numpy()
     for label in np.flatnonzero(T.diagonal() < 1):
         members = positions[(true_labels.cpu().numpy() == label)[positions]][:size]
         labels = torch.from_numpy(rng.choice(len(T), len(members), p=T[label])).to(true_labels.device)

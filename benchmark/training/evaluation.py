@@ -16,12 +16,12 @@ CONFIDENCE_EDGES = np.linspace(0, 1, 16)  # 15 bins, each with its upper edge
 
 
 class Part:
-    """Examples, and on the host their labels, int64 (n,): those given and the true ones."""
+    """Examples, and on the host their labels, int64 (n,): those given and the true ones, None where nobody knows these."""
 
     def __init__(self, examples: Examples) -> None:
         self.examples = examples
         self.given = examples.labels.cpu().numpy()
-        self.true = examples.true_labels.cpu().numpy()
+        self.true = examples.true_labels.cpu().numpy() if examples.truth_is_known else None
 
 
 class Evaluator:
@@ -35,7 +35,9 @@ class Evaluator:
         self._preprocessing = task.preprocessing
         self._test, self._hyper_validation = Part(task.test), Part(task.hyper_validation)
         self._train = Part(training_sample(task.train, seed))
-        self._groups = shot_groups(np.bincount(task.train.true_labels.cpu().numpy(), minlength=self._classes))
+        self._groups = {}
+        if task.train.truth_is_known:
+            self._groups = shot_groups(np.bincount(task.train.true_labels.cpu().numpy(), minlength=self._classes))
 
     def evaluate(self, method: Method) -> tuple[dict[str, float], list[list[int]]]:
         """Metrics, and the confusion matrix of the test set: counts, rows the true class, columns the predicted one.
@@ -43,9 +45,10 @@ class Evaluator:
         Metrics that are not defined on this task are left out. `nll` is not finite where logits are not.
         """
         test = self._logits(method, self._test)
-        pairs = self._test.true * self._classes + test.argmax(axis=1)
+        true = self._test.given
+        pairs = true * self._classes + test.argmax(axis=1)
         confusion = np.bincount(pairs, minlength=self._classes**2).reshape(self._classes, self._classes)
-        found = class_metrics(confusion) | shot_metrics(confusion, self._groups) | probability_metrics(test, self._test.true)
+        found = class_metrics(confusion) | shot_metrics(confusion, self._groups) | probability_metrics(test, true)
         if len(self._hyper_validation.examples) > 0:
             predicted = self._logits(method, self._hyper_validation).argmax(axis=1)
             found |= _accuracies("hyper_validation", predicted, self._hyper_validation)
@@ -136,12 +139,14 @@ def probability_metrics(logits: np.ndarray, true: np.ndarray) -> dict[str, float
     }
 
 
-def memorisation(predicted: np.ndarray, given: np.ndarray, true: np.ndarray) -> dict[str, float]:
-    """The share of wrong labels that are predicted as they were given; none where no label is wrong."""
+def memorisation(predicted: np.ndarray, given: np.ndarray, true: np.ndarray | None) -> dict[str, float]:
+    """The share of wrong labels that are predicted as they were given; none where no label is wrong, or nobody knows."""
+    if true is None:
+        return {}
     wrong = given != true
     return {"wrong_labels_memorised": float((predicted == given)[wrong].mean())} if wrong.any() else {}
 
 
 def _accuracies(name: str, predicted: np.ndarray, part: Part) -> dict[str, float]:
-    shares = float((predicted == part.true).mean()), float((predicted == part.given).mean())
-    return {f"{name}_accuracy": shares[0], f"{name}_accuracy_on_given_labels": shares[1]}
+    found = {} if part.true is None else {f"{name}_accuracy": float((predicted == part.true).mean())}
+    return found | {f"{name}_accuracy_on_given_labels": float((predicted == part.given).mean())}

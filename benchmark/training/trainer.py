@@ -119,7 +119,14 @@ class Trainer:
         compute: Compute | None = None,
     ) -> None:
         if Knowledge.CLEAN_SET in method.needs and len(task.clean) == 0:
-            raise UserError(f"{type(method).__name__} needs a clean set, and the split leaves it empty: give split.clean_per_class")
+            empty = "the split leaves it empty: give split.clean_per_class"
+            reason = empty if task.train.truth_is_known else "this data set knows no true labels: vouch for some of them"
+            raise UserError(f"{type(method).__name__} needs a clean set, and {reason}")
+        if method.needs & Knowledge.OF_TRUTH and not task.train.truth_is_known:
+            needs = " and ".join(name.replace("_", " ") for name in (method.needs & Knowledge.OF_TRUTH).names())
+            raise UserError(
+                f"{type(method).__name__} needs the {needs}, which derive from true labels, and this data set does not know them"
+            )
         self.task = task.to(device)
         self.settings = settings
         self.progress = Progress()
@@ -266,7 +273,7 @@ class Trainer:
         """Measure what is measured of example weights at the end alone."""
         progress = self.progress
         progress.weights_precision = self.trial.weights.precision_per_class(self.task.train, len(self.task.classes))
-        if len(self.task.hyper_validation) > 0:
+        if len(self.task.hyper_validation) > 0 and self.task.train.truth_is_known:
             with contextlib.suppress(HeldOut):  # weights that depend on what a method keeps of its training examples
                 progress.weight_histograms = weight_histograms(self._weigh, self.task, self.settings.batch_size, self._seed)
 

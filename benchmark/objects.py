@@ -1,0 +1,120 @@
+"""From the options of a choice to the object that its `_target_` makes of them."""
+
+from __future__ import annotations
+
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from torch import nn
+
+from benchmark.folders import file_of, files
+from datasets.augment import Preprocessing
+from datasets.imbalance import Imbalance
+from datasets.noise import Corruption
+from datasets.source import Source
+from robust_benchmark.errors import UserError, unknown
+
+KINDS = {"dataset": Source, "noise": Corruption, "imbalance": Imbalance}
+NAMED = (*KINDS, "model", "trainer")  # groups whose choices stand in identities by the names that their files say
+
+
+def check_file(group: str, name: str, options: Mapping[str, Any]) -> None:
+    """Raises UserError where the file of a choice of NAMED lacks what every file of its group has."""
+    fault = _fault(group, name.rpartition("/")[2], options)
+    if fault:
+        raise UserError(f"{_said(group, name)} {fault}")
+
+
+def _fault(group: str, name: str, options: Mapping[str, Any]) -> str:
+    others = [file.path.stem for file in files(group)] if group == "dataset" else []  # one may be another with other defaults
+    if options.get("name") not in (name, *others):
+        return f"must say `name: {name}`, and says {options.get('name')!r}"
+    if group == "trainer":
+        return ""
+    made, where = (options.get("source"), " in `source`") if group == "dataset" else (options, "")
+    target = made.get("_target_") if isinstance(made, Mapping) else None
+    if not isinstance(target, str) or "." not in target:
+        return f"must name a class or a function with its module by `_target_`{where}, and says {target!r}"
+    if group == "model" and options.get("_partial_") is not True:
+        return "must say `_partial_: true`, as a model is made once the number of classes is known"
+    return _fault_of_preprocessing(options.get("preprocessing")) if group == "dataset" else ""
+
+
+def _fault_of_preprocessing(given: Any) -> str:
+    known = [field.name for field in fields(Preprocessing)]
+    if not isinstance(given, Mapping):
+        return f"must give `preprocessing`, some of {', '.join(known)}, and says {given!r}"
+    wrong = [str(name) for name in given if name not in known]
+    return f"has {unknown('option of preprocessing', wrong[0], known)}" if wrong else ""
+
+
+def make(group: str, options: Mapping[str, Any], name: str = "") -> Any:
+    """What a choice of dataset (its `source`), noise or imbalance makes of its options. Raises UserError, which names the file.
+
+    name: of the choice, where the options do not have it
+    """
+    said = _said(group, name or options["name"])
+    made = _instantiated(said, options if name else {key: value for key, value in options.items() if key != "name"})
+    if not isinstance(made, KINDS[group]):
+        raise UserError(f"{said}: {options['_target_']} makes {_kind(made)} where {_kind(KINDS[group])} is needed")
+    return made
+
+
+def model_factory(options: Mapping[str, Any]) -> Callable[[int, torch.Size], nn.Module]:
+    """What makes the models of a choice of `model`. It, and what it makes, raises UserError, which names the file, for no usable model."""
+    said, target = _said("model", options["name"]), options["_target_"]
+    factory = _instantiated(said, {key: value for key, value in options.items() if key != "name"})
+    try:
+        _signature(target).bind(None, None, **{key: value for key, value in options.items() if key != "name" and not key.startswith("_")})
+    except TypeError as error:
+        raise UserError(f"{said}: {target} cannot be called with (num_classes, image_shape) and the file's options: {error}") from error
+
+    def checked(num_classes: int, image_shape: torch.Size) -> nn.Module:
+        model = factory(num_classes, image_shape)
+        if not isinstance(model, nn.Module) or next(model.parameters(), None) is None:
+            raise UserError(f"{said}: {target} makes {_kind(model)} where a torch.nn.Module with parameters is needed")
+        return model
+
+    return checked
+
+
+def takes(target: str, option: str) -> bool:
+    """Whether what `target` names takes an option. False where it cannot be imported; making it gives the reason."""
+    try:
+        return option in _signature(target).parameters
+    except Exception:
+        return False
+
+
+def _signature(target: str) -> inspect.Signature:
+    return inspect.signature(pkgutil.resolve_name(target))
+
+
+def _said(group: str, name: str) -> str:
+    return f"{group}={name} ({file_of(group, name)})"
+
+
+def _kind(made: Any) -> str:
+    cls = made if isinstance(made, type) else type(made)
+    return f"a {cls.__module__}.{cls.__qualname__}".replace("a builtins.", "a ")
+
+
+def _instantiated(said: str, options: Mapping[str, Any]) -> Any:
+    """A UserError within comes out as it is."""
+    try:
+        return instantiate(dict(options), _convert_="all")
+    except InstantiationException as error:
+        reason: BaseException = error.__cause__ or error
+        if str(reason).startswith("Error loading") and reason.__cause__:  # Hydra's own around the one of the import
+            reason = reason.__cause__
+        if isinstance(reason, UserError):
+            raise reason from None
+        text = (str(reason).splitlines() or [""])[0]
+        kind = "" if reason is error else f"{type(reason).__name__}: "
+        raise UserError(f"{said}: {options['_target_']}: {kind}{text}") from error

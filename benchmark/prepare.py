@@ -1,0 +1,88 @@
+"""`python -m benchmark.prepare dataset=cifar10`: download and decode what a grid trains on, and say what is where; nothing trains."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from benchmark import trial
+from benchmark.config import Cell, cells
+from benchmark.identity import PLACES
+from benchmark.objects import model_factory
+from benchmark.records.store import canonical
+from datasets.source import UNKNOWN, Source
+from datasets.task import Task
+from robust_benchmark.errors import UserError
+from robust_benchmark.imports import command
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status: 0, 2 for what is missing or mistaken, 130 when interrupted."""
+    parser = argparse.ArgumentParser(
+        prog=command("prepare"),
+        description="Downloads and decodes the data of a grid, and downloads pretrained weights; prints what is where. Trains nothing.",
+    )
+    parser.add_argument("overrides", nargs="*", help="those of the grid, such as dataset=cifar10 or experiment=table2")
+    given = parser.parse_intermixed_args(arguments)
+    try:
+        for line in _prepared(cells(given.overrides)):
+            print(line, flush=True)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: the same command does what is left", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _prepared(grid: Sequence[Cell]) -> Iterator[str]:
+    """What is there, line by line, as it comes to be there: each data set, each draw from it and each model once. Raises UserError."""
+    known: set[str] = set()
+
+    def is_new(*options: object) -> bool:
+        key = canonical(options)
+        new = key not in known
+        known.add(key)
+        return new
+
+    for cell in grid:
+        config = cell.config
+        data = config.dataset["source"]
+        if is_new(data):
+            yield from _described(config.dataset["name"], trial.source_of(cell), data)
+        if is_new(data, config.imbalance, config.noise, asdict(config.split)):
+            chosen = ", ".join(_named(part, cell.identity[part]) for part in ("imbalance", "noise") if part in cell.identity)
+            yield f"  {chosen}: {_counted(trial.task_of(cell, config.seed))}"
+        if is_new(data, config.model):
+            source = trial.source_of(cell)
+            model = model_factory(config.model)(len(source.classes), source.train_images.shape[1:])
+            yield f"  model {config.model['name']}: {sum(each.numel() for each in model.parameters()):,} parameters"
+
+
+def _described(name: str, source: Source, options: dict[str, object]) -> Iterator[str]:
+    shape = " x ".join(map(str, source.train_images.shape[1:]))
+    yield f"{name}: {len(source.train_images):,} training and {len(source.test_images):,} test images of {shape}, digest {source.digest}"
+    yield f"  {len(source.classes)} classes: {', '.join(source.classes)}"
+    known = int((source.true_labels != UNKNOWN).sum())
+    yield f"  true labels: known of {known:,} of {len(source.train_images):,} training images"
+    for place in PLACES:
+        if place in options:
+            yield f"  {place}: {Path(str(options[place])).resolve()}"
+
+
+def _named(part: str, options: dict[str, object]) -> str:
+    return " ".join([part, str(options["name"]), *(f"{name}={value}" for name, value in options.items() if name != "name")])
+
+
+def _counted(task: Task) -> str:
+    wrong = task.train.wrong()
+    said = "an unknown number of wrong labels" if wrong is None else f"{wrong:,} wrong labels ({wrong / len(task.train):.2%})"
+    return f"{len(task.train):,} to train on with {said}, {len(task.clean):,} clean, {len(task.hyper_validation):,} hyper-validation"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

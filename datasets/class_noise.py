@@ -1,0 +1,145 @@
+"""Label noise that depends on the class alone: to similar classes, to the next class, or by any transition matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from datasets.noise import Corruption, Seen, class_number
+from datasets.source import Source
+from robust_benchmark.errors import UserError, in_range
+
+Pairs = Sequence[Sequence[str | int]]
+DIGITS: Pairs = [[7, 1], [2, 7], [5, 6], [6, 5], [3, 8]]
+OBJECTS: Pairs = [["truck", "automobile"], ["bird", "airplane"], ["cat", "dog"], ["dog", "cat"], ["deer", "horse"]]
+
+
+class PairFlip(Corruption):
+    """A label flips to the next class, k to k + 1, and the last one to class 0: T = (1 - rate) I + rate P, P the cyclic shift.
+
+    rate: share of labels that are wrong; below 0.5 the true class is still the most frequent one of its images
+    Source: Han et al., "Co-teaching", NeurIPS 2018, with a rate of 0.45.
+    """
+
+    def __init__(self, rate: float = 0.45) -> None:
+        self.rate = in_range("noise rate", rate, 0, 1)
+
+    def targets(self, num_classes: int, trial_seed: int, rng: np.random.Generator) -> np.ndarray:
+        return np.roll(np.eye(num_classes), 1, axis=1)
+
+
+class AsymmetricFlip(Corruption):
+    """Some classes flip to one similar class each, and the others stay right: T = (1 - rate) I + rate M, M[i, j] = 1 for i -> j.
+
+    Exactly round(rate n) examples are picked from all classes, and those of classes that flip become wrong. So `rate` is the chance of a
+    label of these classes, and the share of wrong labels is `rate` times theirs: on CIFAR-10 half of it.
+
+    pairs: [class, the class it flips to] of each class that flips, by name or number; None is the published map, where the classes are
+        CIFAR-10's (truck -> automobile, bird -> airplane, cat <-> dog, deer -> horse) or the ten digits (7 -> 1, 2 -> 7, 5 <-> 6, 3 -> 8),
+        and else each class to the next one, as `PairFlip`
+    Source: Patrini et al., "Making Deep Neural Networks Robust to Label Noise: a Loss Correction Approach", CVPR 2017.
+    """
+
+    rate: float
+
+    def __init__(self, rate: float = 0.4, pairs: Pairs | None = None) -> None:
+        self.rate = in_range("noise rate", rate, 0, 1)
+        if pairs is not None and not (
+            isinstance(pairs, list) and pairs and all(isinstance(pair, list) and len(pair) == 2 for pair in pairs)
+        ):
+            raise UserError(f"noise pairs must be a list of pairs of classes, such as noise.pairs=[[cat,dog],[dog,cat]], not {pairs!r}")
+        self.pairs = pairs
+
+    def on(self, source: Source) -> Corruption:
+        """The flips between this source's classes. Raises UserError for a class that it has not."""
+        pairs = _published_pairs(source.classes) if self.pairs is None else self.pairs
+        if pairs is None:
+            return PairFlip(self.rate)
+        numbers: dict[int, int] = {}
+        for old, new in ([class_number(each, source.classes) for each in pair] for pair in pairs):
+            if numbers.setdefault(old, new) != new:
+                raise UserError(f"noise pairs let class '{source.classes[old]}' flip to more than one class")
+        return _Flips(self.rate, numbers)
+
+
+class _Flips(Corruption):
+    """Flips between classes by their numbers."""
+
+    def __init__(self, rate: float, numbers: dict[int, int]) -> None:
+        self.rate = rate
+        self._numbers = numbers
+
+    def targets(self, num_classes: int, trial_seed: int, rng: np.random.Generator) -> np.ndarray:
+        return np.eye(num_classes)[[self._numbers.get(label, label) for label in range(num_classes)]]
+
+
+def _published_pairs(classes: tuple[str, ...]) -> Pairs | None:
+    if [name.partition(" ")[0] for name in classes] == list("0123456789"):  # torchvision's MNIST has '7 - seven'
+        return DIGITS
+    return OBJECTS if {name for pair in OBJECTS for name in pair} <= {*classes} else None
+
+
+class MatrixNoise(Corruption):
+    """Labels by any transition matrix T, in exact counts: of the n_k images of class k, n_k T[k, j] get the label j.
+
+    Counts are rounded by largest remainder (ties: the lower class), so each is off by less than 1 and all images of a class are dealt.
+
+    matrix: T, a nested list, a row for each true class, or the path of a .npy, .csv or .txt file with it. The path is part of a record's
+        key; the content is not, and a digest in the record of what is drawn detects a file that has changed
+    """
+
+    rate = None
+
+    def __init__(self, matrix: Sequence[Sequence[float]] | str) -> None:
+        self._matrix = _read(matrix) if isinstance(matrix, str) else _array(matrix)
+
+    def targets(self, num_classes: int, trial_seed: int, rng: np.random.Generator) -> np.ndarray:
+        """T. Raises UserError where it is of another number of classes."""
+        if len(self._matrix) != num_classes:
+            raise UserError(f"the noise matrix has {len(self._matrix)} rows, and the data set has {num_classes} classes")
+        return self._matrix
+
+    def relabel(self, seen: Seen, targets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        noisy = seen.labels.copy()
+        for label, row in enumerate(targets):
+            members = rng.permutation(np.flatnonzero(seen.labels == label))
+            noisy[members] = np.repeat(np.arange(len(row)), whole_counts(len(members) * row))
+        return noisy
+
+    def transition_matrix(self, targets: np.ndarray) -> np.ndarray:
+        return targets.copy()
+
+
+def whole_counts(expected: np.ndarray) -> np.ndarray:
+    """Whole numbers, (k,), of the same whole sum as `expected`, each off by less than 1: largest remainders are rounded up."""
+    counts: np.ndarray = np.floor(expected).astype(int)
+    largest = np.argsort(counts - expected, kind="stable")[: round(expected.sum()) - counts.sum()]
+    counts[largest] += 1
+    return counts
+
+
+def _read(path: str) -> np.ndarray:
+    try:
+        if path.endswith(".npy"):
+            return _array(np.load(path, allow_pickle=False))
+        return _array(np.loadtxt(path, delimiter="," if path.endswith(".csv") else None, ndmin=2))
+    except FileNotFoundError:
+        raise UserError(f"no file {Path(path)} with a noise matrix") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} holds no noise matrix ({str(error).splitlines()[0]})") from error
+
+
+def _array(matrix: object) -> np.ndarray:
+    """float64 (classes, classes). Raises UserError for what is not row-stochastic."""
+    try:
+        array = np.asarray(matrix, dtype=np.float64)
+    except (TypeError, ValueError):
+        array = np.zeros(0)
+    if array.ndim != 2 or array.shape[0] != array.shape[1]:
+        raise UserError("a noise matrix must be square numbers, a row for each true class, such as noise.matrix=[[0.9,0.1],[0.2,0.8]]")
+    for label, row in enumerate(array):
+        if not (row >= 0).all() or not np.isclose(row.sum(), 1, rtol=0, atol=1e-6):
+            raise UserError(f"row {label} of the noise matrix must be at least 0 everywhere and sum to 1; it sums to {row.sum():g}")
+    return array

@@ -1,0 +1,223 @@
+"""Human labels: each image gets the label that people gave to it, whatever the order of images, and nothing in the file is executed."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import records
+from PIL import Image
+
+from benchmark import run
+from benchmark.config import cells
+from datasets.augment import Preprocessing
+from datasets.human import HumanLabels
+from datasets.imbalance import Exponential
+from datasets.source import Source
+from datasets.task import Split, Task, make_task
+from robust_benchmark.errors import UserError
+
+N, CLASSES = 60, 10
+COLUMNS = {"aggre": "aggre_label", "rand1": "random_label1", "rand2": "random_label2", "rand3": "random_label3", "worse": "worse_label"}
+WRONG = {"aggre": 4505, "rand1": 8617, "rand2": 9061, "rand3": 8820, "worse": 20104}  # of 50,000, as counted in the authors' file
+CLEAN = np.random.default_rng(0).permutation(np.arange(N) % CLASSES)
+
+
+def given(kind: str) -> np.ndarray:
+    """A label for each image that differs from kind to kind and names the image: all ten pairs of label and class occur."""
+    return (CLEAN + np.arange(N) // 7 + len(kind) + ord(kind[-1])) % CLASSES
+
+
+def write(root: Path, content: object = None, name: str = "CIFAR-10_human.pt") -> Path:
+    """A file in the authors' layout: a dictionary of int64 arrays, pickled by torch."""
+    file = root / "cifar-n" / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"clean_label": CLEAN, **{column: given(kind) for kind, column in COLUMNS.items()}} if content is None else content, file)
+    return file
+
+
+def source(order: np.ndarray | None = None) -> Source:
+    """Images in CIFAR's order, or in another one; each shows its index in CIFAR's order."""
+    index = np.arange(N) if order is None else order
+    images = torch.from_numpy(index.astype(np.uint8))[:, None, None, None].expand(N, 1, 2, 2).contiguous()
+    labels = torch.from_numpy(CLEAN[index])
+    return Source(images, labels, images, labels, tuple("abcdefghij"))
+
+
+def task(noise: HumanLabels, of: Source, **split: int) -> Task:
+    return make_task(of, noise, Split(**{"clean_per_class": 1, "hyper_validation": 10, **split}), Preprocessing(), seed=0)
+
+
+@pytest.mark.parametrize("kind", COLUMNS)
+@pytest.mark.parametrize("by_class", [False, True])
+def test_every_image_has_the_label_that_the_file_gives_to_it(tmp_path: Path, kind: str, by_class: bool) -> None:
+    write(tmp_path)
+    order = np.concatenate([np.flatnonzero(label == CLEAN) for label in range(CLASSES)]) if by_class else None
+    made = task(HumanLabels(kind, str(tmp_path)), source(order))
+    for part in (made.train, made.hyper_validation):
+        shown = part.images[:, 0, 0, 0].numpy().astype(int)
+        assert np.array_equal(part.labels, given(kind)[shown])
+        assert np.array_equal(part.true_labels, CLEAN[shown])
+
+
+def test_the_clean_set_is_right_and_an_empty_hyper_validation_set_is_none(tmp_path: Path) -> None:
+    write(tmp_path)
+    made = task(HumanLabels("worse", str(tmp_path)), source(), hyper_validation=0)
+    assert made.clean.wrong() == 0
+    assert len(made.hyper_validation) == 0
+
+
+def test_labels_stay_with_their_images_on_a_long_tail(tmp_path: Path) -> None:
+    write(tmp_path)
+    noise, split = HumanLabels("rand2", str(tmp_path)), Split(clean_per_class=0)
+    made = make_task(source(), noise, split, Preprocessing(), 0, imbalance=Exponential(3))
+    shown = made.train.images[:, 0, 0, 0].numpy().astype(int)
+    assert len(shown) < N
+    assert np.array_equal(made.train.labels, given("rand2")[shown])
+
+
+def test_rate_and_transition_matrix_are_counted_on_the_training_set(tmp_path: Path) -> None:
+    write(tmp_path)
+    made = task(HumanLabels("aggre", str(tmp_path)), source())
+    true, labels = made.train.true_labels.numpy(), made.train.labels.numpy()
+    counts = np.array([[np.sum((true == i) & (labels == j)) for j in range(CLASSES)] for i in range(CLASSES)])
+    assert made.transition_matrix is not None
+    assert np.allclose(made.transition_matrix, counts / counts.sum(axis=1, keepdims=True))
+    assert made.noise_rate == np.mean(true != labels)
+
+
+def test_cifar_100_labels_are_read_from_lists_too(tmp_path: Path) -> None:
+    write(tmp_path, {"clean_label": CLEAN.tolist(), "noisy_label": given("aggre").tolist()}, "CIFAR-100_human.pt")
+    made = task(HumanLabels("fine", str(tmp_path)), source())
+    assert np.array_equal(made.train.labels, given("aggre")[made.train.images[:, 0, 0, 0].numpy().astype(int)])
+
+
+@pytest.mark.parametrize("of", ["other order", "one image less"])
+def test_images_that_are_not_those_of_the_file_are_refused(tmp_path: Path, of: str) -> None:
+    write(tmp_path)
+    whole = source(np.roll(np.arange(N), 1))
+    less = Source(*(part[1:] for part in (whole.train_images, whole.train_labels, whole.test_images, whole.test_labels)), whole.classes)
+    with pytest.raises(UserError, match=r"CIFAR-10_human.pt is of other images.*neither in CIFAR's order nor class by class"):
+        task(HumanLabels("worse", str(tmp_path)), whole if of == "other order" else less)
+
+
+def test_a_data_set_with_given_labels_of_its_own_takes_no_human_ones(tmp_path: Path) -> None:
+    write(tmp_path)
+    whole = source()
+    own = Source(whole.train_images, (whole.train_labels + 1) % 10, whole.test_images, whole.test_labels, whole.classes, whole.train_labels)
+    with pytest.raises(UserError, match="choose noise=none"):
+        task(HumanLabels("worse", str(tmp_path)), own)
+
+
+def test_a_missing_file_says_what_to_put_where(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=rf"no file {tmp_path}/cifar-n/CIFAR-10_human.pt: put .*UCSC-REAL/cifar-10-100n"):
+        task(HumanLabels("worse", str(tmp_path)), source())
+
+
+def test_an_unknown_kind_names_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"no noise.kind 'worst'; nearest: worse"):
+        HumanLabels("worst")
+
+
+class Harmful:
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return Path.touch, (Path("executed"),)
+
+
+DAMAGED = {
+    "no dictionary": [1, 2],
+    "no labels": {"clean_label": CLEAN},
+    "unequal lengths": {"clean_label": CLEAN, "worse_label": CLEAN[1:]},
+    "a class that no image has": {"clean_label": CLEAN, "worse_label": CLEAN + 1},
+    "a negative class": {"clean_label": CLEAN, "worse_label": CLEAN - 1},
+    "two dimensions": {"clean_label": CLEAN[None], "worse_label": CLEAN[None]},
+    "words": {"clean_label": CLEAN, "worse_label": ["cat"] * N},
+    "something to execute": {"clean_label": CLEAN, "worse_label": Harmful()},
+    "objects in an array": {"clean_label": CLEAN, "worse_label": np.array([Harmful()] * N)},
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_a_file_that_is_not_the_authors_is_one_sentence_and_never_executed(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, DAMAGED[case])
+    with pytest.raises(UserError, match="is not the authors' file, with labels 'clean_label' and 'worse_label'") as raised:
+        task(HumanLabels("worse", str(tmp_path)), source())
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("raw", [b"", b"Lorem ipsum", pickle.dumps({"clean_label": CLEAN, "worse_label": Harmful()}, protocol=2)], ids=len)
+def test_other_bytes_are_one_sentence_and_never_executed(raw: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path).write_bytes(raw)
+    with pytest.raises(UserError, match="is not the authors' file"):
+        task(HumanLabels("worse", str(tmp_path)), source())
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize(("alias", "plain"), [("cifar10n", "cifar10"), ("cifar10n_jpeg", "cifar10_jpeg")])
+def test_the_data_set_with_human_labels_is_the_plain_one_with_this_noise(alias: str, plain: str) -> None:
+    assert cells([f"dataset={alias}", "noise.kind=aggre"])[0].key == cells([f"dataset={plain}", "noise=human", "noise.kind=aggre"])[0].key
+    assert cells([f"dataset={alias}", "noise=none"])[0].key == cells([f"dataset={plain}", "noise=none"])[0].key
+
+
+def test_cifar_100n_is_of_the_hundred_classes() -> None:
+    (cell,) = cells(["dataset=cifar100n"])
+    assert cell.identity["noise"] == {"name": "human", "kind": "fine"}
+    assert cell.key == cells(["dataset=cifar100", "noise=human", "noise.kind=fine"])[0].key
+
+
+def test_where_the_file_lies_is_no_part_of_a_key() -> None:
+    assert cells(["dataset=cifar10n", "data_dir=/a"])[0].key == cells(["dataset=cifar10n", "data_dir=/b"])[0].key
+
+
+def test_the_record_of_a_run_on_a_folder_of_pictures_has_the_share_of_wrong_labels(tmp_path: Path) -> None:
+    write(tmp_path)
+    seen = [0] * CLASSES
+    for label in CLEAN:
+        for part in ("train", "test"):
+            file = tmp_path / "cifar10-jpeg" / part / f"class{label}" / f"{seen[label]:04}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8), (label, seen[label], 0)).save(file)
+        seen[label] += 1
+    options = ["trials=1", "trainer.steps=2", "method=baseline", "model=mlp", "split.hyper_validation=0", "split.clean_per_class=0"]
+    places = [f"data_dir={tmp_path}", f"results_dir={tmp_path}/results", f"checkpoint_dir={tmp_path}/checkpoints"]
+    assert run.main(["dataset=cifar10n_jpeg", *options, *places]) == 0
+    (record,) = records(tmp_path)
+    wrong = int((given("worse") != CLEAN).sum())
+    assert record["data"]["wrong_labels"]["train"] == wrong
+    assert record["data"]["noise_rate"] == wrong / N
+    assert record["data"]["train_labels_per_class"] == np.bincount(given("worse"), minlength=CLASSES).tolist()
+
+
+# ---- the authors' file on all real images
+
+
+@pytest.fixture(scope="module")
+def pictures(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Source:
+    """Labels of CIFAR-10 class by class, as the folder of JPEG pictures has them, without decoding 60,000 pictures."""
+    train = real_data / "cifar10-jpeg" / "train"
+    names = sorted(folder.name for folder in train.iterdir())
+    labels = torch.tensor([label for label, name in enumerate(names) for _ in (train / name).iterdir()])
+    images = torch.zeros(len(labels), 1, 1, 1, dtype=torch.uint8)
+    return Source(images, labels, images[:10], labels[:10], tuple(names))
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_the_real_file_has_the_published_share_of_wrong_labels(kind: str, pictures: Source, real_data: Path) -> None:
+    made = make_task(pictures, HumanLabels(kind, str(real_data)), Split(clean_per_class=0), Preprocessing(), 0)
+    assert made.train.wrong() == WRONG[kind]
+    assert made.noise_rate == WRONG[kind] / 50_000
+
+
+def test_the_real_worse_labels_confuse_cars_and_trucks_as_counted_independently(pictures: Source, real_data: Path) -> None:
+    made = make_task(pictures, HumanLabels("worse", str(real_data)), Split(clean_per_class=0), Preprocessing(), 0)
+    assert made.transition_matrix is not None
+    found = {pair: round(float(made.transition_matrix[pair]), 3) for pair in ((1, 9), (9, 1), (3, 5), (5, 3), (4, 7))}
+    assert found == {(1, 9): 0.247, (9, 1): 0.282, (3, 5): 0.206, (5, 3): 0.183, (4, 7): 0.152}
