@@ -63,6 +63,20 @@ def side_by_side(cell: Cell) -> int:
     return min(4, max(1, memory // (16 * 2**30)))
 
 
+def resident(config: RunConfig, size: int) -> bool:
+    """Whether images of so many bytes, which can be mapped, come to memory: as the option says, or else where they are small.
+
+    Small is at most a quarter of the memory of the device and of this machine.
+    """
+    if config.resident is not None:
+        return config.resident
+    device = device_of(config.device)
+    memory: int = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if device.type == "cuda":
+        memory = min(memory, torch.cuda.get_device_properties(device).total_memory)
+    return 4 * size <= memory
+
+
 def steps(cell: Cell) -> int:
     """Training steps of one trial of the cell."""
     phases = registry.build(cell.identity["method"]).phases(cell.config.trainer.schedules())
@@ -182,15 +196,23 @@ def _keep(cell: Cell, seed: int, trainer: Trainer) -> Record:
 
 def _task(cell: Cell, seed: int, sees_clean: bool) -> Task:
     config = cell.config
-    source = _source(canonical(config.dataset["source"]))
+    options = canonical(config.dataset["source"])
+    source = _source_in_memory(options) if resident(config, _source(options).mapped_bytes) else _source(options)
     imbalance, noise = instantiated(config.imbalance), instantiated(config.noise)
     return make_task(source, noise, config.split, preprocessing(config), seed, sees_clean, imbalance)
 
 
 @functools.lru_cache(maxsize=2)
 def _source(config: str) -> Source:
-    """Datasets stay in memory from trial to trial."""
-    return instantiated(json.loads(config))
+    """Datasets stay in memory from trial to trial; images that can be mapped are."""
+    options = json.loads(config)
+    can_map = "resident" in inspect.signature(get_method(options["_target_"])).parameters
+    return instantiated(options | ({"resident": False} if can_map else {}))
+
+
+@functools.lru_cache(maxsize=2)
+def _source_in_memory(config: str) -> Source:
+    return _source(config).in_memory()
 
 
 @functools.lru_cache(maxsize=10_000)

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
 
+from datasets.mapped import Mapped, mapped
 from datasets.source import Source
 from robust_benchmark.errors import UserError, at_least
 from robust_benchmark.files import whole
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp"}
+DECODED_AT_ONCE = 1024  # pictures, so that all of them need not fit into memory
 
 
-def load(path: str, size: int | None = None, cache: str = "data/image_folder", root: str = ".") -> Source:
+def load(path: str, size: int | None = None, cache: str = "data/image_folder", root: str = ".", resident: bool = True) -> Source:
     """The pictures under `root`/`path`, as RGB; classes are the sorted names of the folders of `path`/train.
 
     size: side in pixels that every picture is resized to (bilinear); None takes pictures as they are, all of one size.
     cache: where the decoded pixels are kept, keyed by every file's name, length and time of change.
+    resident: the pixels come to memory; else they stay in the cache, which is mapped.
     Raises UserError for a directory that is missing or empty, a class without pictures, a broken picture, or unequal sizes.
     """
     if size is not None:
@@ -29,13 +34,11 @@ def load(path: str, size: int | None = None, cache: str = "data/image_folder", r
     directory = Path(root) / path
     classes = _classes(directory / "train")
     train, test = _files(directory / "train", classes), _files(directory / "test", classes)
-    cached = Path(cache) / f"{_fingerprint(directory, train + test, size)}.pt"
-    if not cached.exists():
-        _save(_decode([file for file, _ in train + test], size), cached)
-    images = torch.load(cached, weights_only=True, mmap=True)
+    images = _cached([file for file, _ in train + test], size, Path(cache) / f"{_fingerprint(directory, train + test, size)}.npy")
     labels = torch.tensor([label for _, label in train + test], dtype=torch.int64)
     cut = len(train)
-    return Source(images[:cut].clone(), labels[:cut], images[cut:].clone(), labels[cut:], tuple(classes))
+    source = Source(images.take(slice(cut)), labels[:cut], images.take(slice(cut, None)), labels[cut:], tuple(classes))
+    return source.in_memory() if resident else source
 
 
 def _classes(train: Path) -> list[str]:
@@ -72,17 +75,42 @@ def _fingerprint(root: Path, files: list[tuple[Path, int]], size: int | None) ->
     return digest.hexdigest()[:24]
 
 
-def _decode(files: list[Path], size: int | None) -> torch.Tensor:
-    """uint8 (n, 3, height, width); the decoders release the interpreter lock, so threads share the work."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        pictures = list(pool.map(lambda file: _picture(file, size), files, chunksize=256))
-    for file, picture in zip(files, pictures, strict=True):
-        if picture.shape != pictures[0].shape:
-            raise UserError(
-                f"{file} is {picture.shape[1]}x{picture.shape[0]} pixels and {files[0]} is"
-                f" {pictures[0].shape[1]}x{pictures[0].shape[0]}: give dataset.size=SIDE to resize all"
-            )
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+def _cached(files: list[Path], size: int | None, cached: Path) -> Mapped:
+    """The pixels, uint8 (n, 3, height, width), decoded unless the cache holds them."""
+    if cached.exists() and not _is_whole(cached):
+        print(f"cache {cached} is cut off or another file: the pictures are decoded again", file=sys.stderr)
+        cached.unlink(missing_ok=True)
+    if not cached.exists():
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        with whole(cached) as part, part.open("wb") as out:  # so that a kill leaves no half cache
+            _decode(files, size, out)
+            out.write(cached.stem.encode())
+    return mapped(cached)
+
+
+def _is_whole(cached: Path) -> bool:
+    """Whether the file ends with its own name, which is written last and is a name that no other data have."""
+    with cached.open("rb") as file:
+        file.seek(max(0, cached.stat().st_size - len(cached.stem)))
+        return file.read() == cached.stem.encode()
+
+
+def _decode(files: list[Path], size: int | None, out: BinaryIO) -> None:
+    """Write an array, uint8 (n, 3, height, width), as .npy, some pictures at a time."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # the decoders release the interpreter lock
+        shape = _picture(files[0], size).shape
+        header = {"descr": "|u1", "fortran_order": False, "shape": (len(files), 3, *shape[:2])}
+        np.lib.format.write_array_header_1_0(out, header)
+        for first in range(0, len(files), DECODED_AT_ONCE):
+            some = files[first : first + DECODED_AT_ONCE]
+            pictures = list(pool.map(lambda file: _picture(file, size), some, chunksize=256))
+            for file, picture in zip(some, pictures, strict=True):
+                if picture.shape != shape:
+                    raise UserError(
+                        f"{file} is {picture.shape[1]}x{picture.shape[0]} pixels and {files[0]} is"
+                        f" {shape[1]}x{shape[0]}: give dataset.size=SIDE to resize all"
+                    )
+            out.write(np.stack(pictures).transpose(0, 3, 1, 2).tobytes())
 
 
 def _picture(file: Path, size: int | None) -> np.ndarray:
@@ -94,9 +122,3 @@ def _picture(file: Path, size: int | None) -> np.ndarray:
             return np.asarray(image if size is None else image.resize((size, size), Image.Resampling.BILINEAR))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # all are PIL's words for a broken file
         raise UserError(f"{file} is not a readable picture ({error}); remove or replace it") from error
-
-
-def _save(images: torch.Tensor, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole(path) as part:  # so that a kill leaves no half cache
-        torch.save(images, part)

@@ -9,17 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
+from datasets.mapped import Images
 from robust_benchmark.errors import UserError, choice, in_range
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What a noise may look at: true labels, int64 (n,), images as stored, and positions among the source's training images, (n,)."""
+    """What a noise may look at: true labels, int64 (n,), images as stored, and positions among the source's training images, (n,).
+
+    Images may lie in a mapped file: `images[index]` reads some, as a tensor, and `images[:]` all.
+    """
 
     labels: np.ndarray
-    images: torch.Tensor
+    images: Images
     positions: np.ndarray
 
 
