@@ -196,8 +196,8 @@ def _keep(cell: Cell, seed: int, trainer: Trainer) -> Record:
 
 def _task(cell: Cell, seed: int, sees_clean: bool) -> Task:
     config = cell.config
-    options = canonical(config.dataset["source"])
-    source = _source_in_memory(options) if resident(config, _source(options).mapped_bytes) else _source(options)
+    source = _source(canonical(config.dataset["source"]))
+    source = source.in_memory if resident(config, source.mapped_bytes) else source
     imbalance, noise = instantiated(config.imbalance), instantiated(config.noise)
     return make_task(source, noise, config.split, preprocessing(config), seed, sees_clean, imbalance)
 
@@ -208,11 +208,6 @@ def _source(config: str) -> Source:
     options = json.loads(config)
     can_map = "resident" in inspect.signature(get_method(options["_target_"])).parameters
     return instantiated(options | ({"resident": False} if can_map else {}))
-
-
-@functools.lru_cache(maxsize=2)
-def _source_in_memory(config: str) -> Source:
-    return _source(config).in_memory()
 
 
 @functools.lru_cache(maxsize=10_000)

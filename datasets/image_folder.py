@@ -38,7 +38,7 @@ def load(path: str, size: int | None = None, cache: str = "data/image_folder", r
     labels = torch.tensor([label for _, label in train + test], dtype=torch.int64)
     cut = len(train)
     source = Source(images.take(slice(cut)), labels[:cut], images.take(slice(cut, None)), labels[cut:], tuple(classes))
-    return source.in_memory() if resident else source
+    return source.in_memory if resident else source
 
 
 def _classes(train: Path) -> list[str]:

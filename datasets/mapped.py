@@ -21,7 +21,7 @@ import torch
 from robust_benchmark.errors import UserError
 from robust_benchmark.files import write
 
-CHUNK = 2**26  # bytes that are read at once from one end to the other
+CHUNK = 2**22  # bytes that are read at once from one end to the other
 LOCAL_HEADER = 30  # bytes of a zip member's own header, before its name and extra field
 
 CPU = torch.device("cpu")
@@ -55,10 +55,11 @@ class ArrayFile:
     def hint(self, rows: np.ndarray) -> None:
         """Have the disk read these rows, all at once and without waiting."""
         size = self.array[:1].nbytes
-        for row in rows.tolist():
+        begins = np.flatnonzero(np.diff(rows, prepend=-2) != 1)  # of runs of rows that follow each other
+        for row, count in zip(rows[begins].tolist(), np.diff(begins, append=len(rows)).tolist(), strict=True):
             first = self._offset + row * size
             page = first - first % mmap.PAGESIZE
-            self._map.madvise(mmap.MADV_WILLNEED, page, first + size - page)
+            self._map.madvise(mmap.MADV_WILLNEED, page, first + count * size - page)
 
     def release(self) -> None:
         """Count no page of the file as memory of this process; the system keeps them where it has room."""
@@ -104,6 +105,7 @@ class Mapped:
         images = torch.empty((len(rows), *stored.shape[1:]), dtype=self.dtype, pin_memory=self.device.type == "cuda")
         self.file.hint(rows[rows < len(stored)])
         np.take(stored, rows, axis=0, out=images.numpy(), mode="clip")  # without a buffer, and while other threads run
+        self.file.release()
         if self.joined is not None:
             images[rows >= len(stored)] = self.joined[rows[rows >= len(stored)] - len(stored)]
         return images
@@ -127,7 +129,6 @@ class Mapped:
         count = max(1, CHUNK // max(1, self.file.array[:1].nbytes))
         for first in range(0, len(self), count):
             yield self[first : first + count]
-            self.file.release()
 
     def remembered(self, key: str, compute: Callable[[], str]) -> str:
         """What `compute` gives, kept beside the file under `key` for the next time, if the place can be written."""

@@ -60,6 +60,7 @@ class Source:
         mapped = [images for images in (self.train_images, self.test_images) if isinstance(images, Mapped)]
         return sum(images.shape.numel() * images.dtype.itemsize for images in mapped)
 
+    @functools.cached_property
     def in_memory(self) -> Source:
         """The same data with all images in memory."""
         return replace(self, train_images=self.train_images[:], test_images=self.test_images[:]) if self.mapped_bytes else self
