@@ -40,7 +40,7 @@ def load(
     size: side in pixels that every picture is resized to (bilinear); None takes pictures as they are, all of one size.
     cache: where the decoded pixels are kept, keyed by every file's name, length and time of change.
     true_labels: the labels of train/ are true; else they are given, and the true ones are UNKNOWN
-    resident: the pixels come to memory; else they stay in the cache, which is mapped.
+    resident: the pixels come to memory; else they stay in the cache, which is mapped
 
     With `path`/clean/<class>/*, these pictures come after those of train/ and their labels are true; labels of train/ are then only given.
     With `path`/labels.csv, pictures lie anywhere below train/, that table has their labels, and classes are the folders of test/.
@@ -132,7 +132,6 @@ def _put(files: Sequence[Path], size: int | None, cached: Path) -> None:
     """Decode the pictures into the cache. Raises OSError where it cannot be written."""
     if cached.exists():
         print(f"cache {cached} is cut off or another file: the pictures are decoded again", file=sys.stderr)
-        cached.unlink(missing_ok=True)
     cached.parent.mkdir(parents=True, exist_ok=True)
     with whole(cached) as part, part.open("wb") as out:  # so that a kill leaves no half cache
         _decode(files, size, out)
