@@ -159,6 +159,7 @@ class RunConfig:
     channels_last: bool | None = None
     cuda_graphs: bool | None = None
     side_by_side: int | None = None
+    resident: bool | None = None
     keep: Any = field(default_factory=list)  # a list; another type is refused by `check`, which names the form
     rerun: str = "missing"
     processes: int | None = None

@@ -62,6 +62,20 @@ def side_by_side(cell: Cell) -> int:
     return min(4, max(1, memory // (16 * 2**30)))
 
 
+def resident(config: RunConfig, size: int) -> bool:
+    """Whether images of so many bytes, which can be mapped, come to memory: as the option says, or else where they are small.
+
+    Small is at most a quarter of the memory of the device and of this machine.
+    """
+    if config.resident is not None:
+        return config.resident
+    device = device_of(config.device)
+    memory: int = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if device.type == "cuda":
+        memory = min(memory, torch.cuda.get_device_properties(device).total_memory)
+    return 4 * size <= memory
+
+
 def steps(cell: Cell) -> int:
     """Training steps of one trial of the cell."""
     phases = registry.build(cell.identity["method"]).phases(cell.config.trainer.schedules())
@@ -190,7 +204,8 @@ def _keep(cell: Cell, seed: int, trainer: Trainer) -> Record:
 
 def source_of(cell: Cell) -> Source:
     """The cell's data set, downloaded and decoded where that is still to be done. Raises UserError where it cannot be had."""
-    return _source(cell.config.dataset["name"], canonical(cell.config.dataset["source"]))
+    source = _source(cell.config.dataset["name"], canonical(cell.config.dataset["source"]))
+    return source.in_memory if resident(cell.config, source.mapped_bytes) else source
 
 
 def task_of(cell: Cell, seed: int, sees_clean: bool = True) -> Task:
@@ -202,8 +217,10 @@ def task_of(cell: Cell, seed: int, sees_clean: bool = True) -> Task:
 
 @functools.lru_cache(maxsize=2)
 def _source(name: str, config: str) -> Source:
-    """Datasets stay in memory from trial to trial."""
-    return make("dataset", json.loads(config), name)
+    """Datasets stay in memory from trial to trial; images that can be mapped are."""
+    options = json.loads(config)
+    can_map = takes(options["_target_"], "resident")
+    return make("dataset", options | ({"resident": False} if can_map else {}), name)
 
 
 @functools.lru_cache(maxsize=10_000)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from datasets.mapped import Images
 from datasets.strong import strong_view
 from robust_benchmark.errors import UserError, at_least, choice, in_range, whole
 
@@ -62,7 +63,7 @@ class Preprocessing:
         factors, shifts = zip(*pairs, strict=True)
         return _tensor(factors, torch.float32, device), _tensor(shifts, torch.float32, device)
 
-    def check(self, images: torch.Tensor) -> None:
+    def check(self, images: Images) -> None:
         """Raises UserError where there is another number of means or deviations than channels of `images`, as stored."""
         channels = images.shape[1]
         for name, values in (("mean", self.mean), ("std", self.std)):

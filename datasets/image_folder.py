@@ -7,28 +7,40 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
 
 from datasets import label_table
 from datasets.label_table import Picture
+from datasets.mapped import Mapped, mapped
 from datasets.source import UNKNOWN, Source
 from robust_benchmark.errors import UserError, at_least
 from robust_benchmark.files import whole
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp"}
+DECODED_AT_ONCE = 1024  # pictures, so that all of them need not fit into memory
 
 
-def load(path: str, size: int | None = None, cache: str = "data/image_folder", root: str = ".", true_labels: bool = True) -> Source:
+def load(
+    path: str,
+    size: int | None = None,
+    cache: str = "data/image_folder",
+    root: str = ".",
+    true_labels: bool = True,
+    resident: bool = True,
+) -> Source:
     """The pictures under `root`/`path`, as RGB; classes are the sorted names of the folders of `path`/train.
 
     size: side in pixels that every picture is resized to (bilinear); None takes pictures as they are, all of one size.
     cache: where the decoded pixels are kept, keyed by every file's name, length and time of change.
     true_labels: the labels of train/ are true; else they are given, and the true ones are UNKNOWN
+    resident: the pixels come to memory; else they stay in the cache, which is mapped
 
     With `path`/clean/<class>/*, these pictures come after those of train/ and their labels are true; labels of train/ are then only given.
     With `path`/labels.csv, pictures lie anywhere below train/, that table has their labels, and classes are the folders of test/.
@@ -47,9 +59,10 @@ def load(path: str, size: int | None = None, cache: str = "data/image_folder", r
     images = _images(directory, [picture.file for picture in train] + [file for file, _ in test], size, Path(cache))
     given, true = (torch.tensor([getattr(picture, kind) for picture in train], dtype=torch.int64) for kind in ("given", "true"))
     test_labels = torch.tensor([label for _, label in test], dtype=torch.int64)
-    cut = len(train)
+    parts = images.take(slice(len(train))), images.take(slice(len(train), None))
     known = None if torch.equal(given, true) else true
-    return Source(images[:cut].clone(), given, images[cut:].clone(), test_labels, tuple(classes), known)
+    source = Source(parts[0], given, parts[1], test_labels, tuple(classes), known)
+    return source.in_memory if resident else source
 
 
 def _classes(part: Path) -> list[str]:
@@ -95,13 +108,15 @@ def _pictures(folder: Path) -> list[Path]:
     return found
 
 
-def _images(directory: Path, files: Sequence[Path], size: int | None, cache: Path) -> torch.Tensor:
+def _images(directory: Path, files: Sequence[Path], size: int | None, cache: Path) -> Mapped:
     """The pixels of `files`, uint8 (n, 3, height, width), from the cache, where they are put first."""
-    cached = cache / f"{_fingerprint(directory, files, size)}.pt"
-    if not cached.exists():
-        _save(_decode(files, size), cached)
-    images: torch.Tensor = torch.load(cached, weights_only=True, mmap=True)
-    return images
+    cached = cache / f"{_fingerprint(directory, files, size)}.npy"
+    try:
+        if not cached.exists() or not _is_whole(cached):
+            _put(files, size, cached)
+    except OSError as error:
+        raise UserError(f"cannot write the decoded pictures to {cache}: {error}") from error
+    return mapped(cached)
 
 
 def _fingerprint(root: Path, files: Sequence[Path], size: int | None) -> str:
@@ -113,17 +128,39 @@ def _fingerprint(root: Path, files: Sequence[Path], size: int | None) -> str:
     return digest.hexdigest()[:24]
 
 
-def _decode(files: Sequence[Path], size: int | None) -> torch.Tensor:
-    """uint8 (n, 3, height, width); the decoders release the interpreter lock, so threads share the work."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        pictures = list(pool.map(lambda file: _picture(file, size), files, chunksize=256))
-    for file, picture in zip(files, pictures, strict=True):
-        if picture.shape != pictures[0].shape:
-            raise UserError(
-                f"{file} is {picture.shape[1]}x{picture.shape[0]} pixels and {files[0]} is"
-                f" {pictures[0].shape[1]}x{pictures[0].shape[0]}: give dataset.size=SIDE to resize all"
-            )
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+def _put(files: Sequence[Path], size: int | None, cached: Path) -> None:
+    """Decode the pictures into the cache. Raises OSError where it cannot be written."""
+    if cached.exists():
+        print(f"cache {cached} is cut off or another file: the pictures are decoded again", file=sys.stderr)
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    with whole(cached) as part, part.open("wb") as out:  # so that a kill leaves no half cache
+        _decode(files, size, out)
+        out.write(cached.stem.encode())
+
+
+def _is_whole(cached: Path) -> bool:
+    """Whether the file ends with its own name, which is written last and is a name that no other data have."""
+    with cached.open("rb") as file:
+        file.seek(max(0, cached.stat().st_size - len(cached.stem)))
+        return file.read() == cached.stem.encode()
+
+
+def _decode(files: Sequence[Path], size: int | None, out: BinaryIO) -> None:
+    """Write an array, uint8 (n, 3, height, width), as .npy, some pictures at a time."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # the decoders release the interpreter lock
+        shape = _picture(files[0], size).shape
+        header = {"descr": "|u1", "fortran_order": False, "shape": (len(files), 3, *shape[:2])}
+        np.lib.format.write_array_header_1_0(out, header)
+        for first in range(0, len(files), DECODED_AT_ONCE):
+            some = files[first : first + DECODED_AT_ONCE]
+            pictures = list(pool.map(lambda file: _picture(file, size), some, chunksize=256))
+            for file, picture in zip(some, pictures, strict=True):
+                if picture.shape != shape:
+                    raise UserError(
+                        f"{file} is {picture.shape[1]}x{picture.shape[0]} pixels and {files[0]} is"
+                        f" {shape[1]}x{shape[0]}: give dataset.size=SIDE to resize all"
+                    )
+            out.write(np.stack(pictures).transpose(0, 3, 1, 2).tobytes())
 
 
 def _picture(file: Path, size: int | None) -> np.ndarray:
@@ -135,12 +172,3 @@ def _picture(file: Path, size: int | None) -> np.ndarray:
             return np.asarray(image if size is None else image.resize((size, size), Image.Resampling.BILINEAR))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # all are PIL's words for a broken file
         raise UserError(f"{file} is not a readable picture ({error}); remove or replace it") from error
-
-
-def _save(images: torch.Tensor, path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole(path) as part:  # so that a kill leaves no half cache
-            torch.save(images, part)
-    except (OSError, RuntimeError) as error:  # RuntimeError: torch's word for a file that it cannot write
-        raise UserError(f"cannot write the decoded pictures to {path.parent}: {str(error).splitlines()[0]}") from error

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 
+from datasets.mapped import Images
 from datasets.noise import Corruption, Seen
 from datasets.streams import numpy_stream
 from robust_benchmark.errors import at_least, in_range
@@ -63,7 +66,7 @@ class InstanceNoise(Corruption):
     def _scores(self, seen: Seen) -> np.ndarray:
         """scale x_i W_y, (n, classes)."""
         mean, deviation = moments(seen.source.train_images)
-        width, classes = seen.source.train_images[0].numel(), len(seen.source.classes)
+        width, classes = math.prod(seen.source.train_images.shape[1:]), len(seen.source.classes)
         scale = width**-0.5 if self.scale is None else self.scale
         scores = np.zeros((len(seen.labels), classes))
         for label in range(classes):
@@ -80,14 +83,15 @@ def by_channel(images: torch.Tensor) -> np.ndarray:
     return images.reshape(*images.shape[:2], -1).numpy().astype(np.float64)
 
 
-def moments(images: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+def moments(images: Images) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each channel, (channels, 1) each; the deviation of a constant channel is 1."""
     n, channels = images.shape[:2]
-    count = images[0].numel() * n / channels
+    count = math.prod(images.shape[1:]) * n / channels
 
     def mean_of(power: int, centre: np.ndarray) -> np.ndarray:
-        parts = (((by_channel(part) - centre) ** power).sum(axis=(0, 2)) for part in images.split(CHUNK))
-        return sum(parts, np.zeros(channels))[:, None] / count
+        parts = (images[first : first + CHUNK] for first in range(0, n, CHUNK))
+        sums = (((by_channel(part) - centre) ** power).sum(axis=(0, 2)) for part in parts)
+        return sum(sums, np.zeros(channels))[:, None] / count
 
     mean = mean_of(1, np.zeros((channels, 1)))
     deviation = np.sqrt(mean_of(2, mean))

@@ -26,7 +26,7 @@ class Seen:
 
     @property
     def images(self) -> torch.Tensor:
-        """The images as stored, copied when they are asked for."""
+        """The images as stored, copied, or read from a mapped file, when they are asked for."""
         return self.source.train_images[self.positions]
 
 

@@ -36,8 +36,8 @@ def load_mnist49(root: str, test_per_class: int | None = None, download: bool = 
     if test_per_class is not None:
         at_least("test_per_class", test_per_class, 1)
     mnist = load("MNIST", root, download)
-    train, train_labels = _four_or_nine(mnist.train_images, mnist.train_labels, None)
-    test, test_labels = _four_or_nine(mnist.test_images, mnist.test_labels, test_per_class)
+    train, train_labels = _four_or_nine(mnist.train_images[:], mnist.train_labels, None)
+    test, test_labels = _four_or_nine(mnist.test_images[:], mnist.test_labels, test_per_class)
     return Source(train, train_labels, test, test_labels, ("4", "9"))
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+
+from datasets.mapped import Images, Mapped, key_of
 
 UNKNOWN = -1  # in place of a true label that nobody knows
 
@@ -15,7 +17,7 @@ UNKNOWN = -1  # in place of a true label that nobody knows
 class Source:
     """Data as published, or as a user has it, before any split or corruption.
 
-    train_images, test_images: uint8, (n, channels, height, width), or features, float32 (n, width)
+    train_images, test_images: uint8, (n, channels, height, width), or features, float32 (n, width); in memory, or mapped files
     train_labels: int64, (n,), in 0 .. len(classes) - 1, as given
     test_labels: int64, (n,), true ones
     classes: the name of each class
@@ -24,9 +26,9 @@ class Source:
     encoding: how features were made of a table's columns, as text of datasets.encoding.Encoding
     """
 
-    train_images: torch.Tensor
+    train_images: Images
     train_labels: torch.Tensor
-    test_images: torch.Tensor
+    test_images: Images
     test_labels: torch.Tensor
     classes: tuple[str, ...]
     train_true_labels: torch.Tensor | None = None
@@ -54,12 +56,34 @@ class Source:
         """The training set's true labels, int64 (n,), with UNKNOWN among them."""
         return self.train_labels if self.train_true_labels is None else self.train_true_labels
 
+    @property
+    def mapped_bytes(self) -> int:
+        """Bytes of the images that lie in mapped files."""
+        mapped = [images for images in (self.train_images, self.test_images) if isinstance(images, Mapped)]
+        return sum(images.shape.numel() * images.dtype.itemsize for images in mapped)
+
+    @functools.cached_property
+    def in_memory(self) -> Source:
+        """The same data with all images in memory."""
+        return replace(self, train_images=self.train_images[:], test_images=self.test_images[:]) if self.mapped_bytes else self
+
     @functools.cached_property
     def digest(self) -> str:
-        """Hexadecimal SHA-256, shortened, of all images, labels and names of classes."""
+        """Hexadecimal SHA-256, shortened, of all images, labels and names of classes. For a mapped file it is kept beside the file."""
+        for images in (self.train_images, self.test_images):
+            if isinstance(images, Mapped):
+                return images.remembered(self._digest(whole=False), lambda: self._digest(whole=True))
+        return self._digest(whole=True)
+
+    def _digest(self, whole: bool) -> str:
+        """whole: of the pixels in mapped files as well, and not of what stands for them"""
         sha = hashlib.sha256(repr(self.classes).encode())
         tensors = [self.train_images, self.train_labels, self.test_images, self.test_labels]
         for tensor in [*tensors, *([] if self.train_true_labels is None else [self.train_true_labels])]:
             sha.update(repr(tuple(tensor.shape)).encode())
-            sha.update(tensor.contiguous().numpy().data)
+            if isinstance(tensor, Mapped) and not whole:
+                sha.update(key_of(tensor))
+                continue
+            for part in tensor.chunks() if isinstance(tensor, Mapped) else [tensor.contiguous()]:
+                sha.update(part.numpy().data)
         return sha.hexdigest()[:16]

@@ -10,6 +10,7 @@ import torch
 
 from datasets.augment import Preprocessing
 from datasets.imbalance import Imbalance
+from datasets.mapped import Images, Mapped, taken
 from datasets.noise import Corruption, Seen, UniformFlip
 from datasets.source import UNKNOWN, Source
 from datasets.streams import numpy_stream
@@ -40,9 +41,9 @@ class Split:
 @dataclass(frozen=True)
 class Examples:
     """Images, uint8 (n, channels, height, width), or features, float32 (n, width); the labels shown to learners and the true ones, int64
-    (n,), which count as known only where none is UNKNOWN (see Source)."""
+    (n,), which count as known only where none is UNKNOWN (see Source). Images may lie in a mapped file: `images[index]` reads some."""
 
-    images: torch.Tensor
+    images: Images
     labels: torch.Tensor
     true_labels: torch.Tensor
 
@@ -51,15 +52,21 @@ class Examples:
 
     def take(self, index: slice | np.ndarray) -> Examples:
         """The examples at `index`."""
-        return Examples(self.images[index], self.labels[index], self.true_labels[index])
+        return Examples(taken(self.images, index), self.labels[index], self.true_labels[index])
 
     def to(self, device: torch.device) -> Examples:
-        """The same examples on `device`."""
+        """The same examples on `device`; a mapped file stays where it is, and its images come to `device` as they are read."""
         return Examples(self.images.to(device), self.labels.to(device), self.true_labels.to(device))
 
     def fields(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Images, labels and true labels."""
-        return self.images, self.labels, self.true_labels
+        """Images, labels and true labels, all in memory."""
+        return self.images[:], self.labels, self.true_labels
+
+    def join(self, more: Examples) -> Examples:
+        """These examples with `more`, of the same types, behind them, whose images come to memory."""
+        ours, theirs = self.images, more.images[:]
+        images = ours.join(theirs) if isinstance(ours, Mapped) else torch.cat([ours, theirs])
+        return Examples(images, torch.cat([self.labels, more.labels]), torch.cat([self.true_labels, more.true_labels]))
 
     @property
     def truth_is_known(self) -> bool:
@@ -189,7 +196,7 @@ def make_task(
     drawn = draw(source, corruption, split, seed, sees_clean, imbalance)
 
     def examples(index: np.ndarray, labels: np.ndarray) -> Examples:
-        return Examples(source.train_images[index], torch.from_numpy(labels), source.true_labels[index])
+        return Examples(taken(source.train_images, index), torch.from_numpy(labels), source.true_labels[index])
 
     train = examples(drawn.train, drawn.train_labels)
     clean_labels = source.true_labels.numpy()[drawn.clean] if drawn.clean_labels is None else drawn.clean_labels

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from datasets.augment import STRENGTHS
+from datasets.mapped import Images
 from datasets.task import Examples, Task
 from methods.sampling import uniform
 from methods.schedules import Optimiser, Schedule, Schedules
@@ -156,8 +157,8 @@ class View:
         return self._task
 
     @property
-    def images(self) -> torch.Tensor:
-        """The training set's images, as stored, uint8 (n, channels, height, width)."""
+    def images(self) -> Images:
+        """The training set's images, as stored, uint8 (n, channels, height, width); `images[index]` reads some of a mapped file."""
         return self._task.train.images
 
     @property

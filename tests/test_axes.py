@@ -11,6 +11,7 @@ import torch
 
 from benchmark import ROOT, trial
 from benchmark.config import cells
+from benchmark.objects import make
 from benchmark.records.store import Record, read_all
 from datasets.augment import Preprocessing
 from datasets.imbalance import ClassImbalance, Exponential, Imbalance, Majority, Step
@@ -181,7 +182,7 @@ def test_without_imbalance_all_draws_are_those_of_earlier_revisions(noise: str, 
     numbers = torch.arange(240)
     pictures = (numbers % 251).to(torch.uint8).reshape(240, 1, 1, 1)
     source = Source(pictures, numbers * 7 % 4, pictures[:4], torch.arange(4), tuple("abcd"))
-    imbalance = trial.instantiated(cells(["imbalance=none"])[0].config.imbalance)
+    imbalance = make("imbalance", cells(["imbalance=none"])[0].config.imbalance)
     assert draw(source, NOISES[noise], SPLITS[split], 3, sees_clean, imbalance).digest == DRAWN[noise, split, sees_clean]
 
 

@@ -222,7 +222,7 @@ def predictions(subject: Subject) -> None:
 
 
 def _test_images(trainer: Trainer) -> torch.Tensor:
-    return trainer.task.preprocessing.normalise(trainer.task.test.images)
+    return trainer.task.preprocessing.normalise(trainer.task.test.images[:])
 
 
 def _state(method: Method) -> dict[str, Any]:

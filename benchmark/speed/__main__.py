@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from benchmark.speed import cost, peers, pipeline, records, startup, steps, throughput
+from benchmark.speed import cost, mapped, peers, pipeline, records, startup, steps, throughput
 from benchmark.speed.measure import HEADERS, Effort
 from benchmark.trial import device_of, environment
 from robust_benchmark.errors import UserError, at_least, choice
@@ -22,6 +22,7 @@ TOPICS: dict[str, tuple[list[str], Callable[[Effort], Iterator[list[str]]]]] = {
     "memory": (steps.MEMORY_HEADERS, steps.memory),
     "peers": (HEADERS, peers.peers),
     "data": (HEADERS, pipeline.data),
+    "mapped": (HEADERS, mapped.mapped),
     "evaluation": (HEADERS, pipeline.evaluation),
     "job": (HEADERS, pipeline.job),
     "throughput": (HEADERS, throughput.throughput),

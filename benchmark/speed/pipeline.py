@@ -28,9 +28,10 @@ def data(effort: Effort) -> Iterator[list[str]]:
     """A minibatch of 100 of 50,000 images, 3x32x32, cropped, mirrored and normalised, against a DataLoader's."""
     task = random_task("resnet32", 50_000)
     stream = Batches("train", task.train, uniform, BATCH, task.preprocessing, 0, "data")
-    pictures = [v2.functional.to_pil_image(image) for image in task.train.images]
+    tensors = task.train.images[:]
+    pictures = [v2.functional.to_pil_image(image) for image in tensors]
     contenders: dict[str, Work] = {"ours": stream.draw}
-    for kind, images in (("tensors", task.train.images), ("PIL images", pictures)):
+    for kind, images in (("tensors", tensors), ("PIL images", pictures)):
         for workers in (0, 2):
             contenders[f"DataLoader of {kind}, {workers} workers"] = _loader(Transformed(images, task), workers)
     yield from compare("data", contenders, effort)

@@ -1,4 +1,4 @@
-"""Minibatches from data that lives on the device: draw, augment, normalise, each in whole-batch tensor code."""
+"""Minibatches from data that lives on the device, or in a mapped file: draw, augment, normalise, each in whole-batch tensor code."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 
+from benchmark.training.read_ahead import ReadAhead
 from datasets.augment import Preprocessing
+from datasets.mapped import Mapped
 from datasets.streams import torch_stream
 from datasets.task import Examples
 from methods.base import Batch, Clock, Sample
@@ -25,9 +27,11 @@ class Batches:
     sample: draws each epoch's positions, with a generator of its own
     views: strengths of the augmentations, each with a generator of its own
     index: positions of the minibatch that `advance` reached, int64 (width,); generators: what augmentation draws from
+    stored: its images, where they lie in a mapped file
     """
 
     index: torch.Tensor
+    stored: torch.Tensor
 
     def __init__(
         self,
@@ -49,6 +53,7 @@ class Batches:
         self.generators = [torch_stream(self._device, seed, name, "augmentation", *number) for number in numbers]
         self._epoch, self._row, self._rows = -1, 0, torch.empty(0)
         self._joined: Examples | None = None
+        self._ahead: ReadAhead | None = None
 
     def join(self, more: Examples) -> None:
         """Have further examples behind those of the source, before the first epoch."""
@@ -59,8 +64,8 @@ class Batches:
             raise UserError(f"images that join must be {wanted} as those of the source, not {images.dtype} {tuple(images.shape)}")
         if labels.dtype != torch.int64 or labels.shape != (n,) or more.true_labels.shape != (n,):
             raise UserError(f"labels that join must be int64 ({n},), as many as the images, not {labels.dtype} {tuple(labels.shape)}")
-        self._joined = more.to(self._device)
-        self.examples = Examples(*(torch.cat(pair) for pair in zip(ours.fields(), self._joined.fields(), strict=True)))
+        self._joined = Examples(more.images[:], more.labels, more.true_labels).to(self._device)
+        self.examples = self.examples.join(self._joined)
 
     @property
     def epoch_is_over(self) -> bool:
@@ -86,19 +91,37 @@ class Batches:
         self._begin(rows)
 
     def _begin(self, rows: torch.Tensor) -> None:
+        self.close()
         self._rows, self._row = rows, 0
         if not hasattr(self, "index"):
             self.index = torch.zeros_like(rows[0])  # stays where it is, for graphs that read it
 
     def advance(self) -> None:
         """Go to the next minibatch: all that the host does for it."""
-        self.index.copy_(self._rows[self._row % len(self._rows)])  # only the proof of a capture goes past the end
+        row = self._row % len(self._rows)  # only the proof of a capture goes past the end
+        self.index.copy_(self._rows[row])
+        if isinstance(self.examples.images, Mapped):
+            self._read(self.examples.images, row)
         self._row += 1
+
+    def _read(self, images: Mapped, row: int) -> None:
+        self._ahead = self._ahead or ReadAhead(images, self._rows)
+        read = self._ahead.read(row)
+        if not hasattr(self, "stored"):
+            self.stored = torch.empty_like(read, device=self._device)  # stays where it is, as the index does
+        self.stored.copy_(read, non_blocking=True)
+
+    def close(self) -> None:
+        """End the thread that reads ahead, if any; a further `advance` starts another."""
+        if self._ahead is not None:
+            self._ahead.close()
+        self._ahead = None
 
     def batch(self, draw_clean: DrawClean | None = None, clock: Clock | None = None) -> Batch:
         """The minibatch reached by `advance`: work for the device alone."""
         index = self.index.clone()  # a batch may outlive its turn
-        stored = self.examples.images[index]
+        images = self.examples.images
+        stored = self.stored.clone() if isinstance(images, Mapped) else images[index]
         views = [
             self._preprocessing.normalise(self._preprocessing.view(strength, stored, generator))
             for strength, generator in zip(self._views, self.generators, strict=True)
@@ -167,6 +190,11 @@ class CleanBatches:
         if stream.epoch_is_over:
             stream.begin_epoch()
         stream.advance()
+
+    def close(self) -> None:
+        """End the threads that read ahead, if any."""
+        for stream in self._streams.values():
+            stream.close()
 
     @property
     def generators(self) -> list[torch.Generator]:

@@ -192,21 +192,23 @@ class Trainer:
 
     def turns(self) -> Iterator[None]:
         """As `run`, giving others on the same device a turn after each step."""
-        saved = self._load()
-        while self.progress.phase < len(self.phases) and not self.progress.diverged:
-            running = self.running(self.phases[self.progress.phase])
-            if saved is None:
-                running.begin(self.view)
-            else:
-                self._resume(running, saved)
-                saved = None
-            yield from self._phase_turns(running)
-            if running.phase.source == "train":
-                self.progress.train_epochs = running.batches.epochs
-            self.progress.phase += 1
-            self.progress.step = 0
-        if self.trial.weights.weighs and not self.progress.diverged:
-            self._report_weights()
+        with contextlib.closing(self.trial.clean):
+            saved = self._load()
+            while self.progress.phase < len(self.phases) and not self.progress.diverged:
+                running = self.running(self.phases[self.progress.phase])
+                with contextlib.closing(running.batches):
+                    if saved is None:
+                        running.begin(self.view)
+                    else:
+                        self._resume(running, saved)
+                        saved = None
+                    yield from self._phase_turns(running)
+                if running.phase.source == "train":
+                    self.progress.train_epochs = running.batches.epochs
+                self.progress.phase += 1
+                self.progress.step = 0
+            if self.trial.weights.weighs and not self.progress.diverged:
+                self._report_weights()
 
     def running(self, phase: Phase) -> Running:
         """The current phase, before its first step."""
@@ -280,7 +282,7 @@ class Trainer:
     def _weigh(self, examples: Examples) -> torch.Tensor:
         """The method's weights of `examples`, (n,), as at the end of its last phase on the training set, with no running state moved."""
         phase = [phase for phase in self.phases if phase.source == "train"][-1]
-        images = self.task.preprocessing.normalise(examples.images)
+        images = self.task.preprocessing.normalise(examples.images[:])
         others = (images,) * (len(phase.views) - 1)
         steps, lr = phase.schedule.steps, phase.schedule.lr_at(phase.schedule.steps - 1)
         clock = Clock(steps, *(torch.tensor(value, device=self.device) for value in (steps, self.progress.train_epochs, lr)))

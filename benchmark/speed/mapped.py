@@ -1,0 +1,89 @@
+"""What minibatches cost whose images stay on the disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+
+from benchmark.speed.measure import Effort, Work, compare
+from benchmark.speed.steps import BATCH
+from benchmark.training.batches import Batches
+from datasets.augment import Preprocessing
+from datasets.mapped import ArrayFile, Images
+from datasets.mapped import mapped as mapped_file
+from datasets.task import Examples
+from methods.sampling import uniform
+
+BYTES = 2**31  # of the file
+DRAWN = 20  # minibatches between two droppings, so that at most a quarter of the file is in memory
+SIDES = (32, 64, 224)
+VIEWS = {"cropped and mirrored": Preprocessing(0.5, 0.5, pad=2, flip=True), "as stored": Preprocessing(0.5, 0.5)}
+
+
+def mapped(effort: Effort) -> Iterator[list[str]]:
+    """Minibatches of 100 of a 2 GiB file that the system has dropped from memory, against the same images in memory."""
+    for side in SIDES:
+        yield from rows(effort, side, BYTES)
+
+
+def rows(effort: Effort, side: int, size: int) -> Iterator[list[str]]:
+    """By HEADERS, two rows a view: of images of three channels and `side`, in a temporary file of about `size` bytes."""
+    with TemporaryDirectory() as directory:
+        path = Path(directory) / "images.npy"
+        _write(path, size // (3 * side * side), side)
+        stored = mapped_file(path)
+        whole = stored[:]
+        for view, preprocessing in VIEWS.items():
+            contenders = {"in memory": _draws(_stream(whole, preprocessing, effort.device))}
+            contenders["mapped"] = _dropped(stored.file, _stream(stored, preprocessing, effort.device))
+            yield from compare(f"3x{side}x{side}, {view}", contenders, replace(effort, repeats=1), per=DRAWN)
+
+
+def drop(file: ArrayFile) -> None:
+    """Have the system forget what it has of the file in memory, so that reading it waits for the disk."""
+    file.release()  # pages that a process maps would stay
+    descriptor = os.open(file.path, os.O_RDONLY)
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.close(descriptor)
+
+
+def _dropped(file: ArrayFile, stream: Batches) -> Work:
+    draws = _draws(stream)
+
+    def work() -> None:
+        drop(file)
+        draws()
+
+    return work
+
+
+def _draws(stream: Batches) -> Work:
+    def work() -> None:
+        for _ in range(DRAWN):
+            stream.draw()
+        stream.close()  # so that nothing is read ahead while others are measured
+
+    return work
+
+
+def _stream(images: Images, preprocessing: Preprocessing, device: torch.device) -> Batches:
+    labels = torch.zeros(len(images), dtype=torch.int64)
+    return Batches("train", Examples(images, labels, labels).to(device), uniform, BATCH, preprocessing, 0, "mapped")
+
+
+def _write(path: Path, count: int, side: int) -> None:
+    """`count` images in a .npy file, on the disk: random pixels, the same in each thousand images."""
+    some = np.random.default_rng(0).integers(0, 256, (min(count, 1000), 3, side, side), dtype=np.uint8)
+    with path.open("wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": (count, 3, side, side)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for first in range(0, count, len(some)):
+            file.write(some[: count - first].data)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,46 @@
+"""The images of the next minibatches, read from a mapped file while a step computes."""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import torch
+
+from datasets.mapped import Mapped
+
+AHEAD = 4  # minibatches
+
+
+class ReadAhead:
+    """Reads the minibatches of an epoch in a thread of its own, up to AHEAD of them before they are asked for.
+
+    images: of all examples; rows: positions of each minibatch, int64 (rows, width)
+    What `read` gives depends on these and on the row alone, so there is nothing to save or to restore.
+    """
+
+    def __init__(self, images: Mapped, rows: torch.Tensor) -> None:
+        self._images, self._rows = images, rows.cpu()
+        self._thread = ThreadPoolExecutor(1, "read ahead")
+        self._reading: deque[Future[torch.Tensor]] = deque()
+        self._next = 0  # the row that the first of them reads
+
+    def read(self, row: int) -> torch.Tensor:
+        """The images of a row, on the host; quickest for the row behind the last one. Raises what reading raises."""
+        if row != self._next:
+            self._forget()
+            self._next = row
+        while len(self._reading) <= AHEAD and self._next + len(self._reading) < len(self._rows):
+            self._reading.append(self._thread.submit(self._images.read, self._rows[self._next + len(self._reading)]))
+        self._next += 1
+        return self._reading.popleft().result()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._forget()
+        self._thread.shutdown()
+
+    def _forget(self) -> None:
+        for reading in self._reading:
+            reading.cancel()
+        self._reading.clear()
