@@ -156,7 +156,7 @@ def test_going_back_to_a_state_moves_no_tensor_and_repeats_the_steps(name: str, 
 
 
 def test_an_unknown_kind_is_refused_with_the_nearest() -> None:
-    with pytest.raises(UserError, match="no optimiser 'adamm'; nearest: adam"):
+    with pytest.raises(UserError, match="no kind of optimiser 'adamm'; nearest: adam"):
         ours(network(), Optimiser("adamm"))
 
 
@@ -337,8 +337,8 @@ def test_a_wrong_option_is_one_sentence(override: str, told: str) -> None:
     [
         (["dataset.preprocessing.pad=1.5"], "pad must be a whole number, not 1.5"),
         (["dataset.preprocessing.flip=maybe"], "flip must be true or false, not 'maybe'"),
-        (["dataset.preprocessing=3"], "dataset.preprocessing must be a mapping of mean, std, pad, flip, not 3"),
-        (["+dataset.preprocessing.padd=1"], "no option of dataset.preprocessing 'padd'; nearest: pad"),
+        (["dataset.preprocessing=3"], "must give `preprocessing`, some of mean, std, pad, flip, and says 3"),
+        (["+dataset.preprocessing.padd=1"], "has no option of preprocessing 'padd'; nearest: pad"),
         (["model.width=1.5"], "width must be a whole number, not 1.5"),
         (["+model.depth=2"], "unexpected keyword argument 'depth'"),
         (["model=resnet32", "model.units=1.5"], "units must be a whole number, not 1.5"),
