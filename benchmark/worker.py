@@ -69,8 +69,8 @@ def _turns(missing: Sequence[Trial], number: int, claim: Claim, display: Display
         except Exception as error:
             note = path.with_suffix(".failure")
             failures.note(note, error, log)
-            told = str(error) if isinstance(error, UserError) else f"\n{traceback.format_exc()}"
-            display.write(f"{name(cell, seed)}, failed: {told}")
+            reason = str(error) if isinstance(error, UserError) else f"\n{traceback.format_exc()}"
+            display.write(f"{name(cell, seed)}, failed: {reason}")
             display.failed(number, f"{failures.last_line(error)} (see {note})")
     display.end(number)
 

@@ -44,7 +44,7 @@ def a_table(rows: int = 90) -> pd.DataFrame:
 
 
 def source(table: pd.DataFrame, tmp_path: Path, **options: Any) -> Source:
-    """The table by way of a .csv file, with its column `part` as the split unless told."""
+    """The table by way of a .csv file, with its column `part` as the split unless another one is given."""
     table.to_csv(tmp_path / "table.csv", index=False)
     return arrays.load(str(tmp_path / "table.csv"), **{"split": "part" if "part" in table else None, **options})
 
