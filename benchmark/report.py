@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SELECTION",
         help=f"which evaluation of a trial counts: {', '.join(SELECTIONS)}; several stand side by side; last unless given",
     )
+    parser.add_argument("--reference", default="", metavar="METHOD", help="show the paired differences of all others to this one")
     parser.add_argument("--cost", type=Path, metavar="FILE", help="what methods cost; results/cost.json unless given, where it exists")
     return parser
 
@@ -95,7 +96,7 @@ def _all(given: argparse.Namespace, records: list[Record]) -> None:
     from benchmark.analysis import tables  # SciPy takes a sixth of a second to import
 
     shown = _of_methods(records, given.methods)
-    _write(given, shown, tables.render(shown, given.format, given.y or DEFAULT, given.select), {})
+    _write(given, shown, tables.render(shown, given.format, given.y or DEFAULT, given.select, reference=given.reference), {})
 
 
 def _of_methods(records: list[Record], methods: list[str] | None) -> list[Record]:
@@ -122,12 +123,12 @@ def _experiment(given: argparse.Namespace, records: list[Record]) -> None:
     to_fill = _command(given, analysis.root(found))
     found = _of_rows(grid, found, given.methods)
     shown = analysis.named(found, experiment.rows)
-    if given.y is None:
+    if given.y is None and not given.reference:
         table = analysis.render(found, experiment.rows, experiment.notes, given.format, given.select)
     else:
         from benchmark.analysis import tables
 
-        table = tables.render(shown, given.format, given.y, given.select, most=None)
+        table = tables.render(shown, given.format, given.y or DEFAULT, given.select, most=None, reference=given.reference)
     _write(given, shown, table, experiment.figure)
     missing = analysis.missing(found, experiment.rows)
     if missing:

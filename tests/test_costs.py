@@ -12,7 +12,8 @@ import pytest
 from benchmark import report
 from benchmark.analysis.cost import join, read_costs
 from benchmark.analysis.figures import against, training
-from benchmark.analysis.tables import render, summary
+from benchmark.analysis.rows import summary
+from benchmark.analysis.tables import render
 from benchmark.records.store import Record, Store
 from robust_benchmark.errors import UserError
 from tests.records import config_of, entry, record_of

@@ -219,7 +219,7 @@ def test_the_band_is_the_student_t_interval_and_of_one_trial_no_wider_than_its_l
 
 
 def test_the_band_of_a_metric_that_is_no_percentage_has_no_upper_end() -> None:
-    assert _interval(pd.Series([90.0, 120.0])) == pytest.approx((0, 105 + 12.706 * 15), rel=1e-3)
+    assert _interval(pd.Series([0.0, 120.0, 0.0])) == pytest.approx((0, 40 + 4.303 * 40), rel=1e-3)
 
 
 def test_the_line_runs_through_the_means_over_trials() -> None:

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 
 from benchmark.analysis.cost import COST
+from benchmark.analysis.rows import absent
 from benchmark.analysis.selection import LAST, check_selection, value
 from benchmark.analysis.settings import flatten, settings_of
 from benchmark.analysis.statistics import estimate
-from benchmark.analysis.tables import absent
 from benchmark.metrics import METRICS, Metric, metric
 from benchmark.records.history import rows
 from benchmark.records.store import Record

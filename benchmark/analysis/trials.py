@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
+from benchmark.analysis.rows import sees
 from benchmark.analysis.settings import flatten
-from benchmark.analysis.tables import sees
 from benchmark.records.store import Record, read_all
 
 COLUMNS = ["method", "dataset", "noise", "seed", "status", "sees", "key", "path"]

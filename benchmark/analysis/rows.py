@@ -1,0 +1,157 @@
+"""What tables and comparisons are made of: a row for each cell and selection, and who stands where."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from benchmark.analysis.cost import COST
+from benchmark.analysis.selection import LAST, SELECTIONS, check_selection, value
+from benchmark.analysis.settings import Words, in_order, settings_of, text_of, words_of
+from benchmark.analysis.statistics import estimate
+from benchmark.metrics import Metric
+from benchmark.metrics import metric as metric_of
+from benchmark.records.store import Record
+from robust_benchmark.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd  # a third of a second to import, and no table needs it but those for programs
+
+SEES = {
+    "clean_set": "clean set",
+    "noise_rate": "noise rate",
+    "transition_matrix": "transition matrix",
+    "true_labels": "true labels",
+}
+
+
+class Row(NamedTuple):
+    """What a table says of one cell by one selection; values, mean and half-width of the 95 % interval are in the metric's unit.
+
+    values: of the finished trials that have the metric, by seed
+    """
+
+    selection: str
+    sees: str
+    method: str
+    setting: Words
+    mean: float
+    half_width: float
+    trials: int
+    diverged: int
+    key: str
+    values: Mapping[int, float]
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """What no other row of the records has."""
+        return self.key, self.method, self.selection
+
+
+def frame(records: Sequence[Record], metric: str = "test_accuracy", selection: str = LAST) -> pd.DataFrame:
+    """One row a trial: sees, method, setting, seed, key, diverged, mean (the metric in its unit; NaN where diverged)."""
+    import pandas as pd
+
+    measured = metric_of(metric)
+    return pd.DataFrame(
+        {
+            "sees": [sees(record, selection) for record in records],
+            "method": [record["method"] for record in records],
+            "setting": settings_of(records),
+            "seed": [record["seed"] for record in records],
+            "key": [record["key"] for record in records],
+            "diverged": [record["status"] == "diverged" for record in records],
+            "mean": [value(record, measured, selection) for record in records],
+        }
+    )
+
+
+def sees(record: Record, selection: str = LAST) -> str:
+    """What the record's method saw, and what chose among its evaluations, in words."""
+    chosen_by = SELECTIONS[selection].sees
+    return " + ".join(["noisy labels", *(SEES.get(need, need) for need in record["needs"]), *filter(None, [chosen_by])])
+
+
+def summary(records: Sequence[Record], metric: str = "test_accuracy", selections: Sequence[str] = (LAST,)) -> pd.DataFrame:
+    """One row a cell and selection, by the fields of Row.
+
+    Rows are grouped by what methods see, fewest first, and within by the method's mean over all its settings, the best last.
+    Raises UserError as `render`.
+    """
+    import pandas as pd
+
+    measured = metric_of(metric)
+    rows = ordered(rows_of(records, measured, counting(measured, selections)), measured)
+    table = pd.DataFrame(rows, columns=Row._fields).drop(columns="values")
+    return table.assign(setting=[text_of(row.setting) for row in rows])
+
+
+def rows_of(records: Sequence[Record], metric: Metric, selections: Sequence[str]) -> list[Row]:
+    """One a cell and selection, less those for which finished trials lack the metric."""
+    if not records:
+        raise UserError("there are no records to show")
+    for name in selections:
+        check_selection(name, records)
+    cells: dict[tuple[str, ...], list[Record]] = {}
+    for record in records:
+        cells.setdefault((record["key"], record["method"], *record["needs"]), []).append(record)
+    rows = [row for trials in cells.values() for name in selections if (row := _row(trials, metric, name)).trials or row.diverged]
+    if not any(row.trials for row in rows) and any(record["status"] != "diverged" for record in records):
+        raise absent(metric)
+    configs = {trials[0]["key"]: trials[0]["config"] for trials in cells.values()}
+    settings = words_of([configs[row.key] for row in rows])
+    return [row._replace(setting=setting) for row, setting in zip(rows, settings, strict=True)]
+
+
+def _row(trials: Sequence[Record], metric: Metric, selection: str) -> Row:
+    """The row of a cell, which does not say its setting yet."""
+    first = trials[0]
+    values = {trial["seed"]: measured for trial in trials if not math.isnan(measured := value(trial, metric, selection))}
+    if metric.name in COST:
+        values = dict(list(values.items())[:1])  # measured once for all trials
+    found = estimate(list(values.values()))
+    return Row(
+        selection=selection,
+        sees=sees(first, selection),
+        method=first["method"],
+        setting=(),
+        mean=found.mean,
+        half_width=found.half_width,
+        trials=found.trials,
+        diverged=sum(trial["status"] == "diverged" for trial in trials),
+        key=first["key"],
+        values=values,
+    )
+
+
+def counting(metric: Metric, selections: Sequence[str]) -> Sequence[str]:
+    """The selections that make a difference to this metric."""
+    return [LAST] if metric.name in COST else selections
+
+
+def absent(metric: Metric) -> UserError:
+    """The error for a metric that none of the records has."""
+    when = f"it is absent {metric.absent}" if metric.absent else "records of earlier versions lack it"
+    return UserError(f"none of these records has {metric.name}: {when}")
+
+
+def ordered(rows: Sequence[Row], metric: Metric) -> list[Row]:
+    """Grouped by what methods see, fewest first; within by the method's mean over all settings, the best last; then by setting."""
+    merits = _merits(rows, metric)
+    places = {setting: place for place, setting in enumerate(in_order(row.setting for row in rows))}
+
+    def order(row: Row) -> tuple[Any, ...]:
+        return row.sees.count("+"), row.sees, merits[row.sees, row.method], row.method, places[row.setting], row.key
+
+    return sorted(rows, key=order)  # which leaves the selections of a cell in their order
+
+
+def _merits(rows: Iterable[Row], metric: Metric) -> dict[tuple[str, str], float]:
+    """The more the better, for each group and method: by its first selection, over all settings; least where all trials diverged."""
+    means: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for row in rows:
+        of_selection = means.setdefault((row.sees, row.method), {}).setdefault(row.selection, [])
+        of_selection += [] if math.isnan(row.mean) else [row.mean if metric.larger_is_better else -row.mean]
+    firsts = {method: next(iter(selections.values())) for method, selections in means.items()}
+    return {method: math.fsum(first) / len(first) if first else -math.inf for method, first in firsts.items()}
