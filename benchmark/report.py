@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"which evaluation of a trial counts: {', '.join(SELECTIONS)}; several stand side by side; last unless given",
     )
     parser.add_argument("--reference", default="", metavar="METHOD", help="show the paired differences of all others to this one")
+    parser.add_argument("--overall", action="store_true", help="aggregates over settings: mean, interquartile mean, average rank")
     parser.add_argument("--cost", type=Path, metavar="FILE", help="what methods cost; results/cost.json unless given, where it exists")
     return parser
 
@@ -93,10 +94,21 @@ def _read(given: argparse.Namespace, metrics: Sequence[Metric]) -> tuple[list[Re
 
 
 def _all(given: argparse.Namespace, records: list[Record]) -> None:
-    from benchmark.analysis import tables  # SciPy takes a sixth of a second to import
-
     shown = _of_methods(records, given.methods)
-    _write(given, shown, tables.render(shown, given.format, given.y or DEFAULT, given.select, reference=given.reference), {})
+    _write(given, shown, _table(given, shown), {})
+
+
+def _table(given: argparse.Namespace, records: list[Record]) -> str:
+    """The ordinary table, that of the differences to a reference, or that of the aggregates over settings."""
+    from benchmark.analysis import overall, tables  # SciPy takes a sixth of a second to import
+
+    metrics = given.y or DEFAULT
+    if not given.overall:
+        most = None if given.overrides else tables.MOST
+        return tables.render(records, given.format, metrics, given.select, most, given.reference)
+    if given.reference or len(metrics) > 1 or len(given.select) > 1:
+        raise UserError("--overall takes one metric (--y), one selection (--select) and no --reference")
+    return overall.render(records, given.format, metrics[0], given.select[0])
 
 
 def _of_methods(records: list[Record], methods: list[str] | None) -> list[Record]:
@@ -123,12 +135,10 @@ def _experiment(given: argparse.Namespace, records: list[Record]) -> None:
     to_fill = _command(given, analysis.root(found))
     found = _of_rows(grid, found, given.methods)
     shown = analysis.named(found, experiment.rows)
-    if given.y is None and not given.reference:
-        table = analysis.render(found, experiment.rows, experiment.notes, given.format, given.select)
+    if given.y or given.reference or given.overall:
+        table = _table(given, shown)
     else:
-        from benchmark.analysis import tables
-
-        table = tables.render(shown, given.format, given.y or DEFAULT, given.select, most=None, reference=given.reference)
+        table = analysis.render(found, experiment.rows, experiment.notes, given.format, given.select)
     _write(given, shown, table, experiment.figure)
     missing = analysis.missing(found, experiment.rows)
     if missing:

@@ -12,11 +12,12 @@ import pytest
 from scipy import stats
 
 from benchmark import report
+from benchmark.analysis.overall import overall
 from benchmark.analysis.rows import rows_of
 from benchmark.analysis.significance import against, best
 from benchmark.analysis.statistics import holm
 from benchmark.analysis.tables import FORMATS, render
-from benchmark.metrics import METRICS
+from benchmark.metrics import METRICS, Metric
 from benchmark.records.store import Record
 from robust_benchmark.errors import UserError
 from tests.test_tables import trials, write
@@ -103,3 +104,55 @@ def test_the_report_takes_a_reference(tmp_path: Path, capsys: pytest.CaptureFixt
     write(tmp_path, RECORDS)
     assert report.main([str(tmp_path), "--reference", "baseline"]) == 0
     assert "paired differences" in capsys.readouterr().out
+
+
+# --- over settings
+
+SETTINGS = [each for rate in (0.2, 0.4) for each in (trials("reed", NEAR, noise__rate=rate), trials("baseline", POOR, noise__rate=rate))]
+GRID = [record for each in SETTINGS for record in each]
+
+
+def test_aggregates_over_settings_are_within_trials() -> None:
+    shifted = trials("reed", [value - 0.3 for value in reversed(NEAR)], noise__rate=0.6)
+    records = [*GRID, *shifted, *trials("baseline", POOR, noise__rate=0.6)]
+    found, settings, seeds = overall(rows_of(records, ACCURACY, ["last"]), ACCURACY)
+    means = [100 * (2 * NEAR[seed] + NEAR[4 - seed] - 0.3) / 3 for seed in range(5)]
+    assert (len(settings), seeds) == (3, [0, 1, 2, 3, 4])
+    (reed,) = (each for each in found if each.method == "reed")
+    low, high = stats.t.interval(0.95, 4, loc=np.mean(means), scale=stats.sem(means))
+    assert reed.aggregates["mean"].mean == pytest.approx(np.mean(means))
+    assert reed.aggregates["mean"].half_width == pytest.approx((high - low) / 2)
+
+
+@pytest.mark.parametrize("metric", [ACCURACY, ERROR])
+def test_the_better_method_has_rank_one(metric: Metric) -> None:
+    found, _, _ = overall(rows_of(GRID, metric, ["last"]), metric)
+    assert {each.method: each.aggregates["average rank"].mean for each in found} == {"reed": 1.0, "baseline": 2.0}
+
+
+def test_only_common_settings_and_seeds_count() -> None:
+    records = [*GRID, *trials("baseline", POOR, noise__rate=0.9), *trials("reed", [*NEAR, 0.1], noise__rate=0.1)]
+    _, settings, seeds = overall(rows_of(records, ACCURACY, ["last"]), ACCURACY)
+    assert (len(settings), seeds) == (2, [0, 1, 2, 3, 4])
+    with pytest.raises(UserError, match="no setting in common"):
+        overall(rows_of([*trials("reed", NEAR), *trials("l2rw", GOOD, noise__rate=0.2)], ACCURACY, ["last"]), ACCURACY)
+
+
+def test_a_diverged_method_is_named_and_refused() -> None:
+    with pytest.raises(UserError, match="trials of l2rw diverged"):
+        overall(rows_of([*GRID, *trials("l2rw", [None, *GOOD], noise__rate=0.2)], ACCURACY, ["last"]), ACCURACY)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_the_report_shows_aggregates_in_every_format(form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, GRID)
+    assert report.main([str(tmp_path), "--overall", "--format", form]) == 0
+    text = capsys.readouterr().out
+    assert "average rank" in text
+    assert form == "csv" or "Aggregates over 2 settings within each trial" in text
+
+
+def test_aggregates_take_one_metric(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, GRID)
+    assert report.main([str(tmp_path), "--overall", "--y", "test_error", "ece"]) == 2
+    assert "--overall takes one metric" in capsys.readouterr().err

@@ -7,6 +7,7 @@ import io
 import math
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def record(method: str = "reed", accuracy: float | None = 0.5, seed: int = 0, ne
     return record_of(config, seed, [entry(100, accuracy)], done=accuracy is not None, needs=list(needs), key=key)
 
 
-def trials(method: str, accuracies: list[float | None], **options: Any) -> list[Record]:
+def trials(method: str, accuracies: Sequence[float | None], **options: Any) -> list[Record]:
     return [record(method, accuracy, seed, **options) for seed, accuracy in enumerate(accuracies)]
 
 
