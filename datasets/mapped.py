@@ -210,6 +210,6 @@ def _header(file: BinaryIO, start: int) -> tuple[tuple[int, ...], np.dtype, int]
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, fortran, dtype = read(file)
-    if dtype.hasobject or (fortran and len(shape) > 1):
+    if not shape or dtype.hasobject or (fortran and len(shape) > 1):
         raise ValueError("it must be an array of numbers in C order")
     return shape, dtype, file.tell()

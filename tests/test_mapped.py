@@ -236,12 +236,14 @@ def test_files_that_cannot_be_mapped_are_refused_in_a_sentence(tmp_path: Path) -
     np.savez_compressed(tmp_path / "small.npz", x=array)
     np.save(tmp_path / "fortran.npy", np.asfortranarray(array))
     np.save(tmp_path / "short.npy", array)
+    np.save(tmp_path / "number.npy", np.array(3))
     os.truncate(tmp_path / "short.npy", 200)
     (tmp_path / "text.npy").write_text("no array")
     for name, member, words in (
         ("small.npz", "x", "'x' is compressed"),
         ("small.npz", "y", "y.npy"),
         ("fortran.npy", None, "C order"),
+        ("number.npy", None, "an array of numbers"),
         ("short.npy", None, "is shorter than the array it holds"),
         ("text.npy", None, "holds no array that can be mapped"),
         ("none.npy", None, "No such file"),
