@@ -1,4 +1,8 @@
-"""Images that stay in a file, for data larger than memory: rows are read where they are asked for, through a memory map."""
+"""Images that stay in a file, for data larger than memory: rows are read by their positions when they are asked for.
+
+The system maps what is read into its page cache and drops it where it needs the room. Rows are copied from there by `pread`, as page
+faults of a map in the process cost more, and a file that is cut off ends a process that has mapped it.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,9 @@ import contextlib
 import hashlib
 import json
 import math
-import mmap
 import os
 import struct
+import weakref
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -24,6 +28,8 @@ from robust_benchmark.files import write
 CHUNK = 2**22  # bytes that are read at once from one end to the other
 LOCAL_HEADER = 30  # bytes of a zip member's own header, before its name and extra field
 
+ADVISES = hasattr(os, "posix_fadvise")  # macOS has none
+
 CPU = torch.device("cpu")
 
 Index = slice | np.ndarray | torch.Tensor
@@ -32,8 +38,8 @@ Index = slice | np.ndarray | torch.Tensor
 class ArrayFile:
     """An array in a .npy file, or one stored uncompressed in a .npz file. Its file must stay as it is while it is in use.
 
-    array: read-only, backed by the file; stamp: the file's size and time of change
-    Raises UserError for a file that is missing, is shorter than its array, or cannot be mapped.
+    shape, dtype: of the array; stamp: the file's size and time of change
+    Raises UserError for a file that is missing, is shorter than its array, or holds no array whose rows have fixed positions.
     """
 
     def __init__(self, path: Path, member: str | None = None) -> None:
@@ -41,29 +47,49 @@ class ArrayFile:
         try:
             with path.open("rb") as file:
                 start = 0 if member is None else _start(path, file, member)
-                shape, dtype, offset = _header(file, start)
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-                self.stamp = _stamp(os.fstat(file.fileno()))
+                self.shape, self.dtype, self._offset = _header(file, start)
+                self._descriptor = os.dup(file.fileno())
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise UserError(f"{path} holds no array that can be mapped ({error})") from error
-        if offset + dtype.itemsize * math.prod(shape) > len(self._map):
+        weakref.finalize(self, os.close, self._descriptor)
+        self.row_bytes = self.dtype.itemsize * math.prod(self.shape[1:])
+        found = os.fstat(self._descriptor)
+        if self._offset + len(self) * self.row_bytes > found.st_size:
             raise UserError(f"{path} is shorter than the array it holds")
-        self._map.madvise(mmap.MADV_RANDOM)
-        self._offset = offset
-        self.array = np.frombuffer(self._map, dtype, math.prod(shape), offset).reshape(shape)
+        self.stamp = _stamp(found)
+        if ADVISES:
+            os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_RANDOM)
 
-    def hint(self, rows: np.ndarray) -> None:
-        """Have the disk read these rows, all at once and without waiting."""
-        size = self.array[:1].nbytes
-        begins = np.flatnonzero(np.diff(rows, prepend=-2) != 1)  # of runs of rows that follow each other
-        for row, count in zip(rows[begins].tolist(), np.diff(begins, append=len(rows)).tolist(), strict=True):
-            first = self._offset + row * size
-            page = first - first % mmap.PAGESIZE
-            self._map.madvise(mmap.MADV_WILLNEED, page, first + count * size - page)
+    def __len__(self) -> int:
+        return self.shape[0]
 
-    def release(self) -> None:
-        """Count no page of the file as memory of this process; the system keeps them where it has room."""
-        self._map.madvise(mmap.MADV_DONTNEED)
+    def read(self, rows: np.ndarray, out: np.ndarray) -> None:
+        """Fill `out`, one element a row, with these rows; those from the file's length on are left out. Raises UserError if it is cut off.
+
+        The disk is asked for all of them at once, as one after another they take it several times as long.
+        """
+        content = out.reshape(-1).view(np.uint8).data
+        runs = [(self._offset + row * self.row_bytes, content[slice(*span)]) for row, span in self._runs(rows)]
+        for offset, part in runs if ADVISES else ():
+            os.posix_fadvise(self._descriptor, offset, len(part), os.POSIX_FADV_WILLNEED)
+        for offset, part in runs:
+            self._fill(offset, part)
+
+    def _runs(self, rows: np.ndarray) -> Iterator[tuple[int, tuple[int, int]]]:
+        """Of the rows that follow each other: the first one, and where their bytes begin and end in the array to fill."""
+        within = np.flatnonzero(rows < len(self))
+        breaks = (np.diff(rows[within], prepend=-2) != 1) | (np.diff(within, prepend=-2) != 1)
+        begins = np.flatnonzero(breaks)
+        counts = np.diff(begins, append=len(within))
+        for position, count in zip(within[begins].tolist(), counts.tolist(), strict=True):
+            yield int(rows[position]), (position * self.row_bytes, (position + count) * self.row_bytes)
+
+    def _fill(self, offset: int, part: memoryview) -> None:
+        while len(part):  # the system reads 2 GiB at once at most
+            count = os.preadv(self._descriptor, [part], offset)
+            if count == 0:
+                raise UserError(f"{self.path} was cut off while it was in use")
+            offset, part = offset + count, part[count:]
 
 
 @dataclass(frozen=True)
@@ -84,30 +110,28 @@ class Mapped:
     @property
     def shape(self) -> torch.Size:
         """As of the tensor that `self[:]` is."""
-        return torch.Size((len(self.rows), *self.file.array.shape[1:]))
+        return torch.Size((len(self.rows), *self.file.shape[1:]))
 
     @property
     def ndim(self) -> int:
         """As of the tensor that `self[:]` is."""
-        return self.file.array.ndim
+        return len(self.file.shape)
 
     @property
     def dtype(self) -> torch.dtype:
         """As of the tensor that `self[:]` is."""
-        return torch.from_numpy(np.empty(0, self.file.array.dtype)).dtype
+        return torch.from_numpy(np.empty(0, self.file.dtype)).dtype
 
     def __getitem__(self, index: Index) -> torch.Tensor:
         return self.read(index).to(self.device)
 
     def read(self, index: Index) -> torch.Tensor:
         """The images at `index`, on the host; in pinned memory where they are to go to a CUDA device."""
-        rows, stored = self.rows[_on_host(index)], self.file.array
-        images = torch.empty((len(rows), *stored.shape[1:]), dtype=self.dtype, pin_memory=self.device.type == "cuda")
-        self.file.hint(rows[rows < len(stored)])
-        np.take(stored, rows, axis=0, out=images.numpy(), mode="clip")  # without a buffer, and while other threads run
-        self.file.release()
+        rows, stored = self.rows[_on_host(index)], len(self.file)
+        images = torch.empty((len(rows), *self.file.shape[1:]), dtype=self.dtype, pin_memory=self.device.type == "cuda")
+        self.file.read(rows, images.numpy())
         if self.joined is not None:
-            images[rows >= len(stored)] = self.joined[rows[rows >= len(stored)] - len(stored)]
+            images[rows >= stored] = self.joined[rows[rows >= stored] - stored]
         return images
 
     def take(self, index: Index) -> Mapped:
@@ -121,12 +145,12 @@ class Mapped:
     def join(self, more: torch.Tensor) -> Mapped:
         """These images and, behind them, `more`, which are in memory."""
         joined = more.cpu() if self.joined is None else torch.cat([self.joined, more.cpu()])
-        end = len(self.file.array) + len(joined)
+        end = len(self.file) + len(joined)
         return replace(self, rows=np.append(self.rows, np.arange(end - len(more), end)), joined=joined)
 
     def chunks(self) -> Iterator[torch.Tensor]:
         """All images, some at a time."""
-        count = max(1, CHUNK // max(1, self.file.array[:1].nbytes))
+        count = max(1, CHUNK // max(1, self.file.row_bytes))
         for first in range(0, len(self), count):
             yield self[first : first + count]
 
@@ -147,7 +171,7 @@ Images = torch.Tensor | Mapped
 def mapped(path: Path, member: str | None = None) -> Mapped:
     """All rows of the array in a .npy file, or of the array `member` stored in a .npz file, with the errors of ArrayFile."""
     file = ArrayFile(path, member)
-    return Mapped(file, np.arange(len(file.array)))
+    return Mapped(file, np.arange(len(file)))
 
 
 def taken(images: Images, index: slice | np.ndarray) -> Images:
@@ -186,6 +210,6 @@ def _header(file: BinaryIO, start: int) -> tuple[tuple[int, ...], np.dtype, int]
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, fortran, dtype = read(file)
-    if dtype.hasobject or (fortran and len(shape) > 1):
+    if not shape or dtype.hasobject or (fortran and len(shape) > 1):
         raise ValueError("it must be an array of numbers in C order")
     return shape, dtype, file.tell()

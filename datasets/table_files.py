@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,6 +18,7 @@ from datasets.encoding import mixed
 from robust_benchmark.errors import UserError, unknown
 
 FEATURES, LABELS = ("X", "x", "features"), ("y", "labels")  # names of an .npz file's arrays
+TIMES = 2  # a table's content is in memory at least, while it is read and encoded
 PART = "train or test"  # the column that says which arrays of an .npz file a row comes from
 
 
@@ -45,7 +48,8 @@ class Roles:
 def read(path: Path, roles: Roles) -> tuple[pd.DataFrame, Roles]:
     """The table in a file, and its roles: an .npz file with X_test and y_test has a split of its own.
 
-    Raises UserError for a file that is missing, of another form, or broken, and for arrays that do not fit together.
+    Raises UserError for a file that is missing, of another form, broken, or too large for the memory that is available, and for arrays
+    that do not fit together.
     """
     readers = {".csv": _read_csv, ".parquet": _read_parquet, ".npz": _read_npz}
     if not path.is_file():
@@ -53,9 +57,32 @@ def read(path: Path, roles: Roles) -> tuple[pd.DataFrame, Roles]:
     if path.suffix.lower() not in readers:
         raise unknown("form of a table", path.suffix, readers)
     try:
+        _check_size(path)
         return readers[path.suffix.lower()](path, roles)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:  # all are the readers' words for a broken file
         raise UserError(f"{path} is not a readable table ({str(error).splitlines()[0]})") from error
+
+
+def _check_size(path: Path) -> None:
+    """Raises UserError for a table that cannot be read in the memory that is available: it would end the process without a word."""
+    size = path.stat().st_size
+    if path.suffix.lower() == ".npz":
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+    if TIMES * size > (free := available_memory()):
+        raise UserError(
+            f"{path} holds {size / 2**30:.2f} GiB, and reading a table takes at least {TIMES} times its size, "
+            f"but {free / 2**30:.2f} GiB of memory is available: tables must fit in memory"
+        )
+
+
+def available_memory() -> int:
+    """Bytes that the system can give without swapping; all it has, where it does not say."""
+    try:
+        found = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    return 1024 * int(found[1]) if found else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _read_csv(path: Path, roles: Roles) -> tuple[pd.DataFrame, Roles]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -343,6 +344,27 @@ def test_a_column_of_another_type_is_one_sentence(case: str) -> None:
 
 def save(path: Path, **parts: np.ndarray) -> None:
     np.savez(path, **parts)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".npz"])
+def test_a_table_that_cannot_fit_in_memory_is_refused_before_it_is_read(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / f"large{suffix}"
+    if suffix == ".npz":
+        np.savez_compressed(path, X=np.zeros((2**17, 4)), y=np.arange(2**17) % 2)  # 5 MiB, and a hundredth of it in the file
+    else:
+        path.write_text("a,label\n" + "1,0\n2,1\n" * 700_000)
+    monkeypatch.setattr(table_files, "available_memory", lambda: 2**23)
+    monkeypatch.setattr(np, "load", lambda *_, **__: pytest.fail("read"))
+    monkeypatch.setattr(pd, "read_csv", lambda *_, **__: pytest.fail("read"))
+    words = r"large\.\w+ holds 0\.\d\d GiB, and reading a table takes at least 2 times its size, but 0\.01 GiB of memory is available"
+    with pytest.raises(UserError, match=words):
+        arrays.load(str(path))
+
+
+def test_the_memory_that_is_available_is_part_of_what_the_machine_has() -> None:
+    assert 0 < table_files.available_memory() <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 X, Y = np.arange(12.0).reshape(6, 2), np.array([0, 1] * 3)

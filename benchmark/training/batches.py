@@ -112,7 +112,7 @@ class Batches:
         self.stored.copy_(read, non_blocking=True)
 
     def close(self) -> None:
-        """End the thread that reads ahead, if any; a further `advance` starts another."""
+        """End the threads that read ahead, if any; a further `advance` starts others."""
         if self._ahead is not None:
             self._ahead.close()
         self._ahead = None

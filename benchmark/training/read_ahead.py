@@ -9,11 +9,12 @@ import torch
 
 from datasets.mapped import Mapped
 
-AHEAD = 4  # minibatches
+AHEAD = 6  # minibatches
+READERS = 3  # threads: the disk works on the reads of one minibatch while another one is copied
 
 
 class ReadAhead:
-    """Reads the minibatches of an epoch in a thread of its own, up to AHEAD of them before they are asked for.
+    """Reads the minibatches of an epoch in threads of its own, up to AHEAD of them before they are asked for.
 
     images: of all examples; rows: positions of each minibatch, int64 (rows, width)
     What `read` gives depends on these and on the row alone, so there is nothing to save or to restore.
@@ -21,7 +22,7 @@ class ReadAhead:
 
     def __init__(self, images: Mapped, rows: torch.Tensor) -> None:
         self._images, self._rows = images, rows.cpu()
-        self._thread = ThreadPoolExecutor(1, "read ahead")
+        self._threads = ThreadPoolExecutor(READERS, "read ahead")
         self._reading: deque[Future[torch.Tensor]] = deque()
         self._next = 0  # the row that the first of them reads
 
@@ -31,14 +32,14 @@ class ReadAhead:
             self._forget()
             self._next = row
         while len(self._reading) <= AHEAD and self._next + len(self._reading) < len(self._rows):
-            self._reading.append(self._thread.submit(self._images.read, self._rows[self._next + len(self._reading)]))
+            self._reading.append(self._threads.submit(self._images.read, self._rows[self._next + len(self._reading)]))
         self._next += 1
         return self._reading.popleft().result()
 
     def close(self) -> None:
-        """End the thread."""
+        """End the threads."""
         self._forget()
-        self._thread.shutdown()
+        self._threads.shutdown()
 
     def _forget(self) -> None:
         for reading in self._reading:
