@@ -78,7 +78,7 @@ class _Descriptor(io.RawIOBase):
 
 def _safe(stream: TextIO | None, original: TextIO | None, patience: float | None) -> TextIO:
     if stream is None:  # it was closed when Python started
-        return open(os.devnull, "w", encoding="utf-8")
+        return open(os.devnull, "w", encoding="utf-8", errors=ENCODING_ERRORS)
     if stream is not original:
         return stream
     with contextlib.suppress(OSError):
