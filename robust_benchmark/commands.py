@@ -13,9 +13,10 @@ Main = Callable[[Sequence[str] | None], int]
 
 
 def guarded(main: Main) -> Callable[..., int]:
-    """A command whose output may go anywhere, and whose exit status is 2 for the user's mistake and 130 on Ctrl-C.
+    """A command whose output may go anywhere, and whose exit status is 130 on Ctrl-C, and 2 for the user's mistake, in one sentence.
 
-    The status is also 2 where stdout cannot be written, as on a full disk; a reader that leaves before the end changes no status.
+    The status is also 2 where a file cannot be read or written, or where stdout cannot, as on a full disk. A reader of stdout that leaves
+    before the end changes no status.
     """
 
     @functools.wraps(main)
@@ -24,7 +25,7 @@ def guarded(main: Main) -> Callable[..., int]:
             try:
                 status = main(arguments)
                 sys.stdout.flush()
-            except UserError as error:
+            except (UserError, OSError) as error:
                 print(f"error: {error}", file=sys.stderr)
                 return 2
             except KeyboardInterrupt:

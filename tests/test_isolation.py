@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from benchmark import folders, prepare, run
+from benchmark import ROOT, folders, prepare, run
+from benchmark.records.claims import Claim, read_claim
 from benchmark.records.failures import read_failure
+from benchmark.signals import stopping_on_signals
+from benchmark.training.trainer import Unwatched
 from methods.base import Batch
 from methods.baseline import Baseline
 from methods.registry import register
@@ -163,8 +169,34 @@ def test_a_note_of_a_failure_has_its_traceback(tmp_path: Path) -> None:
     assert any("test_isolation.py" in line for line in json.loads(note.read_text())["traceback"])
 
 
-@pytest.mark.parametrize("count", ["", "abc", "-1", "1.5"])
-def test_nonsense_in_the_variables_of_slurm_is_no_restart(count: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(os.environ, "SLURM_RESTART_COUNT", count)
-    monkeypatch.setitem(os.environ, "SLURM_JOB_ID", "none")
-    assert run.main(tiny(tmp_path)) == 0
+@pytest.mark.parametrize(("count", "restart"), [("", 0), ("abc", 0), ("-1", 0), ("1.5", 0), ("3", 3)])
+def test_nonsense_in_the_variables_of_slurm_is_no_restart(
+    count: str, restart: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_RESTART_COUNT", count)
+    claim = Claim(tmp_path / "seed-0.claim", 1, 2.0, Unwatched())
+    assert claim.acquire()
+    holder = read_claim(claim.path)
+    assert holder is not None
+    assert holder.restart == restart
+
+
+def test_the_first_signal_asks_to_stop_a_second_hangup_changes_nothing_and_nohup_stays() -> None:
+    bar = SimpleNamespace(stopped_by=0)
+    with stopping_on_signals(bar):
+        signal.raise_signal(signal.SIGHUP)
+        signal.raise_signal(signal.SIGHUP)
+    assert bar.stopped_by == signal.SIGHUP
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stopping_on_signals(SimpleNamespace(stopped_by=0)):
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_backend_that_matplotlib_does_not_know_hinders_no_figure() -> None:
+    script = "from benchmark.analysis.figures import _seaborn; _seaborn(); import matplotlib; print(matplotlib.get_backend())"
+    variables = os.environ | {"MPLBACKEND": "nonsense"}
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
+    assert done.stdout.strip().lower() == "agg", done.stderr

@@ -271,7 +271,7 @@ def runs(pid: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_to_all_processes_leaves_checkpoints_and_status_130(
     number: signal.Signals, of_one_process: dict[tuple[str, int], Record], tmp_path: Path
 ) -> None:
