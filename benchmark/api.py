@@ -14,6 +14,7 @@ from benchmark.config import Cell, cells
 from benchmark.records.store import Record
 from benchmark.run import complete
 from methods import registry
+from robust_benchmark import streams
 from robust_benchmark.errors import UserError
 
 
@@ -25,7 +26,8 @@ def run_grid(overrides: Sequence[str]) -> pd.DataFrame:
     for cell in grid if grid[0].config.launcher else ():
         for name in registry.only_here(cell.identity["method"]):
             raise UserError(f"method '{name}' is defined in __main__, where a launcher's processes cannot import it; put it in a module")
-    done, _, stopped_by = complete(grid, overrides)
+    with streams.safe():
+        done, _, stopped_by = complete(grid, overrides)
     if stopped_by:
         signal.raise_signal(stopped_by)  # Ctrl-C is a KeyboardInterrupt to the caller
     trials = [(cell, seed) for cell in grid for seed in cell.seeds]

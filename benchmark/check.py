@@ -21,6 +21,7 @@ from benchmark.speed.cost import relative_seconds
 from benchmark.training.threads import CPU, one_thread
 from methods import registry
 from methods.base import Knowledge
+from robust_benchmark.commands import guarded
 from robust_benchmark.errors import UserError
 from robust_benchmark.imports import command
 
@@ -49,6 +50,7 @@ class Report:
         return [f"{self.cell.label}, {name}: {found.sentence}" for name, found in self.findings.items() if found.state == "failed"]
 
 
+@guarded
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status: 0, 1 where a check failed, 2 for the user's mistake, 130 when interrupted."""
     parser = argparse.ArgumentParser(
@@ -59,13 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("overrides", nargs="*", metavar="override", help="such as method=mine,reed or model=lenet")
     parser.add_argument("--no-cost", action="store_true", help="do not measure what a step costs")
     given = parser.parse_intermixed_args(arguments)
-    try:
-        reports = [_report(cell, not given.no_cost) for cell in small_cells(given.overrides)]
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    reports = [_report(cell, not given.no_cost) for cell in small_cells(given.overrides)]
     print(text(reports))
     return 1 if any(report.failures for report in reports) else 0
 

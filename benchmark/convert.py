@@ -28,27 +28,25 @@ from benchmark.records.store import SCHEMA, Record, Store, canonical, digest, re
 from datasets.source import Source
 from datasets.task import Split, draw
 from methods import registry
+from robust_benchmark.commands import guarded
 from robust_benchmark.errors import UserError
 
 LONG = ("per_class_accuracy", "confusion_matrix", "weight_histograms", "history")
 
 
+@guarded
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status: 0, or 2 for the user's mistake."""
     parser = argparse.ArgumentParser(prog="python -m benchmark.convert", description="Rewrite records of schema 1 for this version.")
     parser.add_argument("directory", type=Path, help="directory of records, searched with its folders")
     parser.add_argument("--data-dir", default="data", help="where published data sets are (default data)")
     given = parser.parse_args(arguments)
-    try:
-        if not given.directory.is_dir():
-            raise UserError(f"no results directory {given.directory}")
-        old = [Path(path).absolute() for path in record_paths(given.directory) if _schema(path) == 1]
-        for path in old:
-            _rewrite(path, given.data_dir)
-        print(f"{len(old)} records rewritten")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    if not given.directory.is_dir():
+        raise UserError(f"no results directory {given.directory}")
+    old = [Path(path).absolute() for path in record_paths(given.directory) if _schema(path) == 1]
+    for path in old:
+        _rewrite(path, given.data_dir)
+    print(f"{len(old)} records rewritten")
     return 0
 
 

@@ -18,7 +18,7 @@ from datasets.augment import Preprocessing
 from datasets.imbalance import Imbalance
 from datasets.noise import Corruption
 from datasets.source import Source
-from robust_benchmark.errors import UserError, unknown
+from robust_benchmark.errors import Broken, UserError, unknown
 
 KINDS = {"dataset": Source, "noise": Corruption, "imbalance": Imbalance}
 NAMED = (*KINDS, "model", "trainer")  # groups whose choices stand in identities by the names that their files say
@@ -106,7 +106,7 @@ def _kind(made: Any) -> str:
 
 
 def _instantiated(said: str, options: Mapping[str, Any]) -> Any:
-    """A UserError within comes out as it is."""
+    """A UserError within comes out as it is, any other error of what is called as Broken, and one of the call itself as a UserError."""
     try:
         return instantiate(dict(options), _convert_="all")
     except InstantiationException as error:
@@ -117,4 +117,5 @@ def _instantiated(said: str, options: Mapping[str, Any]) -> Any:
             raise reason from None
         text = (str(reason).splitlines() or [""])[0]
         kind = "" if reason is error else f"{type(reason).__name__}: "
-        raise UserError(f"{said}: {options['_target_']}: {kind}{text}") from error
+        called = reason is error.__cause__ and reason.__traceback__ is not None and reason.__traceback__.tb_next is not None
+        raise (Broken if called else UserError)(f"{said}: {options['_target_']}: {kind}{text}") from error

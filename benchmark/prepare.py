@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,13 +12,15 @@ from benchmark import trial
 from benchmark.config import Cell, cells
 from benchmark.identity import PLACES
 from benchmark.objects import model_factory
+from benchmark.records.failures import last_line
 from benchmark.records.store import canonical
 from datasets.source import UNKNOWN, Source
 from datasets.task import Task
-from robust_benchmark.errors import UserError
+from robust_benchmark.commands import guarded
 from robust_benchmark.imports import command
 
 
+@guarded
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status: 0, 2 for what is missing or mistaken, 130 when interrupted."""
     parser = argparse.ArgumentParser(
@@ -27,20 +29,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("overrides", nargs="*", help="those of the grid, such as dataset=cifar10 or experiment=table2")
     given = parser.parse_intermixed_args(arguments)
-    try:
-        for line in _prepared(cells(given.overrides)):
-            print(line, flush=True)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted: the same command does what is left", file=sys.stderr)
-        return 130
-    return 0
+    problems: dict[str, None] = {}  # each once, in their order
+    for line in _prepared(cells(given.overrides), problems):
+        print(line, flush=True)
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr)
+    return 2 if problems else 0
 
 
-def _prepared(grid: Sequence[Cell]) -> Iterator[str]:
-    """What is there, line by line, as it comes to be there: each data set, each draw from it and each model once. Raises UserError."""
+def _prepared(grid: Sequence[Cell], problems: dict[str, None]) -> Iterator[str]:
+    """What is there, line by line, as it comes to be there: each data set, each draw from it and each model once.
+
+    What one cell lacks goes to `problems`, and hinders no other.
+    """
     known: set[str] = set()
 
     def is_new(*options: object) -> bool:
@@ -50,17 +51,24 @@ def _prepared(grid: Sequence[Cell]) -> Iterator[str]:
         return new
 
     for cell in grid:
-        config = cell.config
-        data = config.dataset["source"]
-        if is_new(data):
-            yield from _described(config.dataset["name"], trial.source_of(cell), data)
-        if is_new(data, config.imbalance, config.noise, asdict(config.split)):
-            chosen = ", ".join(_named(part, cell.identity[part]) for part in ("imbalance", "noise") if part in cell.identity)
-            yield f"  {chosen}: {_counted(trial.task_of(cell, config.seed))}"
-        if is_new(data, config.model):
-            source = trial.source_of(cell)
-            model = model_factory(config.model)(len(source.classes), source.train_images.shape[1:])
-            yield f"  model {config.model['name']}: {sum(each.numel() for each in model.parameters()):,} parameters"
+        try:
+            yield from _of_cell(cell, is_new)
+        except trial.FAILURES as error:
+            problems[last_line(error)] = None
+
+
+def _of_cell(cell: Cell, is_new: Callable[..., bool]) -> Iterator[str]:
+    config = cell.config
+    data = config.dataset["source"]
+    if is_new(data):
+        yield from _described(config.dataset["name"], trial.source_of(cell), data)
+    if is_new(data, config.imbalance, config.noise, asdict(config.split)):
+        chosen = ", ".join(_named(part, cell.identity[part]) for part in ("imbalance", "noise") if part in cell.identity)
+        yield f"  {chosen}: {_counted(trial.task_of(cell, config.seed))}"
+    if is_new(data, config.model):
+        source = trial.source_of(cell)
+        model = model_factory(config.model)(len(source.classes), source.train_images.shape[1:])
+        yield f"  model {config.model['name']}: {sum(each.numel() for each in model.parameters()):,} parameters"
 
 
 def _described(name: str, source: Source, options: dict[str, object]) -> Iterator[str]:

@@ -14,6 +14,9 @@ from benchmark.config import Cell
 from benchmark.records.claims import Holder
 from benchmark.trial import Trial
 
+# What matters stands first: a line that is too long for the terminal is cut off at its end.
+FORMAT = "{percentage:3.0f}%|{bar}| {remaining} left, {n_fmt}/{total_fmt} [{elapsed}, {rate_fmt}] {desc}"
+
 
 def name(cell: Cell, seed: int) -> str:
     """The trial as the user reads it."""
@@ -68,7 +71,7 @@ class Bar:
         self._at = [0] * len(missing)  # the step of each trial
         self._running: list[int] = []
         interval = 0.2 if sys.stderr.isatty() else 10
-        self._bar = Steps(total=sum(self._steps), unit="step", mininterval=interval, miniters=1, dynamic_ncols=True)
+        self._bar = Steps(total=sum(self._steps), unit="step", mininterval=interval, miniters=1, dynamic_ncols=True, bar_format=FORMAT)
         self._waiting = ""
         self.unsettled = set(range(len(missing)))
         self.stopped_by = 0
@@ -92,7 +95,7 @@ class Bar:
     def _describe(self) -> None:
         if self._running:
             first, *others = self._running
-            self._bar.set_description(f"{self._names[first]}{f' and {len(others)} more' if others else ''}")
+            self._bar.set_description_str(f"{self._names[first]}{f' and {len(others)} more' if others else ''}")
 
     def reach(self, number: int, step: int) -> None:
         """The trial is at this step."""

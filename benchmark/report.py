@@ -18,6 +18,7 @@ from benchmark.analysis.cost import COST, join, read_costs
 from benchmark.analysis.selection import LAST, SELECTIONS, check_selection
 from benchmark.metrics import METRICS, Metric, metric
 from benchmark.records.store import Record, read_all
+from robust_benchmark.commands import guarded
 from robust_benchmark.errors import UserError, unknown
 from robust_benchmark.imports import command
 
@@ -30,15 +31,12 @@ DEFAULT = ["test_accuracy"]
 COSTS = (Path("results/cost.json"), ROOT / "results" / "cost.json")  # where `benchmark.speed cost` writes, and what is shipped
 
 
+@guarded
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status: 0, or 1 where a record was unreadable, or 2 for the user's mistake."""
     given = _parser().parse_intermixed_args(arguments)
     given.select = list(dict.fromkeys(given.select))
-    try:
-        return _report(given)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return _report(given)
 
 
 def _parser() -> argparse.ArgumentParser:

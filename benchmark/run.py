@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -22,10 +22,12 @@ from benchmark.records.store import Record
 from benchmark.training.threads import CPU, one_thread
 from benchmark.trial import Trial
 from benchmark.worker import forget_failures
-from robust_benchmark.errors import UserError
+from robust_benchmark.commands import guarded
+from robust_benchmark.errors import Broken, UserError
 from robust_benchmark.imports import command
 
 
+@guarded
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status: 0, 1 where a trial failed, 2 for the user's mistake, 130 when interrupted."""
     parser = argparse.ArgumentParser(prog=command("run"), add_help=False)
@@ -33,21 +35,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--help", "-h", action="store_true")
     parser.add_argument("--cfg", choices=("job",))
     given = parser.parse_intermixed_args(arguments)  # options may stand among the overrides, as with Hydra
-    try:
-        if given.help:
-            print(_help())
-            return 0
-        grid = cells(given.overrides)
-        if given.cfg:
-            print("---\n".join(OmegaConf.to_yaml(OmegaConf.structured(cell.config)) for cell in grid), end="")
-            return 0
-        return _run(grid, given.overrides)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted: the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130
+    if given.help:
+        print(_help())
+        return 0
+    grid = cells(given.overrides)
+    if given.cfg:
+        print("---\n".join(OmegaConf.to_yaml(OmegaConf.structured(cell.config)) for cell in grid), end="")
+        return 0
+    return _run(grid, given.overrides)
 
 
 def complete(grid: Sequence[Cell], overrides: Sequence[str]) -> tuple[dict[TrialId, Record], list[str], int]:
@@ -93,8 +88,7 @@ def _run(grid: Sequence[Cell], overrides: Sequence[str]) -> int:
     trials = sum(len(cell.seeds) for cell in grid)
     print(f"{len(done)} of {trials} trials are in {grid[0].config.results_dir}" + (f"; {len(failed)} failed" if failed else ""))
     if stopped_by:
-        print("interrupted: the same command goes on from here", file=sys.stderr)
-        return 130
+        raise KeyboardInterrupt
     return 1 if failed else 0
 
 
@@ -103,14 +97,32 @@ def _train(grid: Sequence[Cell], missing: Sequence[Trial], overrides: Sequence[s
     launcher = grid[0].config.launcher
     _check_writable(grid[0])
     if not isinstance(launcher, SlurmLauncher):
-        for cell in {cell.key: cell for cell, _ in missing}.values():
-            trial.prepare(cell, cell.seeds[0])  # what cannot work is reported before anything trains
+        _check_cells({cell.key: cell for cell, _ in missing}.values())
     if launcher is None:
         forget_failures(missing)
         return workers.train(missing)
     from benchmark.launching.launch import launch  # submitit, which training here does not need
 
     return launch(grid, missing, overrides)
+
+
+def _check_cells(grid: Collection[Cell]) -> None:
+    """Raises UserError for what cannot work, before anything trains.
+
+    Where the code of one cell's data or method breaks, its trials fail alone, as failures are recorded, unless there are no others.
+    """
+    broken: list[Broken] = []
+    for cell in grid:
+        try:
+            trial.prepare(cell, cell.seeds[0])
+        except Broken as error:
+            broken.append(error)
+        except UserError:
+            raise
+        except trial.FAILURES:
+            continue
+    if len(broken) == len(grid):
+        raise broken[0]
 
 
 def _check_writable(cell: Cell) -> None:

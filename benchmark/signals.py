@@ -17,13 +17,18 @@ class Stoppable(Protocol):
 
 @contextmanager
 def stopping_on_signals(work: Stoppable) -> Iterator[None]:
-    """The first Ctrl-C, SIGTERM or SIGUSR2 stops after the step, with a checkpoint; a second one stops at once."""
+    """The first Ctrl-C, SIGTERM, SIGUSR2 or SIGHUP stops after the step, with a checkpoint; a second one stops at once.
+
+    But a second SIGHUP is ignored, as a terminal that closes may send two, and so is every one where it was before, as under nohup.
+    """
 
     def handle(number: int, _: FrameType | None) -> None:
         work.stopped_by = number
-        signal.signal(number, signal.SIG_DFL)
+        signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else signal.SIG_DFL)
 
-    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)}
+    nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR2, *([] if nohup else [signal.SIGHUP])]
+    previous = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield
     finally:

@@ -14,10 +14,12 @@ from benchmark.launching import jobs
 from benchmark.launching.look import KINDS, State, look
 from benchmark.records import grids
 from benchmark.records.grids import Grid, GridCell, TrialId
+from robust_benchmark.commands import guarded
 from robust_benchmark.errors import UserError
 from robust_benchmark.imports import command
 
 
+@guarded
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status: 0, 1 where a trial failed, 2 for the user's mistake."""
     parser = argparse.ArgumentParser(prog=command("status"), description="What becomes of grids that were sent elsewhere.")
@@ -25,16 +27,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--checkpoint-dir", default=".checkpoints", help="where grids given by name are kept (default .checkpoints)")
     parser.add_argument("--cancel", action="store_true", help="end the jobs of the grid; finished trials and checkpoints stay")
     given = parser.parse_intermixed_args(arguments)
-    try:
-        if given.cancel and not given.grid:
-            raise UserError("--cancel needs a grid: its name, or its overrides")
-        found = _grids(given.grid, given.checkpoint_dir)
-        if given.cancel:
-            print(f"{jobs.cancel(each for grid in found for each in grid.submissions)} tasks cancelled")
-        return _status(found)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    if given.cancel and not given.grid:
+        raise UserError("--cancel needs a grid: its name, or its overrides")
+    found = _grids(given.grid, given.checkpoint_dir)
+    if given.cancel:
+        print(f"{jobs.cancel(each for grid in found for each in grid.submissions)} tasks cancelled")
+    return _status(found)
 
 
 def _grids(given: Sequence[str], checkpoint_dir: str) -> list[Grid]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -39,6 +40,7 @@ from robust_benchmark.errors import UserError, unknown
 from robust_benchmark.imports import INSTALLED
 
 Trial = tuple[Cell, int]  # a cell and a seed
+FAILURES = (Exception, SystemExit)  # what the code of a method, a data set or a noise may raise
 
 
 def device_of(name: str) -> torch.device:
@@ -77,9 +79,14 @@ def resident(config: RunConfig, size: int) -> bool:
 
 
 def steps(cell: Cell) -> int:
-    """Training steps of one trial of the cell."""
-    phases = registry.build(cell.identity["method"]).phases(cell.config.trainer.schedules())
-    return sum(phase.schedule.steps for phase in phases)
+    """Training steps of one trial of the cell; 0 where its method fails to say, as it fails again when it is trained. Raises UserError."""
+    try:
+        phases = registry.build(cell.identity["method"]).phases(cell.config.trainer.schedules())
+        return sum(phase.schedule.steps for phase in phases)
+    except UserError:
+        raise
+    except FAILURES:
+        return 0
 
 
 def path(cell: Cell, seed: int) -> Path:
@@ -94,8 +101,8 @@ def checkpoints(cell: Cell, seed: int, data: Mapping[str, str] | None = None) ->
 
 def digests_of(cell: Cell, seed: int) -> dict[str, str] | None:
     """The digests of the data that the trial would train on now; None where the data is not on this machine."""
-    sees_clean = Knowledge.CLEAN_SET in registry.build(cell.identity["method"]).needs
     try:
+        sees_clean = Knowledge.CLEAN_SET in registry.build(cell.identity["method"]).needs
         return _digests(
             cell.config.dataset["name"],
             canonical(cell.config.dataset["source"]),
@@ -105,7 +112,7 @@ def digests_of(cell: Cell, seed: int) -> dict[str, str] | None:
             seed,
             sees_clean,
         )
-    except UserError:  # preparing the trial gives the reason, should it be missing
+    except FAILURES:  # preparing the trial gives the reason, should it be missing
         return None
 
 
@@ -198,7 +205,8 @@ def _keep(cell: Cell, seed: int, trainer: Trainer) -> Record:
 
         artifacts.keep(cell.config.keep, trainer, cell.config.checkpoint_dir, record)
     Store(cell.config.results_dir).write(record)
-    checkpoints(cell, seed).remove()
+    with contextlib.suppress(OSError):  # the trial is recorded, so that a checkpoint which stays harms nothing
+        checkpoints(cell, seed).remove()
     return record
 
 

@@ -18,6 +18,7 @@ from benchmark.training.threads import one_thread
 from benchmark.training.trainer import Interrupted
 from benchmark.trial import Trial
 from robust_benchmark.errors import UserError
+from robust_benchmark.files import Unwritable
 
 
 def train(missing: Sequence[Trial], log: str = "", patient: bool = True) -> tuple[list[str], int]:
@@ -52,7 +53,10 @@ def train_under(display: Display, missing: Sequence[Trial], log: str = "", patie
 
 
 def _turns(missing: Sequence[Trial], number: int, claim: Claim, display: Display, log: str) -> Iterator[None]:
-    """One trial under its claim, a step a turn; where it fails, the display gets a line, and the others go on. Raises OSError."""
+    """One trial under its claim, a step a turn; where it fails, the display gets a line, and the others go on.
+
+    Raises Unwritable.
+    """
     cell, seed = missing[number]
     path = trial.path(cell, seed)
     display.begin(number)
@@ -64,14 +68,15 @@ def _turns(missing: Sequence[Trial], number: int, claim: Claim, display: Display
         except Interrupted:
             if claim.lost:
                 display.write(f"{name(cell, seed)}: another process took it over, as this one was silent for too long")
-        except OSError:
+        except (Unwritable, KeyboardInterrupt, GeneratorExit):  # which concern all trials
             raise
-        except Exception as error:
+        except BaseException as error:
             note = path.with_suffix(".failure")
             failures.note(note, error, log)
-            reason = str(error) if isinstance(error, UserError) else f"\n{traceback.format_exc()}"
-            display.write(f"{name(cell, seed)}, failed: {reason}")
-            display.failed(number, f"{failures.last_line(error)} (see {note})")
+            reason = failures.last_line(error)
+            shown = reason if isinstance(error, UserError) else f"\n{traceback.format_exc()}"
+            display.write(f"{name(cell, seed)}, failed: {shown}")
+            display.failed(number, f"{reason} (see {note})")
     display.end(number)
 
 

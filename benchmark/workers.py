@@ -29,6 +29,7 @@ from benchmark.records.claims import Holder
 from benchmark.signals import out_of_reach_of_the_terminal, stopping_on_signals
 from benchmark.trial import Trial
 from methods import registry
+from robust_benchmark import streams
 from robust_benchmark.errors import UserError
 
 EVERY = 0.2  # seconds between reports of steps, and between looks at whether to stop
@@ -180,10 +181,11 @@ def _work(missing: Sequence[Trial], modules: set[str], pipe: Connection, readers
     relay = Relay(pipe, command)
     for number in (signal.SIGTERM, signal.SIGUSR2):
         signal.signal(number, relay.stop)
-    try:
-        worker.train_under(relay, missing)
-    except UserError as error:
-        relay.report("error", str(error))
+    with streams.safe():
+        try:
+            worker.train_under(relay, missing)
+        except UserError as error:
+            relay.report("error", str(error))
     relay.flush()
     if relay.stopping():
         sys.exit(128 + signal.SIGTERM)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from robust_benchmark import imports
+from robust_benchmark.commands import guarded
 from robust_benchmark.errors import unknown
 
 COMMANDS = {
@@ -19,6 +20,7 @@ COMMANDS = {
 }
 
 
+@guarded
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns the exit status of the one that the first argument names, or 2 where it names none."""
     name, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
@@ -26,8 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(_help())
         return 0
     if name not in COMMANDS:
-        print(f"error: {unknown('command', name, COMMANDS)}", file=sys.stderr)
-        return 2
+        raise unknown("command", name, COMMANDS)
     imports.put_first()
     return int(importlib.import_module(COMMANDS[name][0]).main(rest))
 

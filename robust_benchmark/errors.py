@@ -10,6 +10,10 @@ class UserError(Exception):
     """The user's mistake, told in one sentence; the command line prints it without a traceback."""
 
 
+class Broken(UserError):
+    """What the code behind one choice raises, such as a data set of the user's own: other choices may work."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     """The error for a `name` that is no `kind`, with the nearest right one and all there are.
 

@@ -9,6 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
+class Unwritable(OSError):
+    """A file that `write` cannot write: a record, a checkpoint or what else is to be kept."""
+
+
 @contextlib.contextmanager
 def whole(path: Path, first_stays: bool = False, durable: bool = False, previous: Path | None = None) -> Iterator[Path]:
     """Give the path of a part file to write; at the end of the `with` block the part file takes the place of `path`.
@@ -35,10 +39,13 @@ def whole(path: Path, first_stays: bool = False, durable: bool = False, previous
 
 
 def write(path: Path, content: bytes | str, first_stays: bool = False, durable: bool = False, previous: Path | None = None) -> None:
-    """Write `content`, text as UTF-8, as by `whole`. Makes the directory of `path` where it is missing. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole(path, first_stays, durable, previous) as part:
-        part.write_bytes(content.encode() if isinstance(content, str) else content)
+    """Write `content`, text as UTF-8, as by `whole`. Makes the directory of `path` where it is missing. Raises Unwritable."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole(path, first_stays, durable, previous) as part:
+            part.write_bytes(content.encode() if isinstance(content, str) else content)
+    except OSError as error:
+        raise Unwritable(error.errno, error.strerror, str(path)) from error
 
 
 def _flush(part: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -124,6 +125,7 @@ def _close(figure: Any) -> None:
 
 
 def _seaborn() -> Any:
+    os.environ["MPLBACKEND"] = "Agg"  # before matplotlib reads it: one that it does not know would end the import
     import matplotlib as mpl
 
     mpl.use("Agg")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -64,7 +65,10 @@ def grid_of(cells: Sequence[Cell]) -> Grid:
 
 
 def _follow(grid: Grid, missing: Sequence[Trial], launcher: Launcher) -> tuple[list[str], int]:
-    """Show progress until every trial is settled. Ctrl-C ends processes of this machine, with checkpoints; SLURM's jobs go on."""
+    """Show progress until every trial is settled.
+
+    Ctrl-C ends processes of this machine, with checkpoints. SLURM's jobs go on, and where the terminal closes, the processes too.
+    """
     names = {(cell.key, seed): name(cell, seed) for cell, seed in missing}
     mine: States = {}
     with Bar(missing) as bar, stopping_on_signals(bar):
@@ -76,7 +80,7 @@ def _follow(grid: Grid, missing: Sequence[Trial], launcher: Launcher) -> tuple[l
                     bar.write(f"{names[each]}: {state.kind} {state.text}")
             if bar.stopping() or not any(state.live for state in mine.values()):
                 break
-    if bar.stopping() and isinstance(launcher, LocalLauncher):
+    if bar.stopped_by not in (0, signal.SIGHUP) and isinstance(launcher, LocalLauncher):
         _end(grid)
     return [f"{names[each]}: {state.text} (see {state.log})" for each, state in mine.items() if state.kind == "failed"], bar.stopped_by
 

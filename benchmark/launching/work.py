@@ -12,6 +12,7 @@ from submitit.helpers import DelayedSubmission
 
 from benchmark import worker
 from benchmark.config import cells
+from robust_benchmark import streams
 from robust_benchmark.errors import UserError
 
 
@@ -42,7 +43,8 @@ class Work:
         if unknown:
             raise UserError(f"cell {unknown[0]} is another one now: the checkout changed since it was submitted; submit it again")
         missing = [(grid[key], seed) for key, seed in self.trials]
-        failed, stopped_by = worker.train(missing, str(JobEnvironment().paths.stdout), self.patient)
+        with streams.safe():
+            failed, stopped_by = worker.train(missing, str(JobEnvironment().paths.stdout), self.patient)
         if stopped_by == signal.SIGUSR2:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # which comes when SLURM ends what it queues again
             signal.raise_signal(signal.SIGUSR2)

@@ -231,4 +231,5 @@ def _job() -> str:
 
 
 def _restart() -> int:
-    return int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+    count = os.environ.get("SLURM_RESTART_COUNT", "")
+    return int(count) if count.isdecimal() else 0

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from robust_benchmark.errors import UserError
 from robust_benchmark.files import write
 
 
@@ -32,8 +33,8 @@ def note(path: Path, error: BaseException, log: str = "") -> None:
 
 
 def last_line(error: BaseException) -> str:
-    """The error as the last line of its traceback has it."""
-    return traceback.format_exception_only(error)[-1].strip()
+    """The error as the last line of its traceback has it; a UserError's sentence alone."""
+    return str(error) if isinstance(error, UserError) else traceback.format_exception_only(error)[-1].strip()
 
 
 def read_failure(path: Path) -> Failure | None:

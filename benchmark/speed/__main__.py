@@ -12,7 +12,8 @@ from tabulate import tabulate
 from benchmark.speed import cost, mapped, peers, pipeline, records, startup, steps, throughput
 from benchmark.speed.measure import HEADERS, Effort
 from benchmark.trial import device_of, environment
-from robust_benchmark.errors import UserError, at_least, choice
+from robust_benchmark.commands import guarded
+from robust_benchmark.errors import at_least, choice
 from robust_benchmark.imports import command
 
 TOPICS: dict[str, tuple[list[str], Callable[[Effort], Iterator[list[str]]]]] = {
@@ -32,6 +33,7 @@ TOPICS: dict[str, tuple[list[str], Callable[[Effort], Iterator[list[str]]]]] = {
 }
 
 
+@guarded
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status: 0, or 2 for the user's mistake."""
     lines = "\n".join(f"  {name:13} {str(rows.__doc__).splitlines()[0]}" for name, (_, rows) in TOPICS.items())
@@ -49,15 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--overrides", nargs="+", default=[], help="of cost: further options of benchmark.run, such as model=lenet")
     parser.add_argument("--output", type=Path, default=Effort.output, help="of cost: the file that keeps what is measured")
     given = parser.parse_args(arguments)
-    try:
-        for name, least in (("rounds", 1), ("repeats", 1)):
-            at_least(f"--{name}", getattr(given, name), least)
-        for topic in given.topics:
-            choice("topic", topic, tuple(TOPICS))
-        _tell(given.topics, _effort(given))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    for name, least in (("rounds", 1), ("repeats", 1)):
+        at_least(f"--{name}", getattr(given, name), least)
+    for topic in given.topics:
+        choice("topic", topic, tuple(TOPICS))
+    _tell(given.topics, _effort(given))
     return 0
 
 
