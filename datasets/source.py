@@ -6,7 +6,9 @@ import functools
 import hashlib
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 
 from datasets.mapped import Images, Mapped, key_of
 
@@ -66,6 +68,12 @@ class Source:
     def in_memory(self) -> Source:
         """The same data with all images in memory."""
         return replace(self, train_images=self.train_images[:], test_images=self.test_images[:]) if self.mapped_bytes else self
+
+    @functools.cached_property
+    def thumbnails(self) -> np.ndarray:
+        """The training images at 2x2 pixels, means of their quarters, float64 (n, channels * 4)."""
+        chunks = self.train_images.chunks() if isinstance(self.train_images, Mapped) else self.train_images.split(1000)
+        return np.concatenate([F.adaptive_avg_pool2d(chunk.double(), 2).flatten(1).numpy() for chunk in chunks])
 
     @functools.cached_property
     def digest(self) -> str:
