@@ -5,7 +5,6 @@ Every table takes the same way: a DataFrame, the roles of its columns, rows to t
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from datasets.encoding import KINDS, MIXED, Encoding, mixed
 from datasets.source import UNKNOWN, Source
 from datasets.streams import numpy_stream
 from datasets.table_files import Roles, read
-from robust_benchmark.errors import UserError, choice, in_range
+from robust_benchmark.errors import FEW, UserError, choice, in_range, unknown
 
 BUNDLED = ("breast_cancer", "digits", "wine")
 
@@ -117,8 +116,7 @@ def _feature_columns(table: pd.DataFrame, roles: Roles, features: Sequence[str] 
 
 
 def _no_column(option: str, name: str, table: pd.DataFrame) -> UserError:
-    near = difflib.get_close_matches(name, list(table.columns), n=1, cutoff=0.0)
-    return UserError(f"dataset.{option}: no column '{name}'; nearest: {', '.join(near)} ({len(table.columns)} columns)")
+    return UserError(f"dataset.{option}: {unknown('column', name, table.columns, FEW)}")
 
 
 def _labels(table: pd.DataFrame, roles: Roles) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:

@@ -12,6 +12,7 @@ from datasets.noise import Corruption, Seen
 from datasets.source import Source
 from datasets.streams import numpy_stream
 from robust_benchmark.errors import UserError, choice
+from robust_benchmark.files import regular
 
 COLUMNS = {  # kind: the authors' file and the name of its labels
     "aggre": ("CIFAR-10_human.pt", "aggre_label"),
@@ -104,8 +105,7 @@ def _is_known(sums: np.ndarray) -> bool:
 
 def _read(file: Path, columns: tuple[str, str]) -> list[np.ndarray]:
     """Labels of the authors' file, int64 (n,) each."""
-    if not file.is_file():
-        raise UserError(f"no file {file}: put {file.name} of github.com/UCSC-REAL/cifar-10-100n (folder data) there")
+    regular(file, f": put {file.name} of github.com/UCSC-REAL/cifar-10-100n (folder data) there")
     try:
         with torch.serialization.safe_globals(ALLOWED):
             found = torch.load(file, weights_only=True)

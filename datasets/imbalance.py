@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from datasets.checks import check_counts
 from datasets.noise import Corruption
 from robust_benchmark.errors import UserError, at_least, in_range
 
@@ -20,6 +21,7 @@ class Imbalance:
         wanted, available = self.wanted(labels, num_classes), np.bincount(labels, minlength=num_classes)
         if wanted is None:
             return available
+        check_counts(self, wanted, num_classes)
         for label in np.argsort(available, kind="stable"):  # the scarcest class limits the others, so its sentence comes first
             count, there = wanted[label], available[label]
             if not 1 <= count <= there:
