@@ -77,7 +77,8 @@ class HumanLabels(Corruption):
         if not np.array_equal(clean[by_class], labels):
             raise UserError(
                 f"{self.file} is of other images: its {len(clean):,} true labels are not those of this data set's {len(labels):,} training"
-                " images, neither in CIFAR's order nor class by class; it needs dataset=cifar10 or cifar10_jpeg (cifar100 with noise.kind=fine)"
+                " images, neither in CIFAR's order nor class by class; it needs dataset=cifar10 or cifar10_jpeg (cifar100 with"
+                " noise.kind=fine)"
             )
         if not _is_known(checksum(source)):
             raise UserError(

@@ -172,8 +172,8 @@ def _check_room(count: int, height: int, width: int, free: int) -> None:
     for place, needed, there in parts:
         if needed > there:
             raise UserError(
-                f"{count:,} pictures of {width}x{height} pixels need {needed / 1e9:,.1f} GB of {place}, and there are {there / 1e9:,.1f} GB:"
-                " give a smaller dataset.size"
+                f"{count:,} pictures of {width}x{height} pixels need {needed / 1e9:,.1f} GB of {place},"
+                f" and there are {there / 1e9:,.1f} GB: give a smaller dataset.size"
             )
 
 

@@ -227,9 +227,7 @@ def test_where_the_file_lies_is_no_part_of_a_key() -> None:
     assert cells(["dataset=cifar10n", "data_dir=/a"])[0].key == cells(["dataset=cifar10n", "data_dir=/b"])[0].key
 
 
-def test_the_record_of_a_run_on_a_folder_of_pictures_has_the_share_of_wrong_labels(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_record_of_a_run_on_a_folder_of_pictures_has_the_share_of_wrong_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path)
     seen = [0] * CLASSES
     for label in CLEAN:

@@ -525,7 +525,9 @@ def test_a_cache_with_a_damaged_header_is_made_again(tree: Path, capsys: pytest.
 
 @pytest.mark.parametrize("size", [10**5, 10**9])
 def test_a_size_that_the_machine_has_no_room_for_is_refused_before_anything_is_decoded(tree: Path, size: int) -> None:
-    with pytest.raises(UserError, match=rf"10 pictures of {size}x{size} pixels need [\d,.]+ GB of .* give a smaller dataset.size") as raised:
+    with pytest.raises(
+        UserError, match=rf"10 pictures of {size}x{size} pixels need [\d,.]+ GB of .* give a smaller dataset.size"
+    ) as raised:
         load(tree, size)
     assert f"{30 * size**2 / 1e9:,.1f} GB of the disk" in str(raised.value)
 
@@ -539,9 +541,7 @@ def test_a_folder_that_cannot_be_read_is_named(tree: Path, monkeypatch: pytest.M
         load(tree)
 
 
-def test_pictures_too_small_for_a_model_are_refused_before_training(
-    tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_pictures_too_small_for_a_model_are_refused_before_training(tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     places = [f"data_dir={tmp_path}", f"results_dir={tmp_path}/results", f"checkpoint_dir={tmp_path}/checkpoints"]
     options = ["dataset=image_folder", f"dataset.path={tree}", "dataset.size=1", "split.clean_per_class=1", "method=baseline", "trials=1"]
     assert run.main([*options, *places, "model=convnet", "processes=1"]) != 0
