@@ -15,7 +15,7 @@ from datasets.mapped import Images, Mapped, taken
 from datasets.noise import Corruption, Seen, UniformFlip
 from datasets.source import UNKNOWN, Source
 from datasets.streams import numpy_stream
-from robust_benchmark.errors import UserError, at_least, in_range
+from robust_benchmark.errors import UserError, in_range, whole
 
 
 @dataclass
@@ -268,7 +268,7 @@ def _made_wrong(labels: np.ndarray, rate: float, num_classes: int, rng: np.rando
 
 def _hold_out_hyper_validation(positions: np.ndarray, split: Split, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     n = len(positions)
-    at_least("hyper_validation", split.hyper_validation, 0)
+    whole("split.hyper_validation", split.hyper_validation, 0)
     if split.hyper_validation >= n:
         raise UserError(f"hyper_validation {split.hyper_validation} leaves nothing of {n} training images")
     order = positions[rng.permutation(n)]
@@ -278,8 +278,10 @@ def _hold_out_hyper_validation(positions: np.ndarray, split: Split, rng: np.rand
 
 def _clean_positions(labels: np.ndarray, classes: tuple[str, ...], split: Split, rng: np.random.Generator) -> np.ndarray:
     """Positions of the clean set among images of these true `labels`, (clean,)."""
-    size = split.clean_per_class * len(classes) if split.clean_total is None else split.clean_total
-    at_least("clean set size", size, 0)
+    if split.clean_total is None:
+        size = whole("split.clean_per_class", split.clean_per_class, 0) * len(classes)
+    else:
+        size = whole("split.clean_total", split.clean_total, 0)
     if size > len(labels):
         raise UserError(f"a clean set of {size} images is larger than the {len(labels)} training images that it can be of")
     if not split.stratified:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from datasets import arrays
 from datasets.augment import Preprocessing
-from datasets.imbalance import Imbalance
+from datasets.imbalance import Imbalance, Majority
 from datasets.noise import Corruption, Seen
 from datasets.source import Source
 from datasets.task import Split, Task, make_task
@@ -125,3 +127,29 @@ class Wanted(Imbalance):
 def test_an_imbalance_that_wants_something_wrong_says_what_is_expected(counts: Any) -> None:
     with pytest.raises(UserError, match=r"Wanted.wanted must return a whole number for each of 3 classes, not "):
         task(imbalance=Wanted(counts))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [
+        ({"hyper_validation": 1.5}, "split.hyper_validation must be a whole number, not 1.5"),
+        ({"clean_total": 2.5}, "split.clean_total must be a whole number, not 2.5"),
+        ({"clean_per_class": "a"}, "split.clean_per_class must be a number, not 'a'"),
+        ({"clean_per_class": -1}, "split.clean_per_class must be at least 0, not -1"),
+    ],
+)
+def test_a_size_of_a_set_that_is_no_whole_number_is_named(sizes: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        make_task(SOURCE, Corruption(), Split(**sizes), Preprocessing(), 0)
+
+
+@pytest.mark.parametrize("total", ["abc", 10.5, -5])
+def test_a_total_that_is_no_whole_number_is_named(total: Any) -> None:
+    with pytest.raises(UserError, match=r"imbalance total must be .*"):
+        Majority(0.9, total=total)
+
+
+def test_spaces_at_the_ends_of_labels_make_no_class(tmp_path: Path) -> None:
+    rows = "\n".join(f"{number},{'a ' if number % 3 else 'a'}\n{number},b" for number in range(9))
+    (tmp_path / "t.csv").write_text(f"x,label\n{rows}\n")
+    assert arrays.load(str(tmp_path / "t.csv")).classes == ("a", "b")
