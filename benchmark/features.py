@@ -1,4 +1,4 @@
-"""What a table of features cannot do, each in a sentence: models and augmentation that need images."""
+"""What a data set cannot do, each in a sentence: models that need other inputs, and on a table of features, augmentation."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ from benchmark.training.trainer import ModelFactory, Trainer
 from robust_benchmark.errors import UserError
 
 
-def tried_on_features(make: ModelFactory, name: str, outputs: int, shape: torch.Size) -> nn.Module:
-    """A model for a table. Raises UserError for one that needs images, which only making or using it shows."""
+def tried(make: ModelFactory, name: str, outputs: int, shape: torch.Size) -> nn.Module:
+    """A model for inputs of this shape. Raises UserError for one that cannot take them, which only making or using it shows."""
     try:
         model = make(outputs, shape)
         with torch.no_grad():
             model.eval()(torch.zeros(1, *shape))
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        reason = f"this data set is a table of {shape.numel()} features ({str(error).splitlines()[0]})"
-        raise UserError(f"model {name} needs images, and {reason}: choose model=mlp") from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if len(shape) == 1:
+            table = f"this data set is a table of {shape.numel()} features ({reason})"
+            raise UserError(f"model {name} needs images, and {table}: choose model=mlp") from error
+        size = " x ".join(map(str, shape))
+        raise UserError(f"model {name} cannot take images of {size} ({reason}): choose another model, or larger images") from error
     return model.train()
 
 

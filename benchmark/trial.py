@@ -22,7 +22,7 @@ import torch
 
 from benchmark import ROOT, fingerprint
 from benchmark.config import Cell
-from benchmark.features import check_views_of_features, tried_on_features
+from benchmark.features import check_views_of_features, tried
 from benchmark.fingerprint import Fingerprint
 from benchmark.metrics import METRICS
 from benchmark.objects import make, model_factory, takes
@@ -155,11 +155,9 @@ def prepare(cell: Cell, seed: int, watch: Watch | None = None) -> Trainer:
     task = task_of(cell, seed, Knowledge.CLEAN_SET in method.needs)
     device = device_of(config.device)
     kept = checkpoints(cell, seed, task.digests)
-    make_model, is_table = model_factory(config.model), task.train.images.ndim == 2
-    if is_table:
-        make_model = functools.partial(tried_on_features, make_model, config.model["name"])
+    make_model = functools.partial(tried, model_factory(config.model), config.model["name"])
     trainer = Trainer(method, make_model, task, settings(config), seed, device, kept, watch, compute(config))
-    if is_table:
+    if task.train.images.ndim == 2:
         check_views_of_features(cell.label, trainer)
     return trainer
 

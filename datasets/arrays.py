@@ -5,7 +5,6 @@ Every table takes the same way: a DataFrame, the roles of its columns, rows to t
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from datasets.encoding import KINDS, MIXED, Encoding, mixed
 from datasets.source import UNKNOWN, Source
 from datasets.streams import numpy_stream
 from datasets.table_files import Roles, read
-from robust_benchmark.errors import UserError, choice, in_range
+from robust_benchmark.errors import FEW, UserError, choice, in_range, unknown
 
 BUNDLED = ("breast_cancer", "digits", "wine")
 
@@ -79,6 +78,8 @@ def source_of(
 
 
 def _check_options(roles: Roles, true_labels: bool) -> None:
+    if not isinstance(true_labels, bool):
+        raise UserError(f"dataset.true_labels must be true or false, not {true_labels!r}")
     if roles.true_label is not None and roles.trusted is not None:
         raise UserError("dataset.true_label says that all true labels are known, and dataset.trusted that some are: give one of both")
     if roles.true_label is not None and not true_labels:
@@ -117,8 +118,7 @@ def _feature_columns(table: pd.DataFrame, roles: Roles, features: Sequence[str] 
 
 
 def _no_column(option: str, name: str, table: pd.DataFrame) -> UserError:
-    near = difflib.get_close_matches(name, list(table.columns), n=1, cutoff=0.0)
-    return UserError(f"dataset.{option}: no column '{name}'; nearest: {', '.join(near)} ({len(table.columns)} columns)")
+    return UserError(f"dataset.{option}: {unknown('column', name, table.columns, FEW)}")
 
 
 def _labels(table: pd.DataFrame, roles: Roles) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
@@ -143,16 +143,26 @@ def _named(values: pd.Series) -> list[int] | list[str]:
     if len(blank):
         raise UserError(f"column '{values.name}' is blank in row {values.index[blank[0]]}: every row needs a label")
     kind = infer_dtype(values)
+    if kind == "empty":
+        raise UserError("the table has no rows")
     if KINDS.get(kind) == MIXED:
         raise mixed(values)
     if kind in ("string", "boolean"):
-        return [str(value) for value in values]
+        return _stripped(values)
     if kind not in ("integer", "floating"):
         raise UserError(f"column '{values.name}' holds {kind}: labels are text or whole numbers")
     uneven = values[~(values % 1 == 0)]  # infinite ones as well
     if len(uneven):
         raise UserError(f"column '{values.name}' holds {uneven.iloc[0]}: labels are text or whole numbers")
     return [int(value) for value in values]
+
+
+def _stripped(values: pd.Series) -> list[str]:
+    """As text without spaces at its ends, which would make another class that looks the same."""
+    texts = [str(value).strip() for value in values]
+    if "" in texts:
+        raise UserError(f"column '{values.name}' is blank in row {values.index[texts.index('')]}: every row needs a label")
+    return texts
 
 
 def _trusted(values: pd.Series) -> np.ndarray:

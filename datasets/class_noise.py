@@ -10,6 +10,7 @@ import numpy as np
 from datasets.noise import Corruption, Seen, class_number
 from datasets.source import Source
 from robust_benchmark.errors import UserError, in_range
+from robust_benchmark.files import regular
 
 Pairs = Sequence[Sequence[str | int]]
 DIGITS: Pairs = [[7, 1], [2, 7], [5, 6], [6, 5], [3, 8]]
@@ -121,12 +122,11 @@ def whole_counts(expected: np.ndarray) -> np.ndarray:
 
 
 def _read(path: str) -> np.ndarray:
+    regular(Path(path), " with a noise matrix")
     try:
         if path.endswith(".npy"):
             return _array(np.load(path, allow_pickle=False))
         return _array(np.loadtxt(path, delimiter="," if path.endswith(".csv") else None, ndmin=2))
-    except FileNotFoundError:
-        raise UserError(f"no file {Path(path)} with a noise matrix") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path} holds no noise matrix ({str(error).splitlines()[0]})") from error
 

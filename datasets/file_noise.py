@@ -10,6 +10,7 @@ import numpy as np
 from datasets.noise import Corruption, Seen, class_number
 from datasets.source import Source
 from robust_benchmark.errors import UserError
+from robust_benchmark.files import regular
 
 
 class FileNoise(Corruption):
@@ -52,10 +53,9 @@ def _labels(path: str, source: Source) -> np.ndarray:
 def _read(path: str) -> list[str | int]:
     if Path(path).suffix not in (".npy", ".csv", ".txt"):
         raise UserError(f"labels are read from a .npy, .csv or .txt file, and {path} is none")
+    regular(Path(path), " with labels")
     try:
         return _array(path) if path.endswith(".npy") else _lines(path)
-    except FileNotFoundError:
-        raise UserError(f"no file {path} with labels") from None
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"{path} holds no labels ({str(error).splitlines()[0]})") from error
 

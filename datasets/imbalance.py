@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from datasets.checks import check_counts
 from datasets.noise import Corruption
-from robust_benchmark.errors import UserError, at_least, in_range
+from robust_benchmark.errors import UserError, at_least, in_range, whole
 
 
 class Imbalance:
@@ -20,6 +21,7 @@ class Imbalance:
         wanted, available = self.wanted(labels, num_classes), np.bincount(labels, minlength=num_classes)
         if wanted is None:
             return available
+        check_counts(self, wanted, num_classes)
         for label in np.argsort(available, kind="stable"):  # the scarcest class limits the others, so its sentence comes first
             count, there = wanted[label], available[label]
             if not 1 <= count <= there:
@@ -46,7 +48,7 @@ class Majority(Imbalance):
     def __init__(self, ratio: float = 0.995, majority: int | None = None, total: int | None = None) -> None:
         self.ratio = in_range("imbalance ratio", ratio, 0, 1)
         self.majority = majority
-        self.total = total
+        self.total = None if total is None else whole("imbalance total", total, 1)
 
     def __str__(self) -> str:
         return f"imbalance ratio {self.ratio:g}" + ("" if self.total is None else f" with a total of {self.total}")

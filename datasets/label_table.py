@@ -8,7 +8,8 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from datasets.source import UNKNOWN
-from robust_benchmark.errors import UserError, unknown
+from robust_benchmark.errors import FEW, UserError, unknown
+from robust_benchmark.files import regular
 
 COLUMNS = ("path", "given", "true")
 
@@ -44,6 +45,7 @@ def read(table: Path, classes: Sequence[str], files: Sequence[Path]) -> list[Pic
 
 def _rows(table: Path) -> list[tuple[str, dict[str, str]]]:
     """Each row by its columns, after the words that say where it stands."""
+    regular(table)
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets write a byte order mark
             lines = csv.reader(file)
@@ -78,7 +80,7 @@ def _row(where: str, cells: list[str], columns: list[str]) -> tuple[str, dict[st
 
 def _label(where: str, name: str, classes: Sequence[str]) -> int:
     if name not in classes:
-        raise UserError(f"{where}: {unknown('class', name, classes)}")
+        raise UserError(f"{where}: {unknown('class', name, classes, FEW)}")
     return classes.index(name)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from datasets.source import Source
-from robust_benchmark.errors import UserError, choice, in_range, unknown
+from robust_benchmark.errors import FEW, UserError, choice, in_range, unknown
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def class_number(given: object, classes: tuple[str, ...]) -> int:
         return classes.index(given)
     number = int(given) if isinstance(given, str) and given.isdecimal() else given
     if isinstance(number, bool) or not isinstance(number, int):
-        raise unknown("class", str(given), classes)
+        raise unknown("class", str(given), classes, FEW)
     if not 0 <= number < len(classes):
         raise UserError(f"class {given} is not in 0 .. {len(classes) - 1}")
     return number

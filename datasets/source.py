@@ -6,7 +6,9 @@ import functools
 import hashlib
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 
 from datasets.mapped import Images, Mapped, key_of
 
@@ -35,21 +37,27 @@ class Source:
     encoding: str | None = None
 
     def __post_init__(self) -> None:
+        if len(self.classes) < 2 or len(set(self.classes)) < len(self.classes):
+            raise ValueError(f"classes must be at least 2 different names, not {list(self.classes)}")
         for part, images in (("training", self.train_images), ("test", self.test_images)):
-            forms = (torch.uint8, 4), (torch.float32, 2)
-            if (images.dtype, images.ndim) not in forms:
-                form = "uint8 images (n, channels, height, width) or float32 features (n, width)"
-                raise ValueError(f"{part} data must be {form}, not {images.dtype} {tuple(images.shape)}")
+            _check_images(part, images)
+        shapes = self.train_images.shape[1:], self.test_images.shape[1:]
+        if self.train_images.dtype != self.test_images.dtype or shapes[0] != shapes[1]:
+            raise ValueError(f"training and test data must be alike, not {tuple(shapes[0])} and {tuple(shapes[1])}")
         self._check("training", self.train_labels, len(self.train_images), 0)
         self._check("test", self.test_labels, len(self.test_images), 0)
         if self.train_true_labels is not None:
             self._check("true training", self.train_true_labels, len(self.train_images), UNKNOWN)
 
     def _check(self, part: str, labels: torch.Tensor, n: int, least: int) -> None:
+        wanted = f"{part} labels must be int64 ({n},), as there are {n} {part.removeprefix('true ')} examples"
+        if not isinstance(labels, torch.Tensor):
+            raise ValueError(f"{wanted}, not a {type(labels).__name__}")
         if labels.dtype != torch.int64 or labels.shape != (n,):
-            raise ValueError(f"{part} labels must be int64 ({n},), not {labels.dtype} {tuple(labels.shape)}")
-        if n and not least <= int(labels.min()) <= int(labels.max()) < len(self.classes):
-            raise ValueError(f"{part} labels must lie in {least} .. {len(self.classes) - 1}")
+            raise ValueError(f"{wanted}, not {labels.dtype} {tuple(labels.shape)}")
+        low, high = int(labels.min()), int(labels.max())
+        if not least <= low <= high < len(self.classes):
+            raise ValueError(f"{part} labels must lie in {least} .. {len(self.classes) - 1}, not in {low} .. {high}")
 
     @property
     def true_labels(self) -> torch.Tensor:
@@ -66,6 +74,12 @@ class Source:
     def in_memory(self) -> Source:
         """The same data with all images in memory."""
         return replace(self, train_images=self.train_images[:], test_images=self.test_images[:]) if self.mapped_bytes else self
+
+    @functools.cached_property
+    def thumbnails(self) -> np.ndarray:
+        """The training images at 2x2 pixels, means of their quarters, float64 (n, channels * 4)."""
+        chunks = self.train_images.chunks() if isinstance(self.train_images, Mapped) else self.train_images.split(1000)
+        return np.concatenate([F.adaptive_avg_pool2d(chunk.double(), 2).flatten(1).numpy() for chunk in chunks])
 
     @functools.cached_property
     def digest(self) -> str:
@@ -87,3 +101,15 @@ class Source:
             for part in tensor.chunks() if isinstance(tensor, Mapped) else [tensor.contiguous()]:
                 sha.update(part.numpy().data)
         return sha.hexdigest()[:16]
+
+
+def _check_images(part: str, images: Images) -> None:
+    form = f"{part} data must be uint8 images (n, channels, height, width) or float32 features (n, width)"
+    if not isinstance(images, torch.Tensor | Mapped):
+        raise ValueError(f"{form}, not a {type(images).__name__}")
+    if (images.dtype, images.ndim) not in ((torch.uint8, 4), (torch.float32, 2)):
+        raise ValueError(f"{form}, not {images.dtype} {tuple(images.shape)}")
+    if 0 in images.shape:
+        raise ValueError(f"{part} data must not be empty, and its shape is {tuple(images.shape)}")
+    if isinstance(images, torch.Tensor) and images.ndim == 2 and not images.isfinite().all():
+        raise ValueError(f"{part} data must be finite, and holds infinite numbers or NaN")

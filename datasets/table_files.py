@@ -15,7 +15,8 @@ import pandas as pd
 from pandas.api.types import infer_dtype
 
 from datasets.encoding import mixed
-from robust_benchmark.errors import UserError, unknown
+from robust_benchmark.errors import FEW, UserError, unknown
+from robust_benchmark.files import regular
 
 FEATURES, LABELS = ("X", "x", "features"), ("y", "labels")  # names of an .npz file's arrays
 TIMES = 2  # a table's content is in memory at least, while it is read and encoded
@@ -52,8 +53,7 @@ def read(path: Path, roles: Roles) -> tuple[pd.DataFrame, Roles]:
     that do not fit together.
     """
     readers = {".csv": _read_csv, ".parquet": _read_parquet, ".npz": _read_npz}
-    if not path.is_file():
-        raise UserError(f"no file {path}: dataset=arrays reads the table in dataset.path")
+    regular(path, ": dataset=arrays reads the table in dataset.path")
     if path.suffix.lower() not in readers:
         raise unknown("form of a table", path.suffix, readers)
     try:
@@ -139,5 +139,5 @@ def _array(arrays: dict[str, np.ndarray], names: Sequence[str], ending: str, oth
     found = [arrays[name + ending] for name in names if name + ending in arrays]
     found += [] if otherwise is None else [otherwise]
     if not found:
-        raise unknown("array", names[0] + ending, arrays)
+        raise unknown("array", names[0] + ending, arrays, FEW)
     return found[0]

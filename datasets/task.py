@@ -9,12 +9,13 @@ import numpy as np
 import torch
 
 from datasets.augment import Preprocessing
+from datasets.checks import check_matrix, check_rate, check_whole_numbers
 from datasets.imbalance import Imbalance
 from datasets.mapped import Images, Mapped, taken
 from datasets.noise import Corruption, Seen, UniformFlip
 from datasets.source import UNKNOWN, Source
 from datasets.streams import numpy_stream
-from robust_benchmark.errors import UserError, at_least, in_range
+from robust_benchmark.errors import UserError, in_range, whole
 
 
 @dataclass
@@ -150,12 +151,16 @@ def draw(
     pool, clean, hyper = _positions(source, corruption, imbalance or Imbalance(), split, seed)
     train = np.setdiff1d(pool, clean)
     _check_training_set(true, train, clean, hyper, source.classes)
+    check_rate(corruption, corruption.rate)
     targets = corruption.targets(num_classes, seed, numpy_stream(seed, "noise targets"))
+    check_matrix(corruption, "targets", targets, num_classes)
 
     def relabelled(index: np.ndarray, stream: str) -> np.ndarray:
         if not corruption.synthetic:
             return source.train_labels.numpy()[index]
-        return corruption.relabel(Seen(true[index], index, source, seed), targets, numpy_stream(seed, stream))
+        given = corruption.relabel(Seen(true[index], index, source, seed), targets, numpy_stream(seed, stream))
+        check_whole_numbers(corruption, "relabel", given, len(index), num_classes)
+        return given
 
     train_labels, hyper_labels = relabelled(train, "training labels"), relabelled(hyper, "hyper-validation labels")
     clean_labels = _made_wrong(true[clean], split.clean_noise_rate, num_classes, numpy_stream(seed, "clean labels"))
@@ -174,8 +179,10 @@ def _positions(
     rest = np.arange(len(true)) if vouched is None else np.setdiff1d(np.arange(len(true)), vouched)
     pool, hyper = _hold_out_hyper_validation(rest, split, numpy_stream(seed, "split"))
     best_known = true if vouched is None else source.train_labels.numpy()  # what classes are counted by
-    pool = pool[imbalance.select(best_known[pool], num_classes, numpy_stream(seed, "class imbalance"))]
-    pool = pool[corruption.select(best_known[pool], num_classes, numpy_stream(seed, "imbalance"))]
+    for chosen, stream in ((imbalance, "class imbalance"), (corruption, "imbalance")):
+        kept = chosen.select(best_known[pool], num_classes, numpy_stream(seed, stream))
+        check_whole_numbers(chosen, "select", kept, None, len(pool))
+        pool = pool[kept]
     if vouched is not None and split.clean_total is None:
         return pool, vouched, hyper
     trusted = pool if vouched is None else vouched
@@ -244,6 +251,7 @@ def _noise_of(corruption: Corruption, drawn: Draw, train: Examples, num_classes:
     brought = not corruption.synthetic and share > 0
     stated = None if brought else corruption.transition_matrix(drawn.targets)
     if stated is not None:
+        check_matrix(corruption, "transition_matrix", stated, num_classes)
         return share if corruption.rate is None else corruption.rate, torch.from_numpy(stated)
     counts = torch.zeros(num_classes, num_classes, dtype=torch.float64)
     counts.index_put_((train.true_labels, train.labels), torch.ones(len(train), dtype=torch.float64), accumulate=True)
@@ -260,7 +268,7 @@ def _made_wrong(labels: np.ndarray, rate: float, num_classes: int, rng: np.rando
 
 def _hold_out_hyper_validation(positions: np.ndarray, split: Split, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     n = len(positions)
-    at_least("hyper_validation", split.hyper_validation, 0)
+    whole("split.hyper_validation", split.hyper_validation, 0)
     if split.hyper_validation >= n:
         raise UserError(f"hyper_validation {split.hyper_validation} leaves nothing of {n} training images")
     order = positions[rng.permutation(n)]
@@ -270,8 +278,10 @@ def _hold_out_hyper_validation(positions: np.ndarray, split: Split, rng: np.rand
 
 def _clean_positions(labels: np.ndarray, classes: tuple[str, ...], split: Split, rng: np.random.Generator) -> np.ndarray:
     """Positions of the clean set among images of these true `labels`, (clean,)."""
-    size = split.clean_per_class * len(classes) if split.clean_total is None else split.clean_total
-    at_least("clean set size", size, 0)
+    if split.clean_total is None:
+        size = whole("split.clean_per_class", split.clean_per_class, 0) * len(classes)
+    else:
+        size = whole("split.clean_total", split.clean_total, 0)
     if size > len(labels):
         raise UserError(f"a clean set of {size} images is larger than the {len(labels)} training images that it can be of")
     if not split.stratified:

@@ -14,16 +14,22 @@ class Broken(UserError):
     """What the code behind one choice raises, such as a data set of the user's own: other choices may work."""
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """The error for a `name` that is no `kind`, with the nearest right one and all there are.
+FEW = 12  # names of a user's data that a sentence lists
+
+
+def unknown(kind: str, name: str, known: Iterable[str], most: int = 40) -> UserError:
+    """The error for a `name` that is no `kind`, with the nearest right one and, where there are at most `most`, all of them.
 
     >>> print(unknown("method", "reeed", ["reed", "l2rw"]))
     no method 'reeed'; nearest: reed (2 known: l2rw, reed)
+    >>> print(unknown("class", "trout", ["truck", *map(str, range(99))], FEW))
+    no class 'trout'; nearest: truck (100 known)
     """
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
     hint = f"nearest: {near[0]} " if near else ""
-    return UserError(f"no {kind} '{name}'; {hint}({len(known)} known: {', '.join(known)})")
+    listed = f": {', '.join(known)}" if len(known) <= most else ""
+    return UserError(f"no {kind} '{name}'; {hint}({len(known)} known{listed})")
 
 
 def in_range(name: str, value: float, low: float, high: float) -> float:

@@ -1,12 +1,15 @@
-"""One way to write a file: whole or not at all, whatever happens meanwhile."""
+"""One way to write a file: whole or not at all, whatever happens meanwhile; and what is no file to read."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+
+from robust_benchmark.errors import UserError
 
 
 class Unwritable(OSError):
@@ -46,6 +49,24 @@ def write(path: Path, content: bytes | str, first_stays: bool = False, durable: 
             part.write_bytes(content.encode() if isinstance(content, str) else content)
     except OSError as error:
         raise Unwritable(error.errno, error.strerror, str(path)) from error
+
+
+def regular(path: Path, advice: str = "") -> os.stat_result:
+    """The status of the regular file at `path`, also behind a link. Opening a pipe may wait for ever, and a device may never end.
+
+    advice: what a user reads behind the words "no file PATH"
+    Raises UserError where there is nothing, or something else.
+    """
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        broken = f"{path} is a broken link" if path.is_symlink() else f"no file {path}"
+        raise UserError(broken + advice) from None
+    except (OSError, ValueError) as error:  # ValueError: a null character
+        raise UserError(f"{path} cannot be read ({error})") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise UserError(f"{path} is a {'directory' if stat.S_ISDIR(found.st_mode) else 'pipe or a device'}, and a file is needed there")
+    return found
 
 
 def _flush(part: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,12 @@ from PIL import Image
 
 from benchmark import run
 from benchmark.config import cells
+from datasets import human, image_folder
 from datasets.augment import Preprocessing
 from datasets.human import HumanLabels
 from datasets.imbalance import Exponential
 from datasets.source import Source
+from datasets.streams import numpy_stream
 from datasets.task import Split, Task, make_task
 from robust_benchmark.errors import UserError
 
@@ -47,16 +50,29 @@ def source(order: np.ndarray | None = None) -> Source:
     return Source(images, labels, images, labels, tuple("abcdefghij"))
 
 
+def class_by_class() -> np.ndarray:
+    """The index in CIFAR's order of each image in an image folder."""
+    return np.concatenate([np.flatnonzero(label == CLEAN) for label in range(CLASSES)])
+
+
+def known(monkeypatch: pytest.MonkeyPatch, images: Source) -> None:
+    """These images, in their order, are the ones that the stored checksum is of."""
+    monkeypatch.setattr(human, "JPEG_CHECKSUM", human.checksum(images))
+
+
 def task(noise: HumanLabels, of: Source, **split: int) -> Task:
     return make_task(of, noise, Split(**{"clean_per_class": 1, "hyper_validation": 10, **split}), Preprocessing(), seed=0)
 
 
 @pytest.mark.parametrize("kind", COLUMNS)
 @pytest.mark.parametrize("by_class", [False, True])
-def test_every_image_has_the_label_that_the_file_gives_to_it(tmp_path: Path, kind: str, by_class: bool) -> None:
+def test_every_image_has_the_label_that_the_file_gives_to_it(
+    tmp_path: Path, kind: str, by_class: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(tmp_path)
-    order = np.concatenate([np.flatnonzero(label == CLEAN) for label in range(CLASSES)]) if by_class else None
-    made = task(HumanLabels(kind, str(tmp_path)), source(order))
+    images = source(class_by_class() if by_class else None)
+    known(monkeypatch, source(class_by_class()))
+    made = task(HumanLabels(kind, str(tmp_path)), images)
     for part in (made.train, made.hyper_validation):
         shown = part.images[:, 0, 0, 0].numpy().astype(int)
         assert np.array_equal(part.labels, given(kind)[shown])
@@ -102,6 +118,40 @@ def test_images_that_are_not_those_of_the_file_are_refused(tmp_path: Path, of: s
     less = Source(*(part[1:] for part in (whole.train_images, whole.train_labels, whole.test_images, whole.test_labels)), whole.classes)
     with pytest.raises(UserError, match=r"CIFAR-10_human.pt is of other images.*neither in CIFAR's order nor class by class"):
         task(HumanLabels("worse", str(tmp_path)), whole if of == "other order" else less)
+
+
+def bright(order: np.ndarray) -> Source:
+    """Images in an order, each of another mean brightness."""
+    plain = source(order)
+    return replace(plain, train_images=plain.train_images * 4)
+
+
+def test_two_swapped_images_of_a_class_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path)
+    order = class_by_class()
+    known(monkeypatch, bright(order))
+    assert task(HumanLabels("worse", str(tmp_path)), bright(order)).train.wrong()
+    order[[0, 5]] = order[[5, 0]]
+    with pytest.raises(UserError, match=r"CIFAR-10_human.pt has no labels for these images: .* in another order; use dataset=cifar10"):
+        task(HumanLabels("worse", str(tmp_path)), bright(order))
+
+
+def test_a_decoder_that_differs_by_one_in_each_pixel_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path)
+    images = bright(class_by_class())
+    known(monkeypatch, images)
+    other = images.train_images + torch.randint(0, 2, images.train_images.shape, generator=torch.Generator().manual_seed(0))
+    made = task(HumanLabels("worse", str(tmp_path)), replace(images, train_images=other.to(torch.uint8)))
+    assert torch.equal(made.train.labels, task(HumanLabels("worse", str(tmp_path)), images).train.labels)
+
+
+def test_the_checksum_is_that_of_the_definition() -> None:
+    images = torch.randint(0, 256, (20, 3, 6, 4), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    labels = torch.arange(20) % 2
+    weights = numpy_stream(0, "order of human labels").random((8, 20))
+    quarters = images.numpy().astype(float).reshape(20, 3, 2, 3, 2, 2).mean(axis=(3, 5)).reshape(20, 12)
+    expected = [sum((row[i] - row.mean()) * quarters[i] for i in range(20)) for row in weights]
+    assert np.allclose(human.checksum(Source(images, labels, images, labels, ("a", "b"))), expected)
 
 
 def test_a_data_set_with_given_labels_of_its_own_takes_no_human_ones(tmp_path: Path) -> None:
@@ -177,7 +227,7 @@ def test_where_the_file_lies_is_no_part_of_a_key() -> None:
     assert cells(["dataset=cifar10n", "data_dir=/a"])[0].key == cells(["dataset=cifar10n", "data_dir=/b"])[0].key
 
 
-def test_the_record_of_a_run_on_a_folder_of_pictures_has_the_share_of_wrong_labels(tmp_path: Path) -> None:
+def test_the_record_of_a_run_on_a_folder_of_pictures_has_the_share_of_wrong_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path)
     seen = [0] * CLASSES
     for label in CLEAN:
@@ -188,6 +238,7 @@ def test_the_record_of_a_run_on_a_folder_of_pictures_has_the_share_of_wrong_labe
         seen[label] += 1
     options = ["trials=1", "trainer.steps=2", "method=baseline", "model=mlp", "split.hyper_validation=0", "split.clean_per_class=0"]
     places = [f"data_dir={tmp_path}", f"results_dir={tmp_path}/results", f"checkpoint_dir={tmp_path}/checkpoints"]
+    known(monkeypatch, image_folder.load("cifar10-jpeg", cache=f"{tmp_path}/image_folder", root=str(tmp_path)))
     assert run.main(["dataset=cifar10n_jpeg", *options, *places]) == 0
     (record,) = records(tmp_path)
     wrong = int((given("worse") != CLEAN).sum())
@@ -200,13 +251,17 @@ def test_the_record_of_a_run_on_a_folder_of_pictures_has_the_share_of_wrong_labe
 
 
 @pytest.fixture(scope="module")
-def pictures(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Source:
-    """Labels of CIFAR-10 class by class, as the folder of JPEG pictures has them, without decoding 60,000 pictures."""
-    train = real_data / "cifar10-jpeg" / "train"
-    names = sorted(folder.name for folder in train.iterdir())
-    labels = torch.tensor([label for label, name in enumerate(names) for _ in (train / name).iterdir()])
-    images = torch.zeros(len(labels), 1, 1, 1, dtype=torch.uint8)
-    return Source(images, labels, images[:10], labels[:10], tuple(names))
+def pictures(real_data: Path) -> Source:
+    """CIFAR-10 as JPEG pictures, decoded once into the cache that commands with this data_dir use."""
+    return image_folder.load("cifar10-jpeg", cache=str(real_data / "image_folder"), root=str(real_data), resident=False)
+
+
+def test_the_real_pictures_with_two_of_a_class_swapped_are_refused(pictures: Source, real_data: Path) -> None:
+    order = np.arange(50_000)
+    order[[3, 4000]] = order[[4000, 3]]
+    swapped = replace(pictures, train_images=pictures.train_images.take(order))
+    with pytest.raises(UserError, match="in another order"):
+        make_task(swapped, HumanLabels("worse", str(real_data)), Split(clean_per_class=0), Preprocessing(), 0)
 
 
 @pytest.mark.parametrize("kind", WRONG)

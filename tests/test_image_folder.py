@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmark import run
 from benchmark.config import cells
 from datasets import image_folder
 from datasets.augment import Preprocessing
@@ -451,6 +452,100 @@ def test_a_cache_that_cannot_be_written_is_one_sentence(tree: Path) -> None:
     (tree.parent / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot write the decoded pictures to .*file/below"):
         image_folder.load(str(tree), None, str(tree.parent / "file" / "below"))
+
+
+# ---- pictures and files that are hostile
+
+
+def sixteen_bits(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 2**16, (7, 9), dtype=np.uint16)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".pgm"])
+def test_grey_of_16_bits_keeps_its_high_byte_as_colours_of_16_bits_do(tree: Path, suffix: str) -> None:
+    odd = tree / "train" / "ant" / f"9{suffix}"
+    if suffix == ".pgm":
+        odd.write_bytes(b"P5 9 7 65535\n" + sixteen_bits().astype(">u2").tobytes())
+    else:
+        Image.fromarray(sixteen_bits()).save(odd)
+    assert np.array_equal(load(tree).train_images[3].numpy(), np.stack([sixteen_bits() // 256] * 3))
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [(np.int32, "whole"), (np.float32, "float")])
+def test_pictures_of_32_bits_are_refused(tree: Path, dtype: type, kind: str) -> None:
+    Image.fromarray(sixteen_bits().astype(dtype)).save(tree / "train" / "ant" / "9.tif")
+    with pytest.raises(UserError, match=rf"9.tif holds {kind} numbers of 32 bits, which do not say what is white: convert it"):
+        load(tree)
+
+
+ODD = {  # what stands in the place of a file, and the words for it
+    "pipe": (os.mkfifo, "is a pipe or a device, and a file is needed there"),
+    "device": (lambda path: path.symlink_to("/dev/zero"), "is a pipe or a device, and a file is needed there"),
+    "directory": (Path.mkdir, "is a directory, and a file is needed there"),
+    "link to a directory": (lambda path: path.symlink_to(path.parent), "is a directory, and a file is needed there"),
+    "broken link": (lambda path: path.symlink_to("nowhere"), "is a broken link"),
+    "link to itself": (lambda path: path.symlink_to(path), "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("place", ["train/ant/0.png", "labels.csv"])
+@pytest.mark.parametrize("kind", ODD)
+def test_what_is_no_file_is_refused_and_never_opened(tree: Path, kind: str, place: str) -> None:
+    (tree / place).unlink(missing_ok=True)
+    make, said = ODD[kind]
+    make(tree / place)
+    with pytest.raises(UserError, match=rf"^{re.escape(str(tree / place))} {said}"):
+        load(tree)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "broken link"])
+def test_what_is_no_folder_of_clean_pictures_is_refused(tree: Path, kind: str) -> None:
+    ODD[kind][0](tree / "clean")
+    with pytest.raises(UserError, match=re.escape(f"no directory {tree / 'clean'}")):
+        load(tree)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "broken link"])
+def test_what_is_no_cache_is_replaced(tree: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    before = load(tree)
+    (cache,) = cached(tree)
+    cache.unlink()
+    ODD[kind][0](cache)
+    assert torch.equal(load(tree).train_images, before.train_images)
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_cache_with_a_damaged_header_is_made_again(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = load(tree)
+    (cache,) = cached(tree)
+    cache.write_bytes(bytes(80) + cache.read_bytes()[80:])
+    assert torch.equal(load(tree).train_images, before.train_images)
+    assert capsys.readouterr().err == f"cache {cache} is damaged or another file: the pictures are decoded again\n"
+
+
+@pytest.mark.parametrize("size", [10**5, 10**9])
+def test_a_size_that_the_machine_has_no_room_for_is_refused_before_anything_is_decoded(tree: Path, size: int) -> None:
+    with pytest.raises(
+        UserError, match=rf"10 pictures of {size}x{size} pixels need [\d,.]+ GB of .* give a smaller dataset.size"
+    ) as raised:
+        load(tree, size)
+    assert f"{30 * size**2 / 1e9:,.1f} GB of the disk" in str(raised.value)
+
+
+def test_a_folder_that_cannot_be_read_is_named(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(folder: Path) -> list[Path]:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", denied)  # root may read all
+    with pytest.raises(UserError, match=r"train cannot be read \(Permission denied\)"):
+        load(tree)
+
+
+def test_pictures_too_small_for_a_model_are_refused_before_training(tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    places = [f"data_dir={tmp_path}", f"results_dir={tmp_path}/results", f"checkpoint_dir={tmp_path}/checkpoints"]
+    options = ["dataset=image_folder", f"dataset.path={tree}", "dataset.size=1", "split.clean_per_class=1", "method=baseline", "trials=1"]
+    assert run.main([*options, *places, "model=convnet", "processes=1"]) != 0
+    assert "model convnet cannot take images of 3 x 1 x 1 (" in capsys.readouterr().err
 
 
 # ---- real pictures
