@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp"}
 DECODED_AT_ONCE = 1024  # pictures, so that all of them need not fit into memory
+DECODING = 2  # in names of caches: a change of what decoding gives makes other caches
 
 
 def load(
@@ -137,7 +138,7 @@ def _fingerprint(root: Path, files: Sequence[Path], size: int | None) -> str:
 
     Raises UserError for what has a picture's name and is no file.
     """
-    digest = hashlib.sha256(os.fsencode(f"{root.resolve()} {size}"))
+    digest = hashlib.sha256(os.fsencode(f"{root.resolve()} {size} {DECODING}"))
     for file in files:
         stat = regular(file)
         digest.update(os.fsencode(f"{file.relative_to(root)} {stat.st_size} {stat.st_mtime_ns}\n"))
