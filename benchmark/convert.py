@@ -24,7 +24,7 @@ from benchmark import ROOT, fingerprint
 from benchmark.identity import PARTS, identity
 from benchmark.names import label
 from benchmark.records.history import columns
-from benchmark.records.store import SCHEMA, Record, Store, canonical, digest, read_record, record_paths
+from benchmark.records.store import KEY, SCHEMA, Record, Store, canonical, digest, read_record, record_paths
 from datasets.source import Source
 from datasets.task import Split, draw
 from methods import registry
@@ -75,7 +75,7 @@ def _converted(old: Record, data_dir: str) -> Record:
     return {
         **{name: old[name] for name in ("seed", "status", "needs", "timing", "environment")},
         "schema": SCHEMA,
-        "key": digest(config, 12),
+        "key": digest(config, KEY),
         "method": label(config["method"]),
         "overrides": [],
         "config": config,

@@ -1,19 +1,35 @@
-"""One way to write a file: whole or not at all, whatever happens meanwhile."""
+"""One way to write a file, whole or not at all, whatever happens meanwhile; and one to read a file of the suite's own."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+
+from robust_benchmark.errors import UserError
+
+KINDS = {
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+class NotAFile(UserError, OSError):
+    """Something else is in the place of a regular file: reading it could hang or have no end, and a link could lead anywhere."""
 
 
 @contextlib.contextmanager
 def whole(path: Path, first_stays: bool = False, durable: bool = False, previous: Path | None = None) -> Iterator[Path]:
     """Give the path of a part file to write; at the end of the `with` block the part file takes the place of `path`.
 
-    first_stays: a file that is at `path` already stays, and the part file goes away
+    first_stays: a file that is at `path` already stays, and the part file goes away; NotAFile where it is none
     durable: the content is on the disk before it takes its place
     previous: where a file that is at `path` already goes
     Raises OSError; the part file goes away then, and `path` is as it was.
@@ -24,8 +40,11 @@ def whole(path: Path, first_stays: bool = False, durable: bool = False, previous
         if durable:
             _flush(part)
         if first_stays:
-            with contextlib.suppress(FileExistsError):
+            try:
                 os.link(part, path)
+            except FileExistsError:
+                with contextlib.suppress(FileNotFoundError):  # it is gone again
+                    check_regular(path)
         else:
             if previous is not None and path.exists():
                 path.replace(previous)
@@ -39,6 +58,29 @@ def write(path: Path, content: bytes | str, first_stays: bool = False, durable: 
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole(path, first_stays, durable, previous) as part:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def check_regular(path: str | Path) -> None:
+    """Raises NotAFile where something other than a regular file is at `path`, and OSError where nothing is."""
+    mode = os.lstat(path).st_mode
+    if not stat.S_ISREG(mode):
+        raise NotAFile(f"{path} is {KINDS.get(stat.S_IFMT(mode), 'something else')} and not a file")
+
+
+def read_regular(path: str | Path) -> bytes:
+    """The content of the regular file at `path`. Never waits and never follows a link. Raises as `check_regular`."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        check_regular(path)
+        raise
+    try:
+        about = os.fstat(file)
+        if not stat.S_ISREG(about.st_mode):
+            check_regular(path)
+        return os.read(file, about.st_size)
+    finally:
+        os.close(file)
 
 
 def _flush(part: Path) -> None:
