@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from benchmark.metrics import METRICS
-from benchmark.records.schema import FIELDS, RAW, SCHEMA, SHORT, Head, Whole, disagreement, with_metrics
+from benchmark.records.schema import FIELDS, RAW, SCHEMA, Head, Whole, disagreement, with_metrics
 from robust_benchmark.errors import UserError
 from robust_benchmark.files import NotAFile, read_regular, write
 
@@ -103,8 +103,13 @@ def read_record(path: str | Path, whole: bool = True, metrics: tuple[str, ...] |
     wrong = _not_as_written(text) or _misplaced(path, read, shared["config"][1]) or disagreement(read)
     if wrong:
         raise DamagedRecord(f"record {path} {wrong}; {AGAIN}")
-    record = {name: getattr(read, name) for name in (FIELDS if whole else SHORT)}
-    return record | {name: value for name, (value, _) in shared.items()} | {"path": str(path)}
+    record = msgspec.structs.asdict(read)
+    for name, (value, _) in shared.items():
+        record[name] = value
+    if not whole:
+        del record["history"]
+    record["path"] = str(path)
+    return record
 
 
 def _not_as_written(text: bytes) -> str:
@@ -128,9 +133,9 @@ def _decoder(whole: bool, metrics: tuple[str, ...] | None) -> Callable[[bytes], 
 @functools.lru_cache(maxsize=100_000)
 def _shared(name: str, text: bytes) -> tuple[dict[str, Any], str]:
     """An object, whose parts are also those of other objects, where they are equal; and its key. Raises ValueError for one of another type."""
-    msgspec.json.decode(text, type=RAW[name])
+    RAW[name](text)
     parts = {name: _part(bytes(value)) for name, value in _parts(text).items()}
-    whole = ",".join(f"{canonical(name)}:{part}" for name, (_, part) in sorted(parts.items()))  # what `canonical` gives of it
+    whole = ",".join(f"{_part(msgspec.json.encode(name))[1]}:{part}" for name, (_, part) in sorted(parts.items()))  # what `canonical` gives of it
     return {name: value for name, (value, _) in parts.items()}, hashlib.sha256(f"{{{whole}}}".encode()).hexdigest()[:KEY]
 
 
