@@ -160,9 +160,11 @@ class Whole(Head):
 
 FIELDS = Whole.__struct_fields__
 SHORT = Head.__struct_fields__
+check_configuration = msgspec.json.Decoder(Config).decode
 RAW = {  # equal in many trials, so parsed once; and what checks each of them
-    name: msgspec.json.Decoder(of).decode
-    for name, of in {"config": Config, "fingerprint": dict[str, str], "digests": dict[str, str], "environment": Environment}.items()
+    "fingerprint": msgspec.json.Decoder(dict[str, str]).decode,
+    "digests": msgspec.json.Decoder(dict[str, str]).decode,
+    "environment": msgspec.json.Decoder(Environment).decode,
 }
 
 
@@ -185,11 +187,11 @@ def _ends(record: Any) -> str:
     """Whether its metrics are those of its last evaluation."""
     if record.status == "diverged":
         return "it diverged and has metrics all the same" if record.metrics else ""
-    for name, column in record.history.items():
-        if name in RANGES and record.metrics.get(name) != (column[-1] if column else None):
-            return f"its {name} is {record.metrics.get(name)}, and its last evaluation has {column[-1:]}"
-    without = record.metrics.keys() - record.history.keys()
-    return f"its history has no {min(without)}" if without else ""
+    metrics, history = record.metrics, record.history
+    for name, column in history.items():
+        if name in RANGES and metrics.get(name) != (column[-1] if column else None):
+            return f"its {name} is {metrics.get(name)}, and its last evaluation has {column[-1:]}"
+    return "" if metrics.keys() <= history.keys() else f"its history has no {min(metrics.keys() - history.keys())}"
 
 
 def _history(record: Whole) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -14,7 +15,7 @@ from typing import Any
 import msgspec
 
 from benchmark.metrics import METRICS
-from benchmark.records.schema import FIELDS, RAW, SCHEMA, Head, Whole, disagreement, with_metrics
+from benchmark.records.schema import FIELDS, RAW, SCHEMA, Head, Whole, check_configuration, disagreement, with_metrics
 from robust_benchmark.errors import UserError
 from robust_benchmark.files import NotAFile, read_regular, write
 
@@ -95,17 +96,17 @@ def read_record(path: str | Path, whole: bool = True, metrics: tuple[str, ...] |
     try:
         text = read_regular(path)
         read = _decoder(whole, metrics)(text)
-        shared = {name: _shared(name, bytes(getattr(read, name))) for name in RAW}
+        record = msgspec.structs.asdict(read)
+        record["config"], key = _configuration(bytes(read.config))
+        for name in RAW:
+            record[name] = _shared(name, bytes(record[name]))
     except (ValueError, RecursionError, OSError) as error:  # ValueError: not JSON, not UTF-8, or not of this schema
         raise _unreadable(path, error) from error
     if read.schema != SCHEMA:
         raise _other_schema(path, read.schema)
-    wrong = _not_as_written(text) or _misplaced(path, read, shared["config"][1]) or disagreement(read)
+    wrong = _not_as_written(text) or _misplaced(path, read, key) or disagreement(read)
     if wrong:
         raise DamagedRecord(f"record {path} {wrong}; {AGAIN}")
-    record = msgspec.structs.asdict(read)
-    for name, (value, _) in shared.items():
-        record[name] = value
     if not whole:
         del record["history"]
     record["path"] = str(path)
@@ -131,19 +132,26 @@ def _decoder(whole: bool, metrics: tuple[str, ...] | None) -> Callable[[bytes], 
 
 
 @functools.lru_cache(maxsize=100_000)
-def _shared(name: str, text: bytes) -> tuple[dict[str, Any], str]:
-    """An object, whose parts are also those of other objects, where they are equal; and its key. Raises ValueError for one of another type."""
-    RAW[name](text)
-    parts = {name: _part(bytes(value)) for name, value in _parts(text).items()}
-    whole = ",".join(f"{_part(msgspec.json.encode(name))[1]}:{part}" for name, (_, part) in sorted(parts.items()))  # what `canonical` gives of it
+def _configuration(text: bytes) -> tuple[dict[str, Any], str]:
+    """A configuration, whose parts are also those of others, where they are equal; and its key. Raises ValueError where it is none."""
+    check_configuration(text)
+    parts = {name: _part(name, bytes(value)) for name, value in _parts(text).items()}
+    whole = ",".join([parts[name][1] for name in sorted(parts)])  # what `canonical` gives of it, between braces
     return {name: value for name, (value, _) in parts.items()}, hashlib.sha256(f"{{{whole}}}".encode()).hexdigest()[:KEY]
 
 
 @functools.lru_cache(maxsize=100_000)
-def _part(text: bytes) -> tuple[Any, str]:
-    """A value, and its canonical JSON."""
+def _part(name: str, text: bytes) -> tuple[Any, str]:
+    """A value, and how it stands under its name in canonical JSON."""
     value = msgspec.json.decode(text)
-    return value, canonical(value)
+    return value, canonical({name: value})[1:-1]
+
+
+@functools.lru_cache(maxsize=100_000)
+def _shared(name: str, text: bytes) -> Any:
+    """The value of a field, equal ones as one object. Raises ValueError where it is of another type."""
+    RAW[name](text)
+    return msgspec.json.decode(text)
 
 
 def _unreadable(path: str | Path, error: Exception) -> UserError:
@@ -187,14 +195,15 @@ def read_all(root: str | Path, whole: bool = True, metrics: tuple[str, ...] | No
 
 def record_paths(root: str | Path) -> Iterator[str]:
     """The files named as records under `root`, in order."""
-    try:
-        with os.scandir(root) as entries:
-            found = {entry.name: entry for entry in entries}
-    except OSError:  # taken away meanwhile, or nobody's to read
-        return
-    records = sorted(filter(RECORD.fullmatch, found))
-    prefix = os.path.join(root, "")
-    yield from (prefix + name for name in records)
-    for name in sorted(found.keys() - records):
-        if found[name].is_dir(follow_symlinks=False):
-            yield from record_paths(prefix + name)
+    folders = [os.fspath(root)]
+    while folders:
+        prefix = os.path.join(folders.pop(), "")
+        records, inner = [], []
+        with contextlib.suppress(OSError), os.scandir(prefix) as entries:  # taken away meanwhile, or nobody's to read
+            for entry in entries:
+                if RECORD.fullmatch(entry.name):
+                    records.append(prefix + entry.name)
+                elif entry.is_dir(follow_symlinks=False):
+                    inner.append(prefix + entry.name)
+        yield from sorted(records)
+        folders += sorted(inner, reverse=True)
