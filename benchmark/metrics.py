@@ -93,7 +93,9 @@ _ALL = (
     Metric("weights_auroc", "AUROC of example weights for wrong labels", absent=NO_KINDS),
     Metric("weights_auprc", "AUPRC of example weights for wrong labels", absent=NO_KINDS),
     Metric("weights_precision", "Precision of example weights for wrong labels", absent=NO_KINDS),
-    Metric("relative_seconds", "Seconds per step, relative to plain training", unit="", larger_is_better=False, absent=NO_COST, high=math.inf),
+    Metric(
+        "relative_seconds", "Seconds per step, relative to plain training", unit="", larger_is_better=False, absent=NO_COST, high=math.inf
+    ),
     Metric("peak_memory", "Peak memory", unit="MiB", larger_is_better=False, absent=NO_COST, high=math.inf),
 )
 METRICS = {metric.name: metric for metric in _ALL}

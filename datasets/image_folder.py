@@ -21,7 +21,7 @@ from datasets.label_table import Picture
 from datasets.mapped import Mapped, mapped
 from datasets.source import UNKNOWN, Source
 from robust_benchmark.errors import UserError, at_least
-from robust_benchmark.files import whole
+from robust_benchmark.files import check_regular, whole
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp"}
 DECODED_AT_ONCE = 1024  # pictures, so that all of them need not fit into memory
@@ -112,7 +112,7 @@ def _images(directory: Path, files: Sequence[Path], size: int | None, cache: Pat
     """The pixels of `files`, uint8 (n, 3, height, width), from the cache, where they are put first."""
     cached = cache / f"{_fingerprint(directory, files, size)}.npy"
     try:
-        if not cached.exists() or not _is_whole(cached):
+        if not os.path.lexists(cached) or not _is_whole(cached):
             _put(files, size, cached)
     except OSError as error:
         raise UserError(f"cannot write the decoded pictures to {cache}: {error}") from error
@@ -140,6 +140,7 @@ def _put(files: Sequence[Path], size: int | None, cached: Path) -> None:
 
 def _is_whole(cached: Path) -> bool:
     """Whether the file ends with its own name, which is written last and is a name that no other data have."""
+    check_regular(cached)
     with cached.open("rb") as file:
         file.seek(max(0, cached.stat().st_size - len(cached.stem)))
         return file.read() == cached.stem.encode()

@@ -15,7 +15,8 @@ import pytest
 
 from benchmark import ROOT
 from benchmark.records.history import columns
-from benchmark.records.store import SCHEMA, Record, Store, canonical, digest, read_all, read_record, record_paths, text_of
+from benchmark.records.schema import SCHEMA
+from benchmark.records.store import Record, Store, canonical, digest, read_all, read_record, record_paths, text_of
 from robust_benchmark.errors import UserError
 
 CONFIG = {"dataset": {"name": "digits"}, "noise": {"name": "bgflip", "rate": 0.4}, "method": {"name": "reed", "beta": 0.8}}

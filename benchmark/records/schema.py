@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal, NotRequired, Required, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, Required, TypedDict, cast
 
 import msgspec
 from msgspec import Meta
@@ -108,12 +109,12 @@ class Timing(TypedDict):
 
 
 def _range(metric: Metric) -> Any:
-    bounds = {"ge": metric.low, "le": metric.high + SLACK}
-    return Annotated[float, Meta(**{name: bound for name, bound in bounds.items() if math.isfinite(bound)})]
+    most = sys.float_info.max  # as bounds must be finite
+    return Annotated[float, Meta(ge=max(metric.low, -most), le=min(metric.high + SLACK, most))]
 
 
 RANGES = {name: _range(metric) for name, metric in METRICS.items()}
-COLUMNS = {name: list[each | None] for name, each in RANGES.items()}
+COLUMNS = {name: list[each | None] for name, each in RANGES.items()}  # type: ignore[valid-type]
 
 Metrics = TypedDict("Metrics", RANGES, total=False)  # type: ignore[misc]
 History = TypedDict("History", {"phase": Required[list[str]], "step": Required[list[Positive]], **COLUMNS}, total=False)  # type: ignore[misc]
@@ -172,32 +173,32 @@ def with_metrics(names: Iterable[str]) -> type[Head]:
     """The type of a record's head with these metrics alone, and their history, as far as they are there."""
     metrics = TypedDict("metrics", {name: RANGES[name] for name in names}, total=False)  # type: ignore[misc]
     history = TypedDict("history", {name: COLUMNS[name] for name in names}, total=False)  # type: ignore[misc]
-    return msgspec.defstruct("Short", [("metrics", metrics), ("history", history)], bases=(Head,))
+    return cast(type[Head], msgspec.defstruct("Short", [("metrics", metrics), ("history", history)], bases=(Head,)))
 
 
 def disagreement(record: Any) -> str:
-    """What in a record does not agree with the rest of it, as far as it was read; '' where all does."""
+    """What in a record does not agree with the rest of it, as far as it was read; '' where all does. To follow its path in a sentence."""
     if not isinstance(record, Whole):
         return _ends(record)
-    found = itertools.chain([_ends(record)], _history(record), _data(record.data), _per_class(record), _histograms(record.weight_histograms))
-    return next(filter(None, found), "")
+    parts = _history(record), _data(record.data), _per_class(record), _histograms(record.weight_histograms)
+    return _ends(record) or next(itertools.chain(*parts), "")
 
 
 def _ends(record: Any) -> str:
     """Whether its metrics are those of its last evaluation."""
     if record.status == "diverged":
-        return "it diverged and has metrics all the same" if record.metrics else ""
+        return "says that it diverged, and has metrics all the same" if record.metrics else ""
     metrics, history = record.metrics, record.history
     for name, column in history.items():
         if name in RANGES and metrics.get(name) != (column[-1] if column else None):
-            return f"its {name} is {metrics.get(name)}, and its last evaluation has {column[-1:]}"
-    return "" if metrics.keys() <= history.keys() else f"its history has no {min(metrics.keys() - history.keys())}"
+            return f"has {name} {metrics.get(name)}, and its last evaluation has {column[-1] if column else None}"
+    return "" if metrics.keys() <= history.keys() else f"has a history without {min(metrics.keys() - history.keys())}"
 
 
-def _history(record: Whole) -> Iterator[str]:
+def _history(record: Any) -> Iterator[str]:
     lengths = {len(column) for column in record.history.values()}
     if len(lengths) != 1 or 0 in lengths:
-        yield f"the columns of its history have {sorted(lengths)} entries"
+        yield f"has a history whose columns have {' and '.join(map(str, sorted(lengths)))} entries"
         return
     phases, steps = record.history["phase"], record.history["step"]
     ends = [
@@ -206,9 +207,9 @@ def _history(record: Whole) -> Iterator[str]:
         if after <= step or phase != next_phase
     ]
     if sum(ends) > record.timing["steps"] or (sum(ends) < record.timing["steps"] and record.status == "done"):
-        yield f"its history ends after {sum(ends)} steps, and its timing is of {record.timing['steps']}"
+        yield f"has a history of {sum(ends)} steps, and a timing of {record.timing['steps']}"
     if record.status == "done" and "test_accuracy" not in record.metrics:
-        yield "it is done and has no test_accuracy"
+        yield "is done and has no test_accuracy"
 
 
 def _data(data: Mapping[str, Any]) -> Iterator[str]:
@@ -220,26 +221,26 @@ def _data(data: Mapping[str, Any]) -> Iterator[str]:
     }
     for name, total in totals.items():
         if name in data and (len(data[name]), sum(data[name])) != (len(data["classes"]), total):
-            yield f"its {name} are not {total} in {len(data['classes'])} classes"
+            yield f"has {name} that are not {total} in {len(data['classes'])} classes"
     for name, count in wrong.items():
         if (count or 0) > data["sizes"].get(name, 0):
-            yield f"it has {count} wrong labels in a {name} set of {data['sizes'].get(name, 0)}"
+            yield f"has {count} wrong labels in a {name} set of {data['sizes'].get(name, 0)}"
 
 
-def _per_class(record: Whole) -> Iterator[str]:
+def _per_class(record: Any) -> Iterator[str]:
     classes, found = len(record.data["classes"]), record.per_class
     matrix = found.get("confusion_matrix", [])
     if any(len(each) != classes for each in (*found.values(), *matrix)):
-        yield f"not all that it has per class has {classes} entries"
+        yield f"has something per class that is not of {classes} classes"
     elif matrix:
         images, right = sum(map(sum, matrix)), [row[label] for label, row in enumerate(matrix)]
         shares = [_share(count, sum(row)) for count, row in zip(right, matrix, strict=True)]
         if images != record.data["sizes"]["test"]:
-            yield f"its confusion matrix has {images} images, and its test set {record.data['sizes']['test']}"
+            yield f"has a confusion matrix of {images} images, and a test set of {record.data['sizes']['test']}"
         if not _equal([_share(sum(right), images)], [record.metrics.get("test_accuracy")]) or not _equal(shares, found.get("accuracy", [])):
-            yield "its accuracies are not those of its confusion matrix"
+            yield "has accuracies that are not those of its confusion matrix"
     elif record.status == "done":
-        yield "it is done and has no confusion matrix"
+        yield "is done and has no confusion matrix"
 
 
 def _share(count: int, total: int) -> float | None:
@@ -256,6 +257,6 @@ def _histograms(found: Mapping[str, Any]) -> Iterator[str]:
     edges = found.get("edges", [])
     counts = [each for name in ("mixed", "one_class") for each in found.get(name, {}).values()]
     if len(found) not in (0, 3) or any(len(each) != len(edges) for each in counts):
-        yield "its weight_histograms lack some of their counts or bins"
+        yield "has weight_histograms without some of their counts or bins"
     if any(low >= high for low, high in itertools.pairwise(edges)):
-        yield "the edges of its weight_histograms do not rise"
+        yield "has weight_histograms whose edges do not rise"
