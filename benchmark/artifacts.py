@@ -20,6 +20,7 @@ from datasets.task import Examples, Task
 from methods import registry
 from methods.base import Method, View
 from robust_benchmark.errors import UserError
+from robust_benchmark.files import check_regular
 
 if TYPE_CHECKING:  # pandas, which images do not need
     import pandas as pd
@@ -101,6 +102,7 @@ def load_model(record: str | Path | Mapping[str, Any], checkpoint_dir: str | Pat
 
 def _read_weights(file: Path, record: Record) -> tuple[dict[str, torch.Tensor], Encoding | None]:
     try:
+        check_regular(file)
         with safe_open(file, "pt") as opened:
             metadata, weights = opened.metadata() or {}, {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except FileNotFoundError as error:

@@ -25,7 +25,7 @@ from benchmark.identity import ADDED, PARTS, identity
 from benchmark.names import expand, label
 from benchmark.objects import NAMED, check_file
 from benchmark.options import Experiment, LocalLauncher, RunConfig, SlurmLauncher, TrainerConfig, check, rescale
-from benchmark.records.store import canonical, digest
+from benchmark.records.store import KEY, canonical, digest
 from benchmark.template import Template, Unfit
 from methods import registry
 from robust_benchmark.errors import UserError, unknown
@@ -208,7 +208,7 @@ def _cell(overrides: Sequence[str], swept: set[str], templates: dict[tuple[str, 
     name = label(determined["method"])
     choices = ["", *(override.partition("=")[2] for override in overrides if _key(override) == "method")]
     changed = any(_key(override).startswith("method.") for override in overrides)  # so that it is no row of an experiment's table
-    return Cell(config, determined, digest(determined, 12), name, name if changed else choices[-1], tuple(overrides))
+    return Cell(config, determined, digest(determined, KEY), name, name if changed else choices[-1], tuple(overrides))
 
 
 def composed_choice(group: str, name: str) -> dict[str, Any]:

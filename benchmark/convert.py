@@ -24,12 +24,14 @@ from benchmark import ROOT, fingerprint
 from benchmark.identity import PARTS, identity
 from benchmark.names import label
 from benchmark.records.history import columns
-from benchmark.records.store import SCHEMA, Record, Store, canonical, digest, read_record, record_paths
+from benchmark.records.schema import SCHEMA
+from benchmark.records.store import KEY, Record, Store, canonical, digest, read_record, record_paths
 from datasets.source import Source
 from datasets.task import Split, draw
 from methods import registry
 from robust_benchmark.commands import guarded
 from robust_benchmark.errors import UserError
+from robust_benchmark.files import read_regular
 
 LONG = ("per_class_accuracy", "confusion_matrix", "weight_histograms", "history")
 
@@ -50,12 +52,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _schema(path: str) -> int:
-    return int(json.loads(Path(path).read_text(encoding="utf-8"))["schema"])
+def _schema(path: str) -> object:
+    """What the file says; raises UserError where it says nothing."""
+    try:
+        return json.loads(read_regular(path))["schema"]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise UserError(f"record {path} cannot be read ({error}); move it away") from error
 
 
 def _rewrite(path: Path, data_dir: str) -> None:
-    text = path.read_text(encoding="utf-8")
+    text = read_regular(path).decode()
     record = json.loads(text)
     if record.pop("checksum") not in (digest(record), hashlib.sha256(text[: text.rindex(',\n"checksum"')].encode()).hexdigest()[:16]):
         raise UserError(f"record {path} was changed after it was written (its checksum differs)")
@@ -73,7 +79,7 @@ def _converted(old: Record, data_dir: str) -> Record:
     return {
         **{name: old[name] for name in ("seed", "status", "needs", "timing", "environment")},
         "schema": SCHEMA,
-        "key": digest(config, 12),
+        "key": digest(config, KEY),
         "method": label(config["method"]),
         "overrides": [],
         "config": config,

@@ -20,6 +20,7 @@ class Metric:
     larger_is_better: False where a smaller value is better
     absent: when a record lacks it; '' for never
     complement_of: the metric whose share it completes to 1, where records keep only that one
+    low, high: the range of what records keep
     """
 
     name: str
@@ -28,6 +29,8 @@ class Metric:
     larger_is_better: bool = True
     absent: str = ""
     complement_of: str = ""
+    low: float = 0.0
+    high: float = 1.0
 
     @property
     def label(self) -> str:
@@ -74,9 +77,9 @@ _ALL = (
     Metric("balanced_accuracy", "Balanced test accuracy"),
     Metric("worst_class_accuracy", "Test accuracy of the worst class"),
     Metric("macro_f1", "Macro F1 on the test set"),
-    Metric("nll", "Negative log-likelihood on the test set", unit="nats", larger_is_better=False),
+    Metric("nll", "Negative log-likelihood on the test set", unit="nats", larger_is_better=False, high=math.inf),
     Metric("ece", "Expected calibration error", larger_is_better=False),
-    Metric("brier", "Brier score", unit="", larger_is_better=False),
+    Metric("brier", "Brier score", unit="", larger_is_better=False, high=2.0),
     Metric("many_shot_accuracy", "Test accuracy of many-shot classes", absent=NO_SHOTS),
     Metric("medium_shot_accuracy", "Test accuracy of medium-shot classes", absent=NO_SHOTS),
     Metric("few_shot_accuracy", "Test accuracy of few-shot classes", absent=NO_SHOTS),
@@ -85,13 +88,15 @@ _ALL = (
     Metric("train_accuracy", "Training accuracy (true labels)", absent=NO_TRUTH),
     Metric("train_accuracy_on_given_labels", "Training accuracy (given labels)"),
     Metric("wrong_labels_memorised", "Wrong training labels memorised", larger_is_better=False, absent=NO_WRONG),
-    Metric("train_loss", "Training loss", unit="", larger_is_better=False),
+    Metric("train_loss", "Training loss", unit="", larger_is_better=False, low=-math.inf, high=math.inf),
     Metric("effective_batch_share", "Effective share of the batch", absent=NO_WEIGHTS),
     Metric("weights_auroc", "AUROC of example weights for wrong labels", absent=NO_KINDS),
     Metric("weights_auprc", "AUPRC of example weights for wrong labels", absent=NO_KINDS),
     Metric("weights_precision", "Precision of example weights for wrong labels", absent=NO_KINDS),
-    Metric("relative_seconds", "Seconds per step, relative to plain training", unit="", larger_is_better=False, absent=NO_COST),
-    Metric("peak_memory", "Peak memory", unit="MiB", larger_is_better=False, absent=NO_COST),
+    Metric(
+        "relative_seconds", "Seconds per step, relative to plain training", unit="", larger_is_better=False, absent=NO_COST, high=math.inf
+    ),
+    Metric("peak_memory", "Peak memory", unit="MiB", larger_is_better=False, absent=NO_COST, high=math.inf),
 )
 METRICS = {metric.name: metric for metric in _ALL}
 

@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 import itertools
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from benchmark import trial
 from benchmark.config import Cell
 from benchmark.fingerprint import stale_parts
-from benchmark.records.store import Record, read_record
+from benchmark.records.schema import SHORT
+from benchmark.records.store import DamagedRecord, Record, read_record
 from benchmark.trial import Trial
 from robust_benchmark.errors import UserError
 
 
-def recorded(trials: Sequence[Trial]) -> dict[tuple[str, int], Record]:
-    """The records that there are, by key and seed. Raises UserError for one that cannot be read."""
-    return {(cell.key, seed): read_record(path, whole=False) for cell, seed in trials if (path := trial.path(cell, seed)).exists()}
+def recorded(trials: Sequence[Trial], set_aside: bool = False) -> dict[tuple[str, int], Record]:
+    """The records that there are, by key and seed, each checked as a whole, with the fields that tables need.
+
+    set_aside: rename damaged ones to end in .stale, so that their trials are missing
+    Raises UserError for one that cannot be read.
+    """
+    found = {}
+    for cell, seed in trials:
+        path = trial.path(cell, seed)
+        if os.path.lexists(path):
+            try:
+                record = read_record(path)
+            except DamagedRecord as error:
+                if not set_aside:
+                    raise
+                print(f"{error} (set aside now)", file=sys.stderr)
+                _set_aside(path)
+            else:
+                found[cell.key, seed] = {name: record[name] for name in (*SHORT, "path")}
+    return found
 
 
 def check_data(trials: Sequence[Trial], records: dict[tuple[str, int], Record]) -> None:
@@ -43,9 +63,9 @@ def set_stale_aside(trials: Sequence[Trial], records: dict[tuple[str, int], Reco
 
 
 def _set_aside(path: Path) -> None:
-    """Rename a record, to a name that is free. Raises UserError where that cannot be done."""
+    """Rename a file in a record's place, to a name that is free. Raises UserError where that cannot be done."""
     endings = (f".{number}.stale" if number else ".stale" for number in itertools.count())
-    free = next(place for ending in endings if not (place := path.with_suffix(ending)).exists())
+    free = next(place for ending in endings if not os.path.lexists(place := path.with_suffix(ending)))
     try:
         path.rename(free)
     except FileNotFoundError:  # another command did it just now

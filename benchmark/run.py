@@ -54,7 +54,7 @@ def complete(grid: Sequence[Cell], overrides: Sequence[str]) -> tuple[dict[Trial
     elsewhere = isinstance(config.launcher, SlurmLauncher)  # a cluster's data and devices may be out of sight here
     trials = [(cell, seed) for cell in grid for seed in cell.seeds]
     remove_left({trial.path(cell, cell.config.seed).parent for cell in grid})
-    done = recorded(trials)
+    done = recorded(trials, set_aside=config.rerun == "stale")
     with one_thread(_device(config.device)):
         if config.rerun == "stale":
             _check_writable(grid[0])

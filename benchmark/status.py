@@ -14,6 +14,7 @@ from benchmark.launching import jobs
 from benchmark.launching.look import KINDS, State, look
 from benchmark.records import grids
 from benchmark.records.grids import Grid, GridCell, TrialId
+from benchmark.records.store import read_record
 from robust_benchmark.commands import guarded
 from robust_benchmark.errors import UserError
 from robust_benchmark.imports import command
@@ -52,7 +53,7 @@ def _status(found: Sequence[Grid]) -> int:
     known = _known(found)
     counts: Counter[str] = Counter()
     for grid in found:
-        states = look(grid, known)
+        states = _checked(grid, look(grid, known))
         count = Counter(state.kind for state in states.values())
         print(f"grid {grid.name}: {len(grid.cells)} cells, {len(states)} trials: {_counted(count)} (in {grid.results_dir})")
         if len(found) == 1 or count["done"] < len(states):
@@ -68,6 +69,19 @@ def _known(found: Sequence[Grid]) -> dict[str, str]:
     except UserError as error:
         print(f"what follows is from files alone, as SLURM does not answer: {error}", file=sys.stderr)
         return {}
+
+
+def _checked(grid: Grid, states: dict[TrialId, State]) -> dict[TrialId, State]:
+    """The states, of which a record that is not in order makes a failed one."""
+    checked = dict(states)
+    for cell in grid.cells:
+        for seed in cell.seeds:
+            if states[cell.key, seed].kind == "done":
+                try:
+                    read_record(grid.record(cell, seed), whole=False)
+                except UserError as error:
+                    checked[cell.key, seed] = State("failed", str(error))
+    return checked
 
 
 def _show(cell: GridCell, states: dict[TrialId, State]) -> None:

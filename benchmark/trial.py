@@ -28,7 +28,8 @@ from benchmark.metrics import METRICS
 from benchmark.objects import make, model_factory, takes
 from benchmark.options import RunConfig, preprocessing
 from benchmark.records.history import columns
-from benchmark.records.store import SCHEMA, Record, Store, canonical
+from benchmark.records.schema import SCHEMA
+from benchmark.records.store import Record, Store, canonical
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.compute import Compute
 from benchmark.training.trainer import Progress, Settings, Trainer, Watch
@@ -37,6 +38,7 @@ from datasets.task import Split, Task, draw, make_task
 from methods import registry
 from methods.base import Knowledge
 from robust_benchmark.errors import UserError, unknown
+from robust_benchmark.files import check_regular
 from robust_benchmark.imports import INSTALLED
 
 Trial = tuple[Cell, int]  # a cell and a seed
@@ -94,9 +96,23 @@ def path(cell: Cell, seed: int) -> Path:
     return Store(cell.config.results_dir).path(cell.identity, cell.key, seed)
 
 
+def checkpoint_path(cell: Cell, seed: int) -> Path:
+    """Where the latest checkpoint of one trial lies."""
+    return Path(cell.config.checkpoint_dir) / cell.key / f"seed-{seed}.pt"
+
+
 def checkpoints(cell: Cell, seed: int, data: Mapping[str, str] | None = None) -> Checkpoints:
     """The checkpoints of one trial. data: digests of its task"""
-    return Checkpoints(Path(cell.config.checkpoint_dir) / cell.key / f"seed-{seed}.pt", cell.canonical, {**code_of(cell), **(data or {})})
+    return Checkpoints(checkpoint_path(cell, seed), cell.canonical, {**code_of(cell), **(data or {})})
+
+
+def _own_checkpoints(cell: Cell, seed: int, data: Mapping[str, str]) -> Checkpoints:
+    """As `checkpoints`. Raises UserError where a link, a pipe or the like is in their place."""
+    latest = checkpoint_path(cell, seed)
+    for path in (latest, latest.with_suffix(".previous.pt")):
+        with contextlib.suppress(FileNotFoundError):
+            check_regular(path)
+    return checkpoints(cell, seed, data)
 
 
 def digests_of(cell: Cell, seed: int) -> dict[str, str] | None:
@@ -154,7 +170,7 @@ def prepare(cell: Cell, seed: int, watch: Watch | None = None) -> Trainer:
     method = registry.build(cell.identity["method"])
     task = task_of(cell, seed, Knowledge.CLEAN_SET in method.needs)
     device = device_of(config.device)
-    kept = checkpoints(cell, seed, task.digests)
+    kept = _own_checkpoints(cell, seed, task.digests)
     make_model = functools.partial(tried, model_factory(config.model), config.model["name"])
     trainer = Trainer(method, make_model, task, settings(config), seed, device, kept, watch, compute(config))
     if task.train.images.ndim == 2:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import traceback
 from collections.abc import Iterator, Sequence
@@ -142,4 +143,4 @@ def forget_failures(missing: Sequence[Trial]) -> None:
 
 def settled(path: Path) -> bool:
     """Whether the trial with its record at `path` is finished, or failed since the command began, here or elsewhere."""
-    return path.exists() or path.with_suffix(".failure").exists()
+    return os.path.lexists(path) or os.path.lexists(path.with_suffix(".failure"))

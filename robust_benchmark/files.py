@@ -1,4 +1,4 @@
-"""One way to write a file: whole or not at all, whatever happens meanwhile; and what is no file to read."""
+"""One way to write a file, whole or not at all, whatever happens meanwhile; and ways to read none but regular files."""
 
 from __future__ import annotations
 
@@ -11,6 +11,20 @@ from pathlib import Path
 
 from robust_benchmark.errors import UserError
 
+CHUNK = 2**16  # bytes, more than nearly all records have
+KINDS = {
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+class NotAFile(UserError, OSError):
+    """Something else is in the place of a regular file: reading it could hang or have no end, and a link could lead anywhere."""
+
 
 class Unwritable(OSError):
     """A file that `write` cannot write: a record, a checkpoint or what else is to be kept."""
@@ -20,7 +34,7 @@ class Unwritable(OSError):
 def whole(path: Path, first_stays: bool = False, durable: bool = False, previous: Path | None = None) -> Iterator[Path]:
     """Give the path of a part file to write; at the end of the `with` block the part file takes the place of `path`.
 
-    first_stays: a file that is at `path` already stays, and the part file goes away
+    first_stays: a file that is at `path` already stays, and the part file goes away; NotAFile where it is none
     durable: the content is on the disk before it takes its place
     previous: where a file that is at `path` already goes
     Raises OSError; the part file goes away then, and `path` is as it was.
@@ -31,8 +45,11 @@ def whole(path: Path, first_stays: bool = False, durable: bool = False, previous
         if durable:
             _flush(part)
         if first_stays:
-            with contextlib.suppress(FileExistsError):
+            try:
                 os.link(part, path)
+            except FileExistsError:
+                with contextlib.suppress(FileNotFoundError):  # it is gone again
+                    check_regular(path)
         else:
             if previous is not None and path.exists():
                 path.replace(previous)
@@ -42,11 +59,13 @@ def whole(path: Path, first_stays: bool = False, durable: bool = False, previous
 
 
 def write(path: Path, content: bytes | str, first_stays: bool = False, durable: bool = False, previous: Path | None = None) -> None:
-    """Write `content`, text as UTF-8, as by `whole`. Makes the directory of `path` where it is missing. Raises Unwritable."""
+    """Write `content`, text as UTF-8, as by `whole`. Makes the directory of `path` where it is missing. Raises NotAFile and Unwritable."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole(path, first_stays, durable, previous) as part:
             part.write_bytes(content.encode() if isinstance(content, str) else content)
+    except NotAFile:
+        raise
     except OSError as error:
         raise Unwritable(error.errno, error.strerror, str(path)) from error
 
@@ -65,8 +84,36 @@ def regular(path: Path, advice: str = "") -> os.stat_result:
     except (OSError, ValueError) as error:  # ValueError: a null character
         raise UserError(f"{path} cannot be read ({error})") from error
     if not stat.S_ISREG(found.st_mode):
-        raise UserError(f"{path} is a {'directory' if stat.S_ISDIR(found.st_mode) else 'pipe or a device'}, and a file is needed there")
+        raise UserError(f"{path} is {_kind(found.st_mode)}, and a file is needed there")
     return found
+
+
+def check_regular(path: str | Path) -> None:
+    """Raises NotAFile where something other than a regular file is at `path`, and OSError where nothing is."""
+    mode = os.lstat(path).st_mode
+    if not stat.S_ISREG(mode):
+        raise NotAFile(f"{path} is {_kind(mode)} and not a file")
+
+
+def read_regular(path: str | Path) -> bytes:
+    """The content of the regular file at `path`. Never waits and never follows a link. Raises as `check_regular`."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            content = os.read(file, CHUNK)
+            if len(content) in (0, CHUNK):  # else it is a short file: asking each time would take a fifth longer
+                check_regular(path)
+                content += os.read(file, max(0, os.fstat(file).st_size - len(content)))
+            return content
+        finally:
+            os.close(file)
+    except OSError:
+        check_regular(path)
+        raise
+
+
+def _kind(mode: int) -> str:
+    return KINDS.get(stat.S_IFMT(mode), "something else")
 
 
 def _flush(part: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import re
@@ -14,33 +13,21 @@ from typing import Any
 import pytest
 
 from benchmark import ROOT
-from benchmark.records.history import columns
-from benchmark.records.store import SCHEMA, Record, Store, canonical, digest, read_all, read_record, record_paths, text_of
+from benchmark.records.store import Record, Store, canonical, digest, read_all, read_record, record_paths, text_of
 from robust_benchmark.errors import UserError
+from tests.records import CONFIG, config_of, entry, record_of
 
-CONFIG = {"dataset": {"name": "digits"}, "noise": {"name": "bgflip", "rate": 0.4}, "method": {"name": "reed", "beta": 0.8}}
+
+def record(seed: int = 0, **options: Any) -> Record:
+    """A record of few lines, whose configuration differs from CONFIG in `options` (see config_of)."""
+    history = [{"phase": "main", "step": 5, "train_loss": 0.1 + 0.2}, {"phase": "main", "step": 6, "test_accuracy": 0.25}]
+    made = record_of(config_of(**options), seed, history, overrides=["method=reed"])
+    return made | {"data": made["data"] | {"classes": ["ä", "\u2028"]}}
 
 
-def record(seed: int = 0, key: str = "abc123") -> Record:
-    return {
-        "schema": SCHEMA,
-        "key": key,
-        "seed": seed,
-        "status": "done",
-        "method": "reed",
-        "needs": [],
-        "overrides": ["method=reed"],
-        "config": copy.deepcopy(CONFIG),
-        "fingerprint": {"method": "0123456789ab"},
-        "digests": {"source": "0123", "drawn": "4567"},
-        "metrics": {"test_accuracy": 0.25},
-        "per_class": {"accuracy": [0.5, None]},
-        "history": columns([{"step": 5, "train_loss": 0.1 + 0.2}, {"step": 6}]),
-        "weight_histograms": {},
-        "data": {"classes": ["ä", "\u2028", "b"]},
-        "timing": {"train_seconds": 1.5},
-        "environment": {"device": "a CPU"},
-    }
+def place(root: Path, seed: int = 0) -> Path:
+    """Where `record(seed)` lies."""
+    return Store(root).path(CONFIG, record()["key"], seed)
 
 
 def read_back(path: Path, whole: bool = True) -> Record:
@@ -55,12 +42,12 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert read_back(path) == record()
     again = read_record(path)
     Store(tmp_path / "copy").write(again)
-    assert read_back(Store(tmp_path / "copy").path(CONFIG, "abc123", 0)) == record()
+    assert read_back(place(tmp_path / "copy")) == record()
 
 
 def test_a_record_lies_under_dataset_noise_method_key_and_seed(tmp_path: Path) -> None:
-    assert Store(tmp_path).write(record(seed=3)) == tmp_path / "digits" / "bgflip" / "reed-abc123" / "seed-3.json"
-    assert Store(tmp_path).path(CONFIG, "abc123", 3).is_file()
+    assert Store(tmp_path).write(record(seed=3)) == tmp_path / "digits" / "bgflip" / f"reed-{digest(CONFIG, 12)}" / "seed-3.json"
+    assert place(tmp_path, 3).is_file()
 
 
 def test_a_name_with_slashes_stays_one_folder_under_the_root(tmp_path: Path) -> None:
@@ -128,27 +115,25 @@ def test_a_short_record_is_the_whole_one_without_what_no_table_needs(tmp_path: P
     assert read_back(Store(tmp_path).write(record()), whole=False) == expected
 
 
-@pytest.mark.parametrize("whole", [False, True], ids=["short", "whole"])
-def test_only_the_metrics_asked_for_are_kept(whole: bool, tmp_path: Path) -> None:
-    metrics = {"test_accuracy": 0.25, "ece": 0.5, "nll": 2.0}
-    path = Store(tmp_path).write(record() | {"metrics": metrics})
-    assert read_record(path, whole)["metrics"] == metrics
-    assert read_record(path, whole, ("ece", "brier"))["metrics"] == {"ece": 0.5}
-    assert read_record(path, whole, ())["metrics"] == {}
+def test_only_the_metrics_asked_for_are_kept(tmp_path: Path) -> None:
+    path = Store(tmp_path).write(record_of(CONFIG, history=[entry(5, 0.25, ece=0.5, nll=2.0)]))
+    assert read_record(path)["metrics"] == {"train_loss": 1.0, "test_accuracy": 0.25, "ece": 0.5, "nll": 2.0}
+    assert read_record(path, whole=False)["metrics"] == read_record(path)["metrics"]
+    assert read_record(path, False, ("ece", "brier"))["metrics"] == {"ece": 0.5}
+    assert read_record(path, False, ())["metrics"] == {}
 
 
 def test_equal_parts_of_records_are_one_object(tmp_path: Path) -> None:
     first, second = (read_record(Store(tmp_path).write(record(seed))) for seed in (0, 1))
     assert first["config"] is second["config"]
-    other = record(key="def456")
-    other["config"]["noise"]["rate"] = 0.2
+    other = record(noise__rate=0.2)
     third = read_record(Store(tmp_path).write(other))
     assert third["config"] == other["config"] != first["config"]
     assert third["config"]["method"] is first["config"]["method"]
 
 
 def test_a_record_longer_than_what_is_read_at_once_is_read_whole(tmp_path: Path) -> None:
-    long = record() | {"data": {"filler": "x" * 200_000}}
+    long = record() | {"overrides": ["x" * 200_000]}
     path = Store(tmp_path).write(long)
     assert read_back(path) == long
     assert read_back(path, whole=False)["metrics"] == long["metrics"]
@@ -156,11 +141,11 @@ def test_a_record_longer_than_what_is_read_at_once_is_read_whole(tmp_path: Path)
 
 def test_the_record_of_one_trial_in_the_place_of_another_is_refused(tmp_path: Path) -> None:
     path = Store(tmp_path).write(record())
-    for place in (path.with_name("seed-1.json"), tmp_path / "reed-def456" / "seed-0.json"):
-        place.parent.mkdir(exist_ok=True)
-        place.write_bytes(path.read_bytes())
-        with pytest.raises(UserError, match="is that of key abc123 and seed 0, in another's place"):
-            read_record(place)
+    for other in (path.with_name("seed-1.json"), tmp_path / "reed-def456" / "seed-0.json"):
+        other.parent.mkdir(exist_ok=True)
+        other.write_bytes(path.read_bytes())
+        with pytest.raises(UserError, match=f"is that of key {digest(CONFIG, 12)} and seed 0, in another's place"):
+            read_record(other)
 
 
 WRONG = [("seed", "0"), ("needs", "clean_set"), ("metrics", {"test_accuracy": "high"}), ("history", [1]), ("config", 3), ("status", "half")]
@@ -168,7 +153,7 @@ WRONG = [("seed", "0"), ("needs", "clean_set"), ("metrics", {"test_accuracy": "h
 
 @pytest.mark.parametrize(("field", "value"), WRONG)
 def test_a_field_of_another_type_is_refused_though_the_checksum_is_right(field: str, value: object, tmp_path: Path) -> None:
-    path = Store(tmp_path).path(CONFIG, "abc123", 0)
+    path = place(tmp_path)
     path.parent.mkdir(parents=True)
     path.write_text(text_of(record() | {field: value}))
     with pytest.raises(UserError, match=r"seed-0\.json cannot be read .*(Expected|Invalid)"):
@@ -197,7 +182,7 @@ def test_a_truncated_record_is_told_with_what_to_do(tmp_path: Path) -> None:
     content = path.read_bytes()
     for length in (0, 1, 2, len(content) // 2, len(content) - 3):
         path.write_bytes(content[:length])
-        with pytest.raises(UserError, match="delete it to run that trial again") as told:
+        with pytest.raises(UserError, match="move it away, or give `rerun=stale`, to run that trial again") as told:
             read_record(path)
         assert str(path) in str(told.value)
 
@@ -245,7 +230,7 @@ record = json.loads((root / "record").read_text())
 while not (root / "go").exists():
     pass
 for seed in range(40):
-    Store(root / "results").write(record | {"seed": seed, "method": str(number), "data": {"filler": [number] * 3000}})
+    Store(root / "results").write(record | {"seed": seed, "method": str(number), "overrides": [str(number)] * 3000})
 """
 
 
@@ -264,7 +249,7 @@ def test_of_many_processes_writing_the_same_records_each_time_one_wins_whole(tmp
     records, errors = read_all(tmp_path / "results")
     assert not errors
     assert sorted(each["seed"] for each in records) == list(range(40))
-    assert all(each["data"]["filler"] == [int(each["method"])] * 3000 for each in records)
+    assert all(each["overrides"] == [each["method"]] * 3000 for each in records)
     assert not list(tmp_path.rglob("*.part"))
 
 
@@ -272,7 +257,7 @@ def test_unreadable_records_do_not_hide_the_others(tmp_path: Path) -> None:
     for seed in range(4):
         Store(tmp_path).write(record(seed))
     for seed, content in ((1, "{"), (2, '{"schema": 2}')):
-        Store(tmp_path).path(CONFIG, "abc123", seed).write_text(content)
+        place(tmp_path, seed).write_text(content)
     records, errors = read_all(tmp_path)
     assert [each["seed"] for each in records] == [0, 3]
     assert [re.findall(r"seed-\d", str(error)) for error in errors] == [["seed-1"], ["seed-2"]]
@@ -281,9 +266,9 @@ def test_unreadable_records_do_not_hide_the_others(tmp_path: Path) -> None:
 def test_a_trial_that_lies_there_twice_counts_once(tmp_path: Path) -> None:
     for part in ("mine", "copied"):
         Store(tmp_path / part).write(record())
-    Store(tmp_path / "copied").write(record(key="def456"))
+    Store(tmp_path / "copied").write(record(noise__rate=0.2))
     records, _ = read_all(tmp_path)
-    assert sorted(each["key"] for each in records) == ["abc123", "def456"]
+    assert sorted(each["config"]["noise"]["rate"] for each in records) == [0.2, 0.4]
 
 
 def test_files_that_are_no_records_are_passed_over(tmp_path: Path) -> None:

@@ -18,9 +18,13 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Annotated, Protocol
 
-from robust_benchmark.files import whole
+import msgspec
+from msgspec import Meta
+
+from benchmark.records.schema import Amount, Count
+from robust_benchmark.files import check_regular, read_regular, whole
 
 WIDTH = 1024  # bytes of a claim: written over in place, it always has the same length
 
@@ -35,13 +39,13 @@ class Holder:
     user: str = ""
     host: str = ""
     machine: str = ""
-    pid: int = 0
+    pid: Annotated[int, Meta(ge=0, lt=2**31)] = 0
     job: str = ""
-    restart: int = 0
-    step: int = 0
-    steps: int = 0
-    first: int = 0
-    seconds: float = 0.0
+    restart: Count = 0
+    step: Count = 0
+    steps: Count = 0
+    first: Count = 0
+    seconds: Amount = 0.0
 
     def __str__(self) -> str:
         return f"{self.user or 'somebody'} on {self.host}, {f'job {self.job}' if self.job else f'process {self.pid}'}"
@@ -53,18 +57,20 @@ class Holder:
 
 
 def read_claim(path: Path) -> Holder | None:
-    """The holder of the claim, None where there is no claim; a claim that says nothing readable has a Holder without a token."""
+    """The holder of the claim, None where there is no claim; a claim that says nothing readable has a Holder without a token.
+
+    Raises OSError, of which NotAFile where a link, a pipe or the like is in its place.
+    """
     try:
-        return _parse(path.read_text(encoding="utf-8", errors="replace"))
+        return _parse(read_regular(path))
     except FileNotFoundError:
         return None
 
 
-def _parse(text: str) -> Holder:
+def _parse(text: bytes) -> Holder:
     try:
-        said = json.loads(text)
-        return Holder(**{name: type(default)(said[name]) for name, default in asdict(Holder()).items()})
-    except (ValueError, TypeError, KeyError, OverflowError):
+        return msgspec.json.decode(text, type=Holder)
+    except (ValueError, RecursionError):
         return Holder()
 
 
@@ -128,11 +134,12 @@ class Claim:
     def _touch(self) -> None:
         self._holder.seconds = time.monotonic() - self._began
         try:
-            with self.path.open("r+", encoding="utf-8") as file:
+            check_regular(self.path)
+            with self.path.open("r+b") as file:
                 self.lost = not self._is_ours(_parse(file.read()))
                 if not self.lost:  # in this very file, whatever its name is by now
                     file.seek(0)
-                    file.write(self._text())
+                    file.write(self._text().encode())
         except FileNotFoundError:
             self.lost = not self._over.is_set() and not self._put()
 

@@ -8,10 +8,11 @@ import socket
 import traceback
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from robust_benchmark.errors import UserError
-from robust_benchmark.files import write
+from robust_benchmark.files import NotAFile, read_regular, write
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,8 @@ def last_line(error: BaseException) -> str:
 def read_failure(path: Path) -> Failure | None:
     """The note, None where there is none."""
     try:
-        said: Any = json.loads(path.read_text(encoding="utf-8", errors="replace"))
-        return Failure(str(said["error"]), str(said["log"]), str(said["host"]), tuple(map(str, said["traceback"])))
+        return msgspec.json.decode(read_regular(path), type=Failure)
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, RecursionError, NotAFile):
         return Failure("the note of this failure cannot be read")

@@ -7,12 +7,16 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
+import msgspec
+
+from benchmark.records.schema import Amount, Count
 from benchmark.records.store import digest
 from robust_benchmark.errors import UserError, unknown
-from robust_benchmark.files import write
+from robust_benchmark.files import read_regular, write
 
+T = TypeVar("T")
 TrialId = tuple[str, int]  # a cell's key and a seed
 
 
@@ -23,8 +27,8 @@ class GridCell:
     key: str
     label: str
     folder: str
-    seeds: list[int]
-    steps: int
+    seeds: list[Count]
+    steps: Count
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,16 @@ class Submission:
     host: str
     time: float
     tasks: list[Assignment]
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What grid.json holds."""
+
+    results_dir: str
+    checkpoint_dir: str
+    claim_seconds: Amount
+    cells: list[GridCell]
 
 
 @dataclass(frozen=True)
@@ -73,13 +87,8 @@ class Grid:
 
     def write(self) -> None:
         """Keep the grid, without its submissions. Raises OSError."""
-        content = {
-            "results_dir": str(self.results_dir),
-            "checkpoint_dir": str(self.checkpoint_dir),
-            "claim_seconds": self.claim_seconds,
-            "cells": [asdict(cell) for cell in self.cells],
-        }
-        write(self.directory / "grid.json", json.dumps(content))
+        content = _Content(str(self.results_dir), str(self.checkpoint_dir), self.claim_seconds, self.cells)
+        write(self.directory / "grid.json", json.dumps(asdict(content)))
 
     def add(self, submission: Submission) -> None:
         """Keep a submission, from now on one of this grid's. Raises OSError."""
@@ -97,13 +106,8 @@ def open_grid(cells: Sequence[GridCell], results_dir: str, checkpoint_dir: str, 
 
 def read_grid(directory: Path) -> Grid:
     """The grid kept in `directory`. Raises UserError where it cannot be read."""
-    try:
-        said = json.loads((directory / "grid.json").read_text(encoding="utf-8"))
-        cells = [GridCell(**cell) for cell in said["cells"]]
-        places = Path(said["results_dir"]), Path(said["checkpoint_dir"])
-        return Grid(directory, *places, float(said["claim_seconds"]), cells, _submissions(directory))
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"grid {directory} cannot be read ({error})") from error
+    said = _read(directory / "grid.json", _Content)
+    return Grid(directory, Path(said.results_dir), Path(said.checkpoint_dir), said.claim_seconds, said.cells, _submissions(directory))
 
 
 def find(checkpoint_dir: str | Path, name: str | None = None) -> list[Grid]:
@@ -112,17 +116,17 @@ def find(checkpoint_dir: str | Path, name: str | None = None) -> list[Grid]:
     if name is not None and name not in known:
         raise unknown("grid", name, known)
     chosen = known.values() if name is None else [known[name]]
-    return [read_grid(directory) for directory in sorted(chosen, key=lambda each: (each / "grid.json").stat().st_mtime)]
+    return [read_grid(directory) for directory in sorted(chosen, key=lambda each: (each / "grid.json").lstat().st_mtime)]
 
 
 def _submissions(directory: Path) -> list[Submission]:
-    paths = sorted(directory.glob("submission-*.json"), key=lambda path: path.stat().st_mtime_ns)
-    return [_submission(json.loads(path.read_text(encoding="utf-8"))) for path in paths]
+    paths = sorted(directory.glob("submission-*.json"), key=lambda path: path.lstat().st_mtime_ns)
+    return [_read(path, Submission) for path in paths]
 
 
-def _submission(said: dict[str, Any]) -> Submission:
-    return Submission(str(said["launcher"]), str(said["host"]), float(said["time"]), [_assignment(task) for task in said["tasks"]])
-
-
-def _assignment(said: dict[str, Any]) -> Assignment:
-    return Assignment(str(said["id"]), str(said["log"]), [(str(key), int(seed)) for key, seed in said["trials"]])
+def _read(path: Path, of: type[T]) -> T:
+    """What the file holds. Raises UserError where that is not of the type, or where it is no regular file."""
+    try:
+        return msgspec.json.decode(read_regular(path), type=of)
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read ({error})") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -9,64 +10,24 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any
 
 import msgspec
 
+from benchmark.metrics import METRICS
+from benchmark.records.schema import FIELDS, RAW, SCHEMA, Head, Whole, check_configuration, disagreement, with_metrics
 from robust_benchmark.errors import UserError
-from robust_benchmark.files import write
+from robust_benchmark.files import NotAFile, read_regular, write
 
-SCHEMA = 2
 Record = dict[str, Any]
-
-
-class Short(msgspec.Struct):
-    """What tables need of a record, typed: the parser skips the rest of the file.
-
-    key: digest of `config`, which holds all that determines the numbers, as names and values of options
-    method: the name of the method's configuration
-    needs: what the method may see beyond noisy labels
-    fingerprint: digests of the code that made the numbers (benchmark.fingerprint)
-    digests: of the data: its `source`, and the images and given labels `drawn` from it for this trial
-    metrics: of the last evaluation, by the names of benchmark.metrics; a diverged trial has none
-    """
-
-    schema: int
-    key: str
-    seed: int
-    status: Literal["done", "diverged"]
-    method: str
-    needs: list[str]
-    config: msgspec.Raw
-    fingerprint: msgspec.Raw
-    digests: msgspec.Raw
-    metrics: dict[str, float]
-    environment: msgspec.Raw
-
-
-class Whole(Short):
-    """A record.
-
-    overrides: of the command line, which compose this configuration; empty where unknown
-    per_class: lists with an entry for each class, and the confusion matrix of the test set (rows: true class)
-    history: columns of all evaluations (benchmark.records.history)
-    weight_histograms: of the example weights; empty for methods that have none (benchmark.training.detection)
-    """
-
-    overrides: list[str]
-    per_class: dict[str, list[Any]]
-    history: dict[str, list[Any]]
-    weight_histograms: dict[str, Any]
-    data: dict[str, Any]
-    timing: dict[str, Any]
-
-
-FIELDS = Whole.__struct_fields__
-BELOW_SHORT = b',\n"%b": ' % FIELDS[len(Short.__struct_fields__)].encode()
-SHARED = ("config", "fingerprint", "digests", "environment")  # equal in many trials, so parsed once
 RECORD = re.compile(r"seed-\d+\.json")
-CHUNK = 2**16  # bytes, more than nearly all records have
+KEY = 12  # digits of a key
+AGAIN = "move it away, or give `rerun=stale`, to run that trial again"
 _parts = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+class DamagedRecord(UserError):
+    """A file that does not hold the record of the trial in whose place it is."""
 
 
 def canonical(value: Any) -> str:
@@ -125,75 +86,85 @@ SIGNATURE = len(_signature(b""))
 
 
 def read_record(path: str | Path, whole: bool = True, metrics: tuple[str, ...] | None = None) -> Record:
-    """The record in the file `path`, and its `path`; unless `whole`, only the fields of Short; of its metrics only those given, if any are.
+    """The record in the file `path`, and its `path`; unless `whole`, only the fields of SHORT, and of its metrics those given, or all.
 
-    Equal parts of several records are one object, for reading only.
-    Raises UserError where it is truncated, edited after it was written, of another schema, or in another trial's place.
+    All that is given is checked against the schema (benchmark.records.schema). Equal parts of several records are one object, for
+    reading only.
+    Raises DamagedRecord where it is truncated, was edited after it was written, does not agree with itself, is in another trial's place
+    or is no regular file; and UserError where it is of another schema.
     """
     try:
-        text = _content(path)
-        record = msgspec.structs.asdict(_decoder(whole, metrics)(text if whole else _short(text)))
-        for name in SHARED:
-            record[name] = _parsed_once(bytes(record[name]))
+        text = read_regular(path)
+        read = _decoder(whole, metrics)(text)
+        record = msgspec.structs.asdict(read)
+        record["config"], key = _configuration(bytes(read.config))
+        for name in RAW:
+            record[name] = _shared(name, bytes(record[name]))
     except (ValueError, RecursionError, OSError) as error:  # ValueError: not JSON, not UTF-8, or not of this schema
         raise _unreadable(path, error) from error
-    if record["schema"] != SCHEMA:
-        raise _other_schema(path, record["schema"])
-    if text[-SIGNATURE:] != _signature(memoryview(text)[:-SIGNATURE]):
-        raise UserError(f"record {path} was changed after it was written (its checksum differs); delete it to run that trial again")
-    own = f"-{record['key']}{os.sep}seed-{record['seed']}.json"
-    if not str(path).endswith(own) and not os.path.abspath(path).endswith(own):
-        raise UserError(f"record {path} is that of key {record['key']} and seed {record['seed']}, in another's place; delete it")
+    if read.schema != SCHEMA:
+        raise _other_schema(path, read.schema)
+    wrong = _not_as_written(text) or _misplaced(path, read, key) or disagreement(read)
+    if wrong:
+        raise DamagedRecord(f"record {path} {wrong}; {AGAIN}")
+    if not whole:
+        del record["history"]
     record["path"] = str(path)
     return record
 
 
-def _short(text: bytes) -> bytes:
-    """The lines of a record that hold the fields of Short, which stand above the longer ones; all of another text."""
-    end = text.find(BELOW_SHORT)  # no string within JSON has a line break
-    return text[:end] + b"}" if end > 0 else text
+def _not_as_written(text: bytes) -> str:
+    changed = text[-SIGNATURE:] != _signature(memoryview(text)[:-SIGNATURE])
+    return "was changed after it was written (its checksum differs)" if changed else ""
+
+
+def _misplaced(path: str | Path, read: Head, key: str) -> str:
+    """key: that of its configuration"""
+    own = f"-{read.key}{os.sep}seed-{read.seed}.json"
+    if not str(path).endswith(own) and not os.path.abspath(path).endswith(own):
+        return f"is that of key {read.key} and seed {read.seed}, in another's place"
+    return "" if key == read.key else f"says that it is of key {read.key}, and its configuration has key {key}"
 
 
 @functools.cache
 def _decoder(whole: bool, metrics: tuple[str, ...] | None) -> Callable[[bytes], Any]:
-    if metrics is None:
-        return msgspec.json.Decoder(Whole if whole else Short).decode
-    kept = TypedDict("kept", dict.fromkeys(metrics, float), total=False)  # type: ignore[misc]  # the parser skips the others
-    return msgspec.json.Decoder(msgspec.defstruct("Few", [("metrics", kept)], bases=(Whole if whole else Short,))).decode
-
-
-def _content(path: str | Path) -> bytes:
-    """All of a file, without the questions that `open` asks of it first."""
-    file = os.open(path, os.O_RDONLY)
-    try:
-        text = os.read(file, CHUNK)
-        while more := os.read(file, CHUNK):
-            text += more
-        return text
-    finally:
-        os.close(file)
+    return msgspec.json.Decoder(Whole if whole else with_metrics(METRICS if metrics is None else metrics)).decode
 
 
 @functools.lru_cache(maxsize=100_000)
-def _parsed_once(text: bytes) -> dict[str, Any]:
-    """An object, whose parts are also those of other objects, where they are equal."""
-    return {name: _part(bytes(value)) for name, value in _parts(text).items()}
+def _configuration(text: bytes) -> tuple[dict[str, Any], str]:
+    """A configuration, whose parts are also those of others, where they are equal; and its key. Raises ValueError where it is none."""
+    check_configuration(text)
+    parts = {name: _part(name, bytes(value)) for name, value in _parts(text).items()}
+    whole = ",".join([parts[name][1] for name in sorted(parts)])  # what `canonical` gives of it, between braces
+    return {name: value for name, (value, _) in parts.items()}, hashlib.sha256(f"{{{whole}}}".encode()).hexdigest()[:KEY]
 
 
 @functools.lru_cache(maxsize=100_000)
-def _part(text: bytes) -> Any:
+def _part(name: str, text: bytes) -> tuple[Any, str]:
+    """A value, and how it stands under its name in canonical JSON."""
+    value = msgspec.json.decode(text)
+    return value, canonical({name: value})[1:-1]
+
+
+@functools.lru_cache(maxsize=100_000)
+def _shared(name: str, text: bytes) -> Any:
+    """The value of a field, equal ones as one object. Raises ValueError where it is of another type."""
+    RAW[name](text)
     return msgspec.json.decode(text)
 
 
 def _unreadable(path: str | Path, error: Exception) -> UserError:
     """The error for a file that is no record of this schema; a record of another one is named as such."""
+    if isinstance(error, OSError) and not isinstance(error, NotAFile):
+        return UserError(f"record {path} cannot be read ({error.strerror})")
     try:
-        schema = json.loads(Path(path).read_bytes())["schema"]
+        schema = json.loads(read_regular(path))["schema"]
     except (ValueError, TypeError, KeyError, RecursionError, OSError):
         schema = SCHEMA
     if schema != SCHEMA:
         return _other_schema(path, schema)
-    return UserError(f"record {path} cannot be read ({error}); delete it to run that trial again")
+    return DamagedRecord(f"record {path} cannot be read ({error}); {AGAIN}")
 
 
 def _other_schema(path: str | Path, schema: object) -> UserError:
@@ -224,14 +195,15 @@ def read_all(root: str | Path, whole: bool = True, metrics: tuple[str, ...] | No
 
 def record_paths(root: str | Path) -> Iterator[str]:
     """The files named as records under `root`, in order."""
-    try:
-        with os.scandir(root) as entries:
-            found = {entry.name: entry for entry in entries}
-    except OSError:  # taken away meanwhile, or nobody's to read
-        return
-    records = sorted(filter(RECORD.fullmatch, found))
-    prefix = os.path.join(root, "")
-    yield from (prefix + name for name in records)
-    for name in sorted(found.keys() - records):
-        if found[name].is_dir(follow_symlinks=False):
-            yield from record_paths(prefix + name)
+    folders = [os.fspath(root)]
+    while folders:
+        prefix = os.path.join(folders.pop(), "")
+        records, inner = [], []
+        with contextlib.suppress(OSError), os.scandir(prefix) as entries:  # taken away meanwhile, or nobody's to read
+            for entry in entries:
+                if RECORD.fullmatch(entry.name):
+                    records.append(prefix + entry.name)
+                elif entry.is_dir(follow_symlinks=False):
+                    inner.append(prefix + entry.name)
+        yield from sorted(records)
+        folders += sorted(inner, reverse=True)

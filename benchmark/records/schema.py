@@ -1,0 +1,262 @@
+"""The schema of a record: its fields, their types and ranges, and how they must agree. Nothing here imports torch."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal, NotRequired, Required, TypedDict, cast
+
+import msgspec
+from msgspec import Meta
+
+from benchmark.metrics import METRICS, Metric
+
+SCHEMA = 2
+SLACK = 1e-4  # of a share, which may be a sum of 32-bit numbers
+
+Count = Annotated[int, Meta(ge=0)]
+Positive = Annotated[int, Meta(ge=1)]
+Amount = Annotated[float, Meta(ge=0)]
+Share = Annotated[float, Meta(ge=0, le=1 + SLACK)]
+Counts = list[Count]
+
+
+class Named(TypedDict):
+    """The options of a choice."""
+
+    name: str
+
+
+class Steps(Named):
+    """The options of the trainer."""
+
+    steps: Positive
+
+
+class Config(TypedDict):
+    """All options that determine the numbers."""
+
+    method: Named
+    dataset: Named
+    noise: Named
+    model: Named
+    trainer: Steps
+    split: dict[str, Any]
+
+
+class Environment(TypedDict):
+    """Where the numbers come from, as far as captions say it."""
+
+    device: str
+    versions: dict[str, str]
+    revision: str
+
+
+class PerClass(TypedDict, total=False):
+    """Entries for each class, None where the class has none; the matrix is of the test set, rows the true class."""
+
+    accuracy: list[Share | None]
+    confusion_matrix: list[Counts]
+    weights_precision: list[Share | None]
+
+
+class Kinds(TypedDict):
+    """Counts of examples with right and with wrong labels, by the bins of a histogram."""
+
+    right: Counts
+    wrong: Counts
+
+
+class Histograms(TypedDict, total=False):
+    """Of the example weights (benchmark.training.detection); empty for methods that have none."""
+
+    edges: list[float]
+    mixed: Kinds
+    one_class: Kinds
+
+
+class Sizes(TypedDict):
+    """Numbers of images."""
+
+    train: Count
+    clean: Count
+    hyper_validation: Count
+    test: Positive
+
+
+class Data(TypedDict):
+    """The data of the trial; counts of wrong labels are None where nobody knows."""
+
+    classes: Annotated[list[str], Meta(min_length=1)]
+    image_shape: NotRequired[list[Positive]]
+    sizes: Sizes
+    wrong_labels: dict[str, Count | None]
+    noise_rate: Share | None
+    train_labels_per_class: Counts
+    train_true_labels_per_class: NotRequired[Counts]
+    wrong_labels_per_true_class: NotRequired[Counts]
+
+
+class Timing(TypedDict):
+    """Steps of all phases, and seconds."""
+
+    steps: Positive
+    train_seconds: Amount
+    evaluation_seconds: Amount
+    finished: str
+
+
+def _range(metric: Metric) -> Any:
+    most = sys.float_info.max  # as bounds must be finite
+    return Annotated[float, Meta(ge=max(metric.low, -most), le=min(metric.high + SLACK, most))]
+
+
+RANGES = {name: _range(metric) for name, metric in METRICS.items()}
+COLUMNS = {name: list[each | None] for name, each in RANGES.items()}  # type: ignore[valid-type]
+
+Metrics = TypedDict("Metrics", RANGES, total=False)  # type: ignore[misc]
+History = TypedDict("History", {"phase": Required[list[str]], "step": Required[list[Positive]], **COLUMNS}, total=False)  # type: ignore[misc]
+
+
+class Head(msgspec.Struct):
+    """What every reader needs of a record.
+
+    key: digest of `config`, which holds all that determines the numbers, as names and values of options
+    method: the name of the method's configuration
+    needs: what the method may see beyond noisy labels
+    fingerprint: digests of the code that made the numbers (benchmark.fingerprint)
+    digests: of the data: its `source`, and the images and given labels `drawn` from it for this trial
+    metrics: of the last evaluation, by the names of benchmark.metrics; a diverged trial has none
+    """
+
+    schema: int
+    key: str
+    seed: Count
+    status: Literal["done", "diverged"]
+    method: Annotated[str, Meta(min_length=1)]
+    needs: list[Literal["clean_set", "noise_rate", "transition_matrix", "true_labels"]]
+    config: msgspec.Raw
+    fingerprint: msgspec.Raw
+    digests: msgspec.Raw
+    metrics: Metrics
+    environment: msgspec.Raw
+
+
+class Whole(Head):
+    """A record.
+
+    overrides: of the command line, which compose this configuration; empty where unknown
+    history: columns of all evaluations (benchmark.records.history), None where one lacks a metric
+    """
+
+    overrides: list[str]
+    per_class: PerClass
+    history: History
+    weight_histograms: Histograms
+    data: Data
+    timing: Timing
+
+
+FIELDS = Whole.__struct_fields__
+SHORT = Head.__struct_fields__
+check_configuration = msgspec.json.Decoder(Config).decode
+RAW = {  # equal in many trials, so parsed once; and what checks each of them
+    "fingerprint": msgspec.json.Decoder(dict[str, str]).decode,
+    "digests": msgspec.json.Decoder(dict[str, str]).decode,
+    "environment": msgspec.json.Decoder(Environment).decode,
+}
+
+
+def with_metrics(names: Iterable[str]) -> type[Head]:
+    """The type of a record's head with these metrics alone, and their history, as far as they are there."""
+    metrics = TypedDict("metrics", {name: RANGES[name] for name in names}, total=False)  # type: ignore[misc]
+    history = TypedDict("history", {name: COLUMNS[name] for name in names}, total=False)  # type: ignore[misc]
+    return cast(type[Head], msgspec.defstruct("Short", [("metrics", metrics), ("history", history)], bases=(Head,)))
+
+
+def disagreement(record: Any) -> str:
+    """What in a record does not agree with the rest of it, as far as it was read; '' where all does. To follow its path in a sentence."""
+    if not isinstance(record, Whole):
+        return _ends(record)
+    parts = _history(record), _data(record.data), _per_class(record), _histograms(record.weight_histograms)
+    return _ends(record) or next(itertools.chain(*parts), "")
+
+
+def _ends(record: Any) -> str:
+    """Whether its metrics are those of its last evaluation."""
+    if record.status == "diverged":
+        return "says that it diverged, and has metrics all the same" if record.metrics else ""
+    metrics, history = record.metrics, record.history
+    for name, column in history.items():
+        if name in RANGES and metrics.get(name) != (column[-1] if column else None):
+            return f"has {name} {metrics.get(name)}, and its last evaluation has {column[-1] if column else None}"
+    return "" if metrics.keys() <= history.keys() else f"has a history without {min(metrics.keys() - history.keys())}"
+
+
+def _history(record: Any) -> Iterator[str]:
+    lengths = {len(column) for column in record.history.values()}
+    if len(lengths) != 1 or 0 in lengths:
+        yield f"has a history whose columns have {' and '.join(map(str, sorted(lengths)))} entries"
+        return
+    phases, steps = record.history["phase"], record.history["step"]
+    ends = [
+        step
+        for step, after, phase, next_phase in zip(steps, [*steps[1:], 0], phases, [*phases[1:], ""], strict=True)
+        if after <= step or phase != next_phase
+    ]
+    if sum(ends) > record.timing["steps"] or (sum(ends) < record.timing["steps"] and record.status == "done"):
+        yield f"has a history of {sum(ends)} steps, and a timing of {record.timing['steps']}"
+    if record.status == "done" and "test_accuracy" not in record.metrics:
+        yield "is done and has no test_accuracy"
+
+
+def _data(data: Mapping[str, Any]) -> Iterator[str]:
+    wrong = data["wrong_labels"]
+    totals = {
+        "train_labels_per_class": data["sizes"]["train"],
+        "train_true_labels_per_class": data["sizes"]["train"],
+        "wrong_labels_per_true_class": wrong.get("train"),
+    }
+    for name, total in totals.items():
+        if name in data and (len(data[name]), sum(data[name])) != (len(data["classes"]), total):
+            yield f"has {name} that are not {total} in {len(data['classes'])} classes"
+    for name, count in wrong.items():
+        if (count or 0) > data["sizes"].get(name, 0):
+            yield f"has {count} wrong labels in a {name} set of {data['sizes'].get(name, 0)}"
+
+
+def _per_class(record: Any) -> Iterator[str]:
+    classes, found = len(record.data["classes"]), record.per_class
+    matrix = found.get("confusion_matrix", [])
+    if any(len(each) != classes for each in (*found.values(), *matrix)):
+        yield f"has something per class that is not of {classes} classes"
+    elif matrix:
+        images, right = sum(map(sum, matrix)), [row[label] for label, row in enumerate(matrix)]
+        shares = [_share(count, sum(row)) for count, row in zip(right, matrix, strict=True)]
+        if images != record.data["sizes"]["test"]:
+            yield f"has a confusion matrix of {images} images, and a test set of {record.data['sizes']['test']}"
+        if not _equal([_share(sum(right), images)], [record.metrics.get("test_accuracy")]) or not _equal(shares, found.get("accuracy", [])):
+            yield "has accuracies that are not those of its confusion matrix"
+    elif record.status == "done":
+        yield "is done and has no confusion matrix"
+
+
+def _share(count: int, total: int) -> float | None:
+    return count / total if total else None
+
+
+def _equal(one: Sequence[float | None], other: Sequence[float | None]) -> bool:
+    """Whether they are equal but for rounding."""
+    pairs = itertools.zip_longest(one, other)
+    return all(a == b or (a is not None and b is not None and math.isclose(a, b, abs_tol=1e-9)) for a, b in pairs)
+
+
+def _histograms(found: Mapping[str, Any]) -> Iterator[str]:
+    edges = found.get("edges", [])
+    counts = [each for name in ("mixed", "one_class") for each in found.get(name, {}).values()]
+    if len(found) not in (0, 3) or any(len(each) != len(edges) for each in counts):
+        yield "has weight_histograms without some of their counts or bins"
+    if any(low >= high for low, high in itertools.pairwise(edges)):
+        yield "has weight_histograms whose edges do not rise"
