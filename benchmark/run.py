@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -13,16 +13,19 @@ from omegaconf import OmegaConf
 
 from benchmark import trial, workers
 from benchmark.config import Cell, cells
-from benchmark.folders import GROUPS, lines_of, problems
+from benchmark.folders import GROUPS, lines_of, problems, twins
 from benchmark.options import SlurmLauncher
+from benchmark.progress import name
 from benchmark.recorded import check_data, recorded, set_stale_aside
+from benchmark.records import failures
 from benchmark.records.claims import remove_left
 from benchmark.records.grids import TrialId
 from benchmark.records.store import Record
 from benchmark.training.threads import CPU, one_thread
 from benchmark.trial import Trial
 from benchmark.worker import forget_failures
-from robust_benchmark.errors import UserError
+from methods import registry
+from robust_benchmark.errors import ContractError, UserError, explained
 from robust_benchmark.imports import command
 
 
@@ -43,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         return _run(grid, given.overrides)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {explained(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted: the same command goes on from the last checkpoint", file=sys.stderr)
@@ -56,6 +59,8 @@ def complete(grid: Sequence[Cell], overrides: Sequence[str]) -> tuple[dict[Trial
     Returns the records that there are, what failed, a line each, and the signal that stopped it or 0. Raises UserError.
     """
     config = grid[0].config
+    for warning in _warnings():
+        print(f"warning: {warning}", file=sys.stderr)
     elsewhere = isinstance(config.launcher, SlurmLauncher)  # a cluster's data and devices may be out of sight here
     trials = [(cell, seed) for cell in grid for seed in cell.seeds]
     remove_left({trial.path(cell, cell.config.seed).parent for cell in grid})
@@ -72,6 +77,11 @@ def complete(grid: Sequence[Cell], overrides: Sequence[str]) -> tuple[dict[Trial
         missing.sort(key=lambda each: each[1])  # trial by trial, so that an interrupted grid still compares methods
         failed, stopped_by = _train(grid, missing, overrides) if missing else ([], 0)
     return done | recorded(missing), failed, stopped_by
+
+
+def _warnings() -> list[str]:
+    """A sentence for each choice of a plug-in that is left out."""
+    return [*registry.problems(), *twins()]
 
 
 def _device(name: str) -> torch.device:
@@ -102,15 +112,42 @@ def _train(grid: Sequence[Cell], missing: Sequence[Trial], overrides: Sequence[s
     """Here, or wherever the launcher says; returns what failed, a line each, and the signal that stopped it or 0."""
     launcher = grid[0].config.launcher
     _check_writable(grid[0])
-    if not isinstance(launcher, SlurmLauncher):
-        for cell in {cell.key: cell for cell, _ in missing}.values():
-            trial.prepare(cell, cell.seeds[0])  # what cannot work is reported before anything trains
+    forget_failures(missing if launcher is None else [])
+    broken = _broken({cell.key: cell for cell, _ in missing}.values(), isinstance(launcher, SlurmLauncher))
+    failed = [_noted(cell, seed, broken[cell.key]) for cell, seed in missing if cell.key in broken]
+    left = [(cell, seed) for cell, seed in missing if cell.key not in broken]
+    if not left:
+        return failed, 0
     if launcher is None:
-        forget_failures(missing)
-        return workers.train(missing)
-    from benchmark.launching.launch import launch  # submitit, which training here does not need
+        others, stopped_by = workers.train(left)
+    else:
+        from benchmark.launching.launch import launch  # submitit, which training here does not need
 
-    return launch(grid, missing, overrides)
+        others, stopped_by = launch(grid, left, overrides)
+    return failed + others, stopped_by
+
+
+def _broken(grid: Iterable[Cell], elsewhere: bool) -> dict[str, ContractError]:
+    """By the cell's key, the mistake of a plug-in that keeps its trials from training, while all others train.
+
+    elsewhere: data and device are out of sight
+    Raises UserError for what cannot work otherwise, before anything trains.
+    """
+    found = {}
+    for cell in grid:
+        try:
+            trial.steps(cell) if elsewhere else trial.prepare(cell, cell.seeds[0])
+        except ContractError as error:
+            found[cell.key] = error
+            print(f"{cell.label} cannot train: {explained(error)}", file=sys.stderr)
+    return found
+
+
+def _noted(cell: Cell, seed: int, error: ContractError) -> str:
+    """Note that the trial failed; returns the line that says so."""
+    note = trial.path(cell, seed).with_suffix(".failure")
+    failures.note(note, error)
+    return f"{name(cell, seed)}: {error} (see {note})"
 
 
 def _check_writable(cell: Cell) -> None:
@@ -139,7 +176,7 @@ def _help() -> str:
         choices = lines_of(group)
         width = max(map(len, choices), default=0)
         lines += ["", f"{group}=", *(f"  {name:{width}}  {line}" for name, line in sorted(choices.items()))]
-    return "\n".join([*lines, *(f"\nnot found: {problem}" for problem in problems())])
+    return "\n".join([*lines, *(f"\nwarning: {problem}" for problem in [*problems(), *_warnings()])])
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from benchmark.training.lanes import take_turns
 from benchmark.training.threads import one_thread
 from benchmark.training.trainer import Interrupted
 from benchmark.trial import Trial
-from robust_benchmark.errors import UserError
+from robust_benchmark.errors import UserError, explained
 
 
 def train(missing: Sequence[Trial], log: str = "", patient: bool = True) -> tuple[list[str], int]:
@@ -69,7 +69,7 @@ def _turns(missing: Sequence[Trial], number: int, claim: Claim, display: Display
         except Exception as error:
             note = path.with_suffix(".failure")
             failures.note(note, error, log)
-            reason = str(error) if isinstance(error, UserError) else f"\n{traceback.format_exc()}"
+            reason = explained(error) if isinstance(error, UserError) else f"\n{traceback.format_exc()}"
             display.write(f"{name(cell, seed)}, failed: {reason}")
             display.failed(number, f"{failures.last_line(error)} (see {note})")
     display.end(number)

@@ -10,6 +10,21 @@ class UserError(Exception):
     """The user's mistake, told in one sentence; the command line prints it without a traceback."""
 
 
+class ContractError(UserError):
+    """A plug-in's mistake: what was expected of it and what came, in one sentence.
+
+    trace: the traceback from the first frame of the plug-in's own code on, where the error came from there; else ''
+    """
+
+    trace: str = ""
+
+
+def explained(error: UserError) -> str:
+    """The sentence, and after it the traceback of a plug-in's own code."""
+    trace = error.trace if isinstance(error, ContractError) else ""
+    return f"{error}\n{trace}" if trace else str(error)
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     """The error for a `name` that is no `kind`, with the nearest right one and all there are.
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from robust_benchmark.errors import UserError
 from robust_benchmark.files import write
 
 
@@ -32,7 +33,9 @@ def note(path: Path, error: BaseException, log: str = "") -> None:
 
 
 def last_line(error: BaseException) -> str:
-    """The error as the last line of its traceback has it."""
+    """The error as the last line of its traceback has it; of the user's mistake, the sentence alone."""
+    if isinstance(error, UserError):
+        return str(error)
     return traceback.format_exception_only(error)[-1].strip()
 
 
