@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from benchmark.folders import CONF, GROUPS, problems, refuse_twin, search_path
+from benchmark.folders import CONF, GROUPS, files, problems, refuse_twin, search_path
 from benchmark.identity import ADDED, PARTS, identity
 from benchmark.names import expand, label
 from benchmark.objects import NAMED, check_file
@@ -89,7 +89,7 @@ def cells(overrides: Sequence[str]) -> list[Cell]:
 def _hydra() -> Iterator[None]:
     """Hydra initialised on conf/, with every registered method as a choice of `method`."""
     store = ConfigStore.instance()
-    for name in registry.names():
+    for name in {*registry.names()} - {file.path.stem for file in files("method")}:  # Hydra would take it for the schema of its twin
         store.store(group="method", name=name, node=registry.schema(name))
     for name, schema in (("trainer", TrainerConfig), ("local", LocalLauncher), ("slurm", SlurmLauncher)):
         store.store(group="schema", name=name, node=schema)
@@ -275,6 +275,7 @@ def _compose(overrides: Sequence[str]) -> DictConfig:
 def _checked(composed: DictConfig) -> DictConfig:
     """Without what is Hydra's own. Raises UserError where the file of a choice lacks what its group needs."""
     chosen = composed.hydra.runtime.choices
+    refuse_twin("method", chosen.get("method") or "")
     with open_dict(composed):
         del composed["hydra"]
     for group in NAMED:

@@ -161,8 +161,8 @@ class Running:
         if not loss.requires_grad:
             raise ContractError(f"{wanted} differentiable by a parameter that is trained")
         if weights is not None and (getattr(weights, "shape", None) != (n,) or not weights.is_floating_point()):
-            said = f"{weights.dtype} {tuple(weights.shape)}" if isinstance(weights, torch.Tensor) else type(weights).__name__
-            raise ContractError(f"{wanted} Weighted with a weight for each of the {n} examples, a float tensor ({n},), not {said}")
+            said = f"{tuple(weights.shape)} of {weights.dtype}" if isinstance(weights, torch.Tensor) else type(weights).__name__
+            raise ContractError(f"{wanted} Weighted with a float weight for each of the {n} examples, not {said}")
 
     def _update(self, part: Part, loss: torch.Tensor) -> None:
         part.optimiser.zero_grad()
