@@ -32,7 +32,7 @@ def blaming(owners: Sequence[Owner]) -> Iterator[None]:
         yield
     except (Exception, SystemExit) as error:
         found = _blamed(error, owners)
-        if found is None:
+        if found is None or found is error:
             raise
         raise found from error
 
@@ -42,13 +42,14 @@ def _blamed(error: BaseException, owners: Sequence[Owner]) -> ContractError | No
         return None
     begin, owner = next(((begin, each) for each in owners if (begin := _first(error, each.package))), (None, owners[-1]))
     if isinstance(error, ContractError):
-        found = ContractError(f"{owner.said}: {error}")
+        found = error if error.named else ContractError(f"{owner.said}: {error}")
     elif begin is None or isinstance(error, UserError):
         return None
     else:
         found = ContractError(f"{owner.said}: `{begin.tb_frame.f_code.co_name}` fails at {_place(begin)}: {in_words(error)}")
-    if begin is not None:
+    if begin is not None and not found.named:
         found.trace = "".join(traceback.TracebackException(type(error), error, begin).format()).rstrip()
+    found.named = True
     return found
 
 

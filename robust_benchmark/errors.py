@@ -13,9 +13,11 @@ class UserError(Exception):
 class ContractError(UserError):
     """A plug-in's mistake: what was expected of it and what came, in one sentence.
 
+    named: whether the sentence begins with the plug-in and its file
     trace: the traceback from the first frame of the plug-in's own code on, where the error came from there; else ''
     """
 
+    named: bool = False
     trace: str = ""
 
 
