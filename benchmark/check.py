@@ -97,7 +97,7 @@ def _report(cell: Cell, costs: bool) -> Report:
         return report(cell, costs)
     except UserError:
         raise
-    except Exception as error:  # a method so broken that no check could begin; the others are checked all the same
+    except (Exception, SystemExit) as error:  # a method so broken that no check could begin; the others are checked all the same
         traceback.print_exc()
         failed = Finding("failed", f"{type(error).__name__}: {error}")
         return Report(cell, dict.fromkeys(CHECKS, Finding("-")) | {"trains": failed}, {}, None, None)

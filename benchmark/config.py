@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from benchmark.folders import CONF, GROUPS, problems, refuse_twins, search_path
+from benchmark.folders import CONF, GROUPS, files, problems, refuse_twin, search_path
 from benchmark.identity import ADDED, PARTS, identity
 from benchmark.names import expand, label
 from benchmark.objects import NAMED, check_file
@@ -88,9 +88,8 @@ def cells(overrides: Sequence[str]) -> list[Cell]:
 @contextmanager
 def _hydra() -> Iterator[None]:
     """Hydra initialised on conf/, with every registered method as a choice of `method`."""
-    refuse_twins()
     store = ConfigStore.instance()
-    for name in registry.names():
+    for name in {*registry.names()} - {file.path.stem for file in files("method")}:  # Hydra would take it for the schema of its twin
         store.store(group="method", name=name, node=registry.schema(name))
     for name, schema in (("trainer", TrainerConfig), ("local", LocalLauncher), ("slurm", SlurmLauncher)):
         store.store(group="schema", name=name, node=schema)
@@ -252,12 +251,18 @@ def _object(typed: DictConfig) -> RunConfig:
 
 
 def _compose(overrides: Sequence[str]) -> DictConfig:
+    for override in overrides:
+        if _key(override) in GROUPS:
+            refuse_twin(_key(override), override.partition("=")[2])
     try:
         composed = compose("config", [*search_path(), *overrides], return_hydra_config=True)
     except MissingConfigException as error:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
+        if group == "method":
+            registry.refuse_left_out(name)
         missing = _user_error(error) if error.options is None else unknown(group, name, error.options)
-        raise UserError("; ".join([str(missing), *problems()])) from error
+        left_out = registry.problems() if group == "method" else []
+        raise UserError("; ".join([str(missing), *problems(), *left_out])) from error
     except ConfigCompositionException as error:
         raise _composition_error(error, overrides) from error
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: a group replaced by a value
@@ -270,6 +275,7 @@ def _compose(overrides: Sequence[str]) -> DictConfig:
 def _checked(composed: DictConfig) -> DictConfig:
     """Without what is Hydra's own. Raises UserError where the file of a choice lacks what its group needs."""
     chosen = composed.hydra.runtime.choices
+    refuse_twin("method", chosen.get("method") or "")
     with open_dict(composed):
         del composed["hydra"]
     for group in NAMED:

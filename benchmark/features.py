@@ -10,11 +10,9 @@ from robust_benchmark.errors import UserError
 
 
 def tried(make: ModelFactory, name: str, outputs: int, shape: torch.Size) -> nn.Module:
-    """A model for inputs of this shape. Raises UserError for one that cannot take them, which only making or using it shows."""
+    """A model for inputs of this shape. Raises UserError where a model of the suite cannot take them, which only making it shows."""
     try:
-        model = make(outputs, shape)
-        with torch.no_grad():
-            model.eval()(torch.zeros(1, *shape))
+        return make(outputs, shape)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         if len(shape) == 1:
@@ -22,7 +20,6 @@ def tried(make: ModelFactory, name: str, outputs: int, shape: torch.Size) -> nn.
             raise UserError(f"model {name} needs images, and {table}: choose model=mlp") from error
         size = " x ".join(map(str, shape))
         raise UserError(f"model {name} cannot take images of {size} ({reason}): choose another model, or larger images") from error
-    return model.train()
 
 
 def check_views_of_features(label: str, trainer: Trainer) -> None:

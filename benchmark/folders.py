@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections import defaultdict
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from importlib.util import find_spec
@@ -58,8 +57,16 @@ def search_path() -> list[str]:
 
 def files(group: str) -> list[File]:
     """The files of a group, those of conf/ first."""
-    folders = [Folder(CONF, ""), *(folder for folder in _plugins() if not folder.problem)]
-    return [File(path, folder.origin) for folder in folders for path in sorted((folder.path / group).glob("*.yaml"))]
+    return [File(path, folder.origin) for folder in _usable() for path in sorted((folder.path / group).glob("*.yaml"))]
+
+
+def _places(group: str, name: str) -> list[File]:
+    """Where files of a choice of that name may lie, those of conf/ first."""
+    return [File(folder.path / group / f"{name}.yaml", folder.origin) for folder in _usable()]
+
+
+def _usable() -> list[Folder]:
+    return [Folder(CONF, ""), *(folder for folder in _plugins() if not folder.problem)]
 
 
 def file_of(group: str, name: str) -> str:
@@ -67,17 +74,24 @@ def file_of(group: str, name: str) -> str:
     return next((str(file) for file in files(group) if file.path.stem == name), f"conf/{group}/{name}.yaml")
 
 
-def refuse_twins() -> None:
-    """Raises UserError where two choices of a group have one name."""
-    for group in GROUPS:
-        homes: dict[str, list[str]] = defaultdict(list)
-        for name in registry.names() if group == "method" else []:
-            homes[name].append(registry.get(name).__module__)
-        for file in files(group):
-            homes[file.path.stem].append(str(file))
-        for name, places in homes.items():
-            if len(places) > 1:
-                raise UserError(f"two choices of {group} are named '{name}': {places[0]} and {places[1]}")
+def twins() -> list[str]:
+    """A sentence for each choice that has two places. Each of them is refused where it is chosen."""
+    names = {(group, file.path.stem) for group in GROUPS for file in files(group)}
+    return [sentence for group, name in sorted(names) if (sentence := _twin(group, name))]
+
+
+def refuse_twin(group: str, name: str) -> None:
+    """Raises UserError where two choices of a group have this name."""
+    sentence = _twin(group, name)
+    if sentence:
+        raise UserError(sentence)
+
+
+def _twin(group: str, name: str) -> str:
+    registered = group == "method" and name in registry.names()
+    places = [registry.get(name).__module__] if registered else []
+    places += [str(file) for file in _places(group, name) if file.path.is_file()]
+    return f"two choices of {group} are named '{name}': {places[0]} and {places[1]}" if len(places) > 1 else ""
 
 
 def lines_of(group: str) -> dict[str, str]:
@@ -119,7 +133,7 @@ def _of_entry_points() -> Iterator[Folder]:
         said = f"the entry point '{entry.name}' of {package}"
         try:
             path = _beside(entry)
-        except Exception as error:  # whatever importing their package raises
+        except (Exception, SystemExit) as error:  # whatever importing their package raises
             problem = f"{said} names '{entry.value}', which cannot be imported: {type(error).__name__}: {error}"
             yield Folder(Path(entry.value), package, problem)
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import pkgutil
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import fields
 from typing import Any
 
@@ -18,9 +19,11 @@ from datasets.augment import Preprocessing
 from datasets.imbalance import Imbalance
 from datasets.noise import Corruption
 from datasets.source import Source
-from robust_benchmark.errors import Broken, UserError, unknown
+from robust_benchmark.blame import Owner, blaming, in_words
+from robust_benchmark.errors import UserError, unknown
 
 KINDS = {"dataset": Source, "noise": Corruption, "imbalance": Imbalance}
+OURS = ("benchmark", "torchvision")  # packages of the models that come with the suite
 NAMED = (*KINDS, "model", "trainer")  # groups whose choices stand in identities by the names that their files say
 
 
@@ -75,20 +78,35 @@ def model_factory(options: Mapping[str, Any]) -> Callable[[int, torch.Size], nn.
     except TypeError as error:
         raise UserError(f"{said}: {target} cannot be called with (num_classes, image_shape) and the file's options: {error}") from error
 
+    package = target.partition(".")[0]
+
     def checked(num_classes: int, image_shape: torch.Size) -> nn.Module:
-        model = factory(num_classes, image_shape)
-        if not isinstance(model, nn.Module) or next(model.parameters(), None) is None:
-            raise UserError(f"{said}: {target} makes {_kind(model)} where a torch.nn.Module with parameters is needed")
+        with nullcontext() if package in OURS else blaming([Owner(said, package)]):
+            model = factory(num_classes, image_shape)
+            if not isinstance(model, nn.Module) or next(model.parameters(), None) is None:
+                raise UserError(f"{said}: {target} makes {_kind(model)} where a torch.nn.Module with parameters is needed")
+            _try(model, f"{said}: {target}", num_classes, image_shape)
         return model
 
     return checked
+
+
+@torch.no_grad()
+def _try(model: nn.Module, said: str, num_classes: int, image_shape: torch.Size) -> None:
+    """Raises UserError where the model gives no logits for an image. Changes neither the model nor random numbers."""
+    with torch.random.fork_rng(devices=[]):
+        found = model.eval()(torch.zeros(1, *image_shape))
+    model.train()
+    if not isinstance(found, torch.Tensor) or found.shape != (1, num_classes) or not found.is_floating_point():
+        given = f"{found.dtype} {tuple(found.shape)}" if isinstance(found, torch.Tensor) else _kind(found)
+        raise UserError(f"{said} maps a batch (1, {', '.join(map(str, image_shape))}) to {given}, not to logits (1, {num_classes})")
 
 
 def takes(target: str, option: str) -> bool:
     """Whether what `target` names takes an option. False where it cannot be imported; making it gives the reason."""
     try:
         return option in _signature(target).parameters
-    except Exception:
+    except (Exception, SystemExit):
         return False
 
 
@@ -106,9 +124,11 @@ def _kind(made: Any) -> str:
 
 
 def _instantiated(said: str, options: Mapping[str, Any]) -> Any:
-    """A UserError within comes out as it is, any other error of what is called as Broken, and one of the call itself as a UserError."""
+    """A UserError within comes out as it is."""
     try:
         return instantiate(dict(options), _convert_="all")
+    except SystemExit as error:
+        raise UserError(f"{said}: {options['_target_']}: {in_words(error)}") from error
     except InstantiationException as error:
         reason: BaseException = error.__cause__ or error
         if str(reason).startswith("Error loading") and reason.__cause__:  # Hydra's own around the one of the import
@@ -117,5 +137,4 @@ def _instantiated(said: str, options: Mapping[str, Any]) -> Any:
             raise reason from None
         text = (str(reason).splitlines() or [""])[0]
         kind = "" if reason is error else f"{type(reason).__name__}: "
-        called = reason is error.__cause__ and reason.__traceback__ is not None and reason.__traceback__.tb_next is not None
-        raise (Broken if called else UserError)(f"{said}: {options['_target_']}: {kind}{text}") from error
+        raise UserError(f"{said}: {options['_target_']}: {kind}{text}") from error

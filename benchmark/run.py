@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -13,17 +13,20 @@ from omegaconf import OmegaConf
 
 from benchmark import trial, workers
 from benchmark.config import Cell, cells
-from benchmark.folders import GROUPS, lines_of, problems
+from benchmark.folders import GROUPS, lines_of, problems, twins
 from benchmark.options import SlurmLauncher
+from benchmark.progress import name
 from benchmark.recorded import check_data, recorded, set_stale_aside
+from benchmark.records import failures
 from benchmark.records.claims import remove_left
 from benchmark.records.grids import TrialId
 from benchmark.records.store import Record
 from benchmark.training.threads import CPU, one_thread
 from benchmark.trial import Trial
 from benchmark.worker import forget_failures
+from methods import registry
 from robust_benchmark.commands import guarded
-from robust_benchmark.errors import Broken, UserError
+from robust_benchmark.errors import UserError, explained
 from robust_benchmark.imports import command
 
 
@@ -51,6 +54,8 @@ def complete(grid: Sequence[Cell], overrides: Sequence[str]) -> tuple[dict[Trial
     Returns the records that there are, what failed, a line each, and the signal that stopped it or 0. Raises UserError.
     """
     config = grid[0].config
+    for warning in _warnings():
+        print(f"warning: {warning}", file=sys.stderr)
     elsewhere = isinstance(config.launcher, SlurmLauncher)  # a cluster's data and devices may be out of sight here
     trials = [(cell, seed) for cell in grid for seed in cell.seeds]
     remove_left({trial.path(cell, cell.config.seed).parent for cell in grid})
@@ -67,6 +72,11 @@ def complete(grid: Sequence[Cell], overrides: Sequence[str]) -> tuple[dict[Trial
         missing.sort(key=lambda each: each[1])  # trial by trial, so that an interrupted grid still compares methods
         failed, stopped_by = _train(grid, missing, overrides) if missing else ([], 0)
     return done | recorded(missing), failed, stopped_by
+
+
+def _warnings() -> list[str]:
+    """A sentence for each choice of a plug-in that is left out."""
+    return [*registry.problems(), *twins()]
 
 
 def _device(name: str) -> torch.device:
@@ -96,33 +106,46 @@ def _train(grid: Sequence[Cell], missing: Sequence[Trial], overrides: Sequence[s
     """Here, or wherever the launcher says; returns what failed, a line each, and the signal that stopped it or 0."""
     launcher = grid[0].config.launcher
     _check_writable(grid[0])
-    if not isinstance(launcher, SlurmLauncher):
-        _check_cells({cell.key: cell for cell, _ in missing}.values())
     if launcher is None:
         forget_failures(missing)
-        return workers.train(missing)
-    from benchmark.launching.launch import launch  # submitit, which training here does not need
+    able, refused = _prepared(missing, isinstance(launcher, SlurmLauncher))
+    if not able:
+        return refused, 0
+    if launcher is None:
+        failed, stopped_by = workers.train(able)
+    else:
+        from benchmark.launching.launch import launch  # submitit, which training here does not need
 
-    return launch(grid, missing, overrides)
+        failed, stopped_by = launch(grid, able, overrides)
+    return [*refused, *failed], stopped_by
 
 
-def _check_cells(grid: Collection[Cell]) -> None:
-    """Raises UserError for what cannot work, before anything trains.
+def _prepared(missing: Sequence[Trial], elsewhere: bool) -> tuple[list[Trial], list[str]]:
+    """The trials that can train, and a line for each other one, which gets a note of the reason.
 
-    Where the code of one cell's data or method breaks, its trials fail alone, as failures are recorded, unless there are no others.
+    elsewhere: data and device are out of sight, so that only the method is tried
+    Raises UserError where no trial can train, and none of the reasons is a mistake in a plug-in's code.
     """
-    broken: list[Broken] = []
-    for cell in grid:
+    reasons: dict[str, BaseException] = {}
+    for cell in {cell.key: cell for cell, _ in missing}.values():
         try:
-            trial.prepare(cell, cell.seeds[0])
-        except Broken as error:
-            broken.append(error)
-        except UserError:
-            raise
-        except trial.FAILURES:
-            continue
-    if len(broken) == len(grid):
-        raise broken[0]
+            trial.steps(cell) if elsewhere else trial.prepare(cell, cell.seeds[0])
+        except trial.FAILURES as error:
+            reasons[cell.key] = error
+    refused = [(cell, seed) for cell, seed in missing if cell.key in reasons]
+    if len(refused) == len(missing) and all(type(error) is UserError for error in reasons.values()):
+        raise UserError("; ".join(dict.fromkeys(map(str, reasons.values()))))
+    for cell in {cell.key: cell for cell, _ in refused}.values():
+        print(f"{cell.label} cannot train: {explained(reasons[cell.key])}", file=sys.stderr)
+    able = [(cell, seed) for cell, seed in missing if cell.key not in reasons]
+    return able, [_noted(cell, seed, reasons[cell.key]) for cell, seed in refused]
+
+
+def _noted(cell: Cell, seed: int, error: BaseException) -> str:
+    """Note that the trial failed; returns the line that says so."""
+    note = trial.path(cell, seed).with_suffix(".failure")
+    failures.note(note, error)
+    return f"{name(cell, seed)}: {failures.last_line(error)} (see {note})"
 
 
 def _check_writable(cell: Cell) -> None:
@@ -151,7 +174,7 @@ def _help() -> str:
         choices = lines_of(group)
         width = max(map(len, choices), default=0)
         lines += ["", f"{group}=", *(f"  {name:{width}}  {line}" for name, line in sorted(choices.items()))]
-    return "\n".join([*lines, *(f"\nnot found: {problem}" for problem in problems())])
+    return "\n".join([*lines, *(f"\nwarning: {problem}" for problem in [*problems(), *_warnings()])])
 
 
 if __name__ == "__main__":

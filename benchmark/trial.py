@@ -32,12 +32,12 @@ from benchmark.records.schema import SCHEMA
 from benchmark.records.store import Record, Store, canonical
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.compute import Compute
-from benchmark.training.trainer import Progress, Settings, Trainer, Watch
+from benchmark.training.trainer import Progress, Settings, Trainer, Watch, phases_of, steps_of
 from datasets.source import Source
 from datasets.task import Split, Task, draw, make_task
 from methods import registry
 from methods.base import Knowledge
-from robust_benchmark.errors import UserError, unknown
+from robust_benchmark.errors import ContractError, UserError, unknown
 from robust_benchmark.files import check_regular
 from robust_benchmark.imports import INSTALLED
 
@@ -81,14 +81,10 @@ def resident(config: RunConfig, size: int) -> bool:
 
 
 def steps(cell: Cell) -> int:
-    """Training steps of one trial of the cell; 0 where its method fails to say, as it fails again when it is trained. Raises UserError."""
-    try:
-        phases = registry.build(cell.identity["method"]).phases(cell.config.trainer.schedules())
-        return sum(phase.schedule.steps for phase in phases)
-    except UserError:
-        raise
-    except FAILURES:
-        return 0
+    """Training steps of one trial of the cell. Raises ContractError for phases that are none."""
+    method = registry.build(cell.identity["method"])
+    with registry.naming(cell.identity["method"]):
+        return steps_of(phases_of(method, cell.config.trainer.schedules()))
 
 
 def path(cell: Cell, seed: int) -> Path:
@@ -153,7 +149,7 @@ def _file_of(module: str) -> str | None:
         return getattr(sys.modules[module], "__file__", None)
     try:
         spec = find_spec(module)
-    except Exception:  # the package around it raises it; making what is in it gives the reason
+    except (Exception, SystemExit):  # the package around it raises it; making what is in it gives the reason
         spec = None
     around = module.rpartition(".")[0]
     return spec.origin if spec else _file_of(around) if around else None
@@ -165,7 +161,23 @@ def _names(method: dict[str, Any]) -> list[str]:
 
 
 def prepare(cell: Cell, seed: int, watch: Watch | None = None) -> Trainer:
-    """The trainer of one trial, ready to run. Raises UserError for whatever the configuration asks and the data cannot give."""
+    """The trainer of one trial, ready to run.
+
+    Raises UserError for whatever the configuration asks and the data cannot give, and ContractError for a mistake in the method.
+    """
+    with registry.naming(cell.identity["method"]):
+        trainer = _trainer(cell, seed, watch)
+        check_steps(cell, trainer)
+        return trainer
+
+
+def check_steps(cell: Cell, trainer: Trainer) -> None:
+    """Raises ContractError where the method has other phases after `setup` than before it."""
+    if steps(cell) != trainer.steps:
+        raise ContractError("`phases` gives other steps before `setup` than after it: let them depend on options and schedules alone")
+
+
+def _trainer(cell: Cell, seed: int, watch: Watch | None) -> Trainer:
     config = cell.config
     method = registry.build(cell.identity["method"])
     task = task_of(cell, seed, Knowledge.CLEAN_SET in method.needs)
@@ -201,14 +213,16 @@ def compute(config: RunConfig) -> Compute:
 def run(cell: Cell, seed: int, watch: Watch | None = None) -> Record:
     """Train one trial and keep its record; the checkpoint goes when the record is there."""
     trainer = prepare(cell, seed, watch)
-    trainer.run()
+    with registry.naming(cell.identity["method"]):
+        trainer.run()
     return _keep(cell, seed, trainer)
 
 
 def in_turns(cell: Cell, seed: int, watch: Watch | None = None) -> Generator[None, None, Record]:
     """As `run`, giving others on the same device a turn after each step."""
     trainer = prepare(cell, seed, watch)
-    yield from trainer.turns()
+    with registry.naming(cell.identity["method"]):
+        yield from trainer.turns()
     return _keep(cell, seed, trainer)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from benchmark.training.lanes import take_turns
 from benchmark.training.threads import one_thread
 from benchmark.training.trainer import Interrupted
 from benchmark.trial import Trial
-from robust_benchmark.errors import UserError
+from robust_benchmark.errors import UserError, explained
 from robust_benchmark.files import Unwritable
 
 
@@ -74,10 +73,8 @@ def _turns(missing: Sequence[Trial], number: int, claim: Claim, display: Display
         except BaseException as error:
             note = path.with_suffix(".failure")
             failures.note(note, error, log)
-            reason = failures.last_line(error)
-            shown = reason if isinstance(error, UserError) else f"\n{traceback.format_exc()}"
-            display.write(f"{name(cell, seed)}, failed: {shown}")
-            display.failed(number, f"{reason} (see {note})")
+            display.write(f"{name(cell, seed)}, failed: {explained(error)}")
+            display.failed(number, f"{failures.last_line(error)} (see {note})")
     display.end(number)
 
 

@@ -176,6 +176,7 @@ def _work(missing: Sequence[Trial], modules: set[str], pipe: Connection, readers
     """A worker's process. Ends with the status of SIGTERM where it was asked to stop."""
     for reader in readers:
         reader.close()  # so that a report to a command that is gone fails instead of filling a pipe
+    registry.names()  # first, as it leaves out what is broken in a module
     for module in modules:
         importlib.import_module(module)  # where the process is a new one, a user's method is not registered yet
     relay = Relay(pipe, command)

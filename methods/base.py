@@ -16,7 +16,7 @@ from datasets.mapped import Images
 from datasets.task import Examples, Task
 from methods.sampling import uniform
 from methods.schedules import Optimiser, Schedule, Schedules
-from robust_benchmark.errors import UserError, choice
+from robust_benchmark.errors import ContractError, UserError, unknown
 
 SOURCES = ("train", "clean")
 Known = TypeVar("Known")
@@ -41,7 +41,7 @@ class Knowledge(enum.Flag):
         return [str(flag.name).lower() for flag in self]
 
 
-class UndeclaredKnowledge(UserError):
+class UndeclaredKnowledge(ContractError):
     """A method asked for something that its `needs` does not declare."""
 
 
@@ -206,7 +206,7 @@ class Update:
 
     def __post_init__(self) -> None:
         if self.optimiser is not None and not self.parts:
-            raise UserError("an update with an optimiser of its own must name its parts")
+            raise ContractError("an update with an optimiser of its own must name its parts")
 
 
 @dataclass(frozen=True)
@@ -232,17 +232,22 @@ class Phase:
     every_epoch: Callable[[View, Clock], None] | None = None
 
     def __post_init__(self) -> None:
-        choice("source of a phase", self.source, SOURCES)
+        if not isinstance(self.schedule, Schedule) or not isinstance(self.schedule.steps, int) or self.schedule.steps < 0:
+            raise ContractError(f"the schedule of phase '{self.name}' must be a Schedule of a whole number of steps, not {self.schedule!r}")
+        _one_of("source of a phase", self.source, SOURCES)
         if not isinstance(self.views, tuple) or not self.views:
-            raise UserError(f"the views of phase '{self.name}' must be a tuple such as ('weak', 'strong'), not {self.views!r}")
+            raise ContractError(f"the views of phase '{self.name}' must be a tuple such as ('weak', 'strong'), not {self.views!r}")
         for strength in self.views:
-            choice("strength of a view", strength, STRENGTHS)
+            _one_of("strength of a view", strength, STRENGTHS)
         updates = self.loss if isinstance(self.loss, tuple) else (self.loss,)
         if not updates or not all(isinstance(each, Update) or (callable(each) and each is self.loss) for each in updates):
-            raise UserError(f"the loss of phase '{self.name}' must be a function of a batch or a tuple of Update, not {self.loss!r}")
+            raise ContractError(f"the loss of phase '{self.name}' must be a function of a batch or a tuple of Update, not {self.loss!r}")
         for each in updates:
             if isinstance(each, Update) and not isinstance(each.parts, tuple):
-                raise UserError(f"the parts of an update in phase '{self.name}' must be a tuple of names, not {each.parts!r}")
+                raise ContractError(f"the parts of an update in phase '{self.name}' must be a tuple of names, not {each.parts!r}")
+        for name in ("sample", "before", "every_epoch"):
+            if not callable(getattr(self, name)) and (name == "sample" or getattr(self, name) is not None):
+                raise ContractError(f"`{name}` of phase '{self.name}' must be a function, not {getattr(self, name)!r}")
 
     @property
     def updates(self) -> tuple[Update, ...]:
@@ -258,6 +263,11 @@ class Phase:
         """Raises UndeclaredKnowledge for a source that `needs` does not declare."""
         if self.source == "clean" and Knowledge.CLEAN_SET not in needs:
             raise UndeclaredKnowledge(f"phase '{self.name}' trains on the clean set without Knowledge.CLEAN_SET in `needs`")
+
+
+def _one_of(kind: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ContractError(str(unknown(kind, str(value), allowed)))
 
 
 class MakeModel(Protocol):

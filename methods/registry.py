@@ -7,26 +7,37 @@ environment variable ROBUST_TRAINING_METHODS, a comma-separated list of modules 
 
 from __future__ import annotations
 
+import copy
+import difflib
+import enum
 import functools
 import importlib
 import inspect
 import os
 import pkgutil
 import re
+import sys
+import traceback
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import field, make_dataclass
+from importlib.util import find_spec
 from typing import Any, TypeVar, get_type_hints, overload
 
 import methods
-from methods.base import Method
+from methods.base import Knowledge, Method
+from robust_benchmark.blame import Owner, blaming, in_words, shown
 from robust_benchmark.entries import entry_points
-from robust_benchmark.errors import UserError, unknown
+from robust_benchmark.errors import ContractError, UserError, unknown
 
 ENTRY_POINTS = "robust_training.methods"
 VARIABLE = "ROBUST_TRAINING_METHODS"
 MethodClass = TypeVar("MethodClass", bound=type[Method])
 
 _registered: dict[str, type[Method]] = {}
+_left_out: dict[str, str] = {}  # names of methods that are left out, or of their files where these are not imported, by the reason
+_sound: set[type[Method]] = set()  # classes that `_sort_out` has looked at
+_loading = False  # whether a plug-in is being imported
 
 
 @overload
@@ -36,26 +47,46 @@ def register(given: str) -> Callable[[MethodClass], MethodClass]: ...
 def register(given: Any) -> Any:
     """Class decorator: `@register` makes the class a method named after its file, and `@register("name")` one of that name.
 
-    Raises UserError where another has the name, unless `__main__` defined that one and defines it again, or for a name that is none.
+    Raises UserError for what is no Method, for a name that is none, and where another has the name, unless `__main__` defined that one and
+    defines it again. While plug-ins are loaded, such a class is left out instead, so that it harms no other (see `problems`).
     """
     if isinstance(given, str):
         return functools.partial(_register, given)
-    return _register(given.__module__.rpartition(".")[2], given)
+    return _register(getattr(given, "__module__", "").rpartition(".")[2], given)
 
 
 def _register(name: str, cls: MethodClass) -> MethodClass:
-    here = cls.__module__ == "__main__"
+    here = getattr(cls, "__module__", "") == "__main__"
     if here:
         if name == "__main__":
             raise UserError(f"method {cls.__name__} is defined in __main__, so it needs a name: @register('{cls.__name__.lower()}')")
         _import_all()  # those of files have their names first
-    if not re.fullmatch("[a-z0-9_]+", name):
-        raise UserError(f"method '{name}' must be named by lower-case letters, digits and underscores")
-    taken = _registered.setdefault(name, cls)
-    if taken.__module__ != cls.__module__ or (taken.__qualname__ != cls.__qualname__ and not here):
-        raise UserError(f"two methods are named '{name}': {taken.__module__}.{taken.__qualname__} and {cls.__module__}.{cls.__qualname__}")
-    _registered[name] = cls
+    refusal = _refusal(name, cls, here)
+    if refusal and _loading:
+        _leave_out(name, getattr(cls, "__module__", ""), refusal)
+    elif refusal:
+        raise UserError(refusal)
+    else:
+        _registered[name] = cls
+        for reason in [reason for reason, other in _left_out.items() if here and other == name]:
+            del _left_out[reason]  # of the class that this one replaces
     return cls
+
+
+def _leave_out(name: str, module: str, reason: str) -> None:
+    _left_out[f"method '{name}' ({_file(module)}) is left out: {reason}"] = name
+
+
+def _refusal(name: str, cls: Any, here: bool) -> str:
+    """Why the class cannot have this name, or ''."""
+    if not isinstance(cls, type) or not issubclass(cls, Method):
+        return f"@register is for a subclass of Method, and {getattr(cls, '__qualname__', repr(cls))} is none"
+    if not re.fullmatch("[a-z0-9_]+", name):
+        return f"method '{name}' must be named by lower-case letters, digits and underscores"
+    taken = _registered.get(name, cls)
+    if taken.__module__ != cls.__module__ or (taken.__qualname__ != cls.__qualname__ and not here):
+        return f"two methods are named '{name}': {taken.__module__}.{taken.__qualname__} and {cls.__module__}.{cls.__qualname__}"
+    return ""
 
 
 @functools.cache
@@ -64,27 +95,137 @@ def _import_all() -> None:
         importlib.import_module(module.name)
     named = filter(None, (part.strip() for part in os.environ.get(VARIABLE, "").split(",")))
     theirs = [(module, VARIABLE) for module in named]
-    theirs += [(entry.module, f"the entry point '{entry.name}'") for entry in entry_points(ENTRY_POINTS)]
+    theirs += [(entry.value.partition(":")[0].strip(), f"the entry point '{entry.name}'") for entry in entry_points(ENTRY_POINTS)]
     for module_name, source in theirs:
-        try:
-            importlib.import_module(module_name)
-        except UserError:
-            raise
-        except Exception as error:
-            raise UserError(f"{source} names '{module_name}', which cannot be imported: {type(error).__name__}: {error}") from error
+        _import_plugin(module_name, source)
+
+
+def _import_plugin(module: str, source: str) -> None:
+    """Import the module; where that fails, all methods of it are left out."""
+    global _loading
+    before, _loading = _loading, True
+    try:
+        importlib.import_module(module)
+    except (Exception, SystemExit) as error:
+        for name in [name for name, cls in _registered.items() if cls.__module__ == module]:
+            del _registered[name]
+        said = f"{source} names '{module}', which cannot be imported: {in_words(error)}{_line(error, module)}"
+        _leave_out(module.rpartition(".")[2], module, said)
+    finally:
+        _loading = before
+
+
+def _file(module: str) -> str:
+    """The file of a module, which need not be imported, for sentences; the module's name where it has none."""
+    loaded = getattr(sys.modules.get(module), "__file__", None)
+    if loaded:
+        return shown(loaded)
+    try:
+        spec = find_spec(module)
+    except (Exception, SystemExit):  # of the package around it
+        spec = None
+    return shown(spec.origin) if spec and spec.origin else module
+
+
+def _line(error: BaseException, module: str) -> str:
+    """' (line 3)' where the module's own code raised the error; a SyntaxError says it by itself."""
+    lines = [line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_globals.get("__name__") == module]
+    return f" (line {lines[-1]})" if lines else ""
+
+
+def _sort_out() -> None:
+    """Leave out the classes of plug-ins that are no usable methods. This waits until all names in annotations are defined."""
+    for name, cls in list(_registered.items()):
+        fault = "" if cls in _sound or cls.__module__.startswith("methods.") else _fault(cls)
+        if fault:
+            _leave_out(name, cls.__module__, fault)
+            del _registered[name]
+        else:
+            _sound.add(cls)
+
+
+def _fault(cls: type[Method]) -> str:
+    """What the class lacks to be a method, or ''."""
+    missing = sorted(getattr(cls, "__abstractmethods__", ()))
+    if missing:
+        return f"class {cls.__name__} is abstract: it does not define {', '.join(missing)}"
+    if not isinstance(cls.needs, Knowledge | property):
+        return _not_knowledge(cls.needs)
+    if not isinstance(cls.added_options, Mapping):
+        return f"`added_options` must be a mapping of options to values, not {cls.added_options!r}"
+    if cls.loss is Method.loss and cls.phases is Method.phases:
+        own = [name for name, value in vars(cls).items() if callable(value) and not name.startswith("__")]
+        near = difflib.get_close_matches("loss", own, n=1)
+        return "it defines neither `loss` nor `phases`" + (f"; nearest: {near[0]}" if near else "")
+    return next(filter(None, map(_fault_of_option, inspect.signature(cls).parameters.values())), "") or _fault_of_types(cls)
+
+
+def _not_knowledge(needs: object) -> str:
+    return f"`needs` must be a Knowledge, such as Knowledge.CLEAN_SET, not {needs!r}"
+
+
+def _fault_of_option(option: inspect.Parameter) -> str:
+    if option.name == "name":
+        return "no option can be called 'name', which is the method's own"
+    if option.kind not in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY):
+        return f"option '{option}' of __init__ must have a name: no *arguments, no **options"
+    if option.default is inspect.Parameter.empty and option.name != "base":
+        return f"option '{option.name}' has no default; every option needs one"
+    if not _is_plain(option.default) and option.name != "base":
+        kind = type(option.default).__name__
+        return f"the default of option '{option.name}' must be a number, a text, a boolean, None, or a list or dict of these, not a {kind}"
+    return ""
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(each) for key, each in value.items())
+    return value is None or isinstance(value, bool | int | float | str | enum.Enum)
+
+
+def _fault_of_types(cls: type[Method]) -> str:
+    """Annotations that cannot be read, or are no types of options, or do not fit their defaults."""
+    from omegaconf import OmegaConf  # which the command line has, and a class that is used from Python need not
+
+    try:
+        options = _schema("", cls)
+    except Exception as error:  # whatever evaluating an annotation raises
+        return f"the annotations of __init__ cannot be read: {in_words(error)}"
+    try:
+        OmegaConf.structured(options)
+    except Exception as error:
+        return f"an option has a type that no configuration can have, or a default of another type: {in_words(error)}"
+    return ""
+
+
+def problems() -> list[str]:
+    """A sentence for each method and module of a plug-in that is left out, with its file."""
+    names()
+    return list(_left_out)
 
 
 def names() -> list[str]:
-    """Names of all methods, sorted."""
+    """Names of all usable methods, sorted."""
     _import_all()
+    _sort_out()
     return sorted(_registered)
 
 
 def get(name: str) -> type[Method]:
-    """The method class of that name. Raises UserError with the nearest name."""
+    """The method class of that name. Raises UserError with the reason where it is left out, else with the nearest name."""
     if name not in names():
+        refuse_left_out(name)
         raise unknown("method", name, names())
     return _registered[name]
+
+
+def refuse_left_out(name: str) -> None:
+    """Raises UserError with the reason where a method of that name is left out and no other has the name."""
+    reasons = [reason for reason, other in _left_out.items() if other == name]
+    if reasons and name not in names():
+        raise UserError(reasons[0])
 
 
 def summary(name: str) -> str:
@@ -110,27 +251,47 @@ def added_options(name: str) -> Mapping[str, Any]:
 
 def schema(name: str) -> type:
     """The method's options as a data class, made from its `__init__`: what the command line may set, with types and defaults."""
-    cls = get(name)
+    return _schema(name, get(name))
+
+
+def _schema(name: str, cls: type[Method]) -> type:
     hints = get_type_hints(cls.__init__)
     options: list[Any] = [("name", str, name)]
     for option in inspect.signature(cls).parameters.values():
         if option.name == "base":  # a method's name, or a mapping of its name and options
             options.append(("base", Any, "baseline"))
-        elif option.default is inspect.Parameter.empty:
-            raise UserError(f"option '{option.name}' of method '{name}' has no default; every option needs one")
         else:
-            kind = hints.get(option.name, Any)
-            options.append((option.name, kind, field(default_factory=functools.partial(_copy, option.default))))
+            default = field(default_factory=functools.partial(copy.deepcopy, option.default))
+            options.append((option.name, hints.get(option.name, Any), default))
     return make_dataclass(cls.__name__, options)
 
 
-def _copy(value: Any) -> Any:
-    return value.copy() if isinstance(value, list | dict) else value
-
-
 def build(config: Mapping[str, Any]) -> Method:
-    """The method that a resolved configuration describes: its name, its options, and so on for its `base`."""
+    """The method that a resolved configuration describes: its name, its options, and so on for its `base`.
+
+    Raises ContractError, which names the method, for what its `__init__` raises but UserError, and for what no `__init__` may leave.
+    """
     options = {str(key): value for key, value in config.items() if key != "name"}
     if "base" in options:
         options["base"] = build(options["base"])
-    return get(config["name"])(**options)
+    cls = get(config["name"])
+    with naming(config):
+        method = cls(**options)
+        if "_parameters" not in vars(method):
+            raise ContractError("`__init__` must call super().__init__() before all else")
+        if not isinstance(method.needs, Knowledge):
+            raise ContractError(_not_knowledge(method.needs))
+    return method
+
+
+def naming(config: Mapping[str, Any]) -> AbstractContextManager[None]:
+    """Within it, an error of the code of a method, or of its bases, names it and its file (see `blaming`)."""
+    owners = _owners(config)
+    return blaming([*owners, Owner(owners[-1].said, "methods")])  # the last for a plug-in that inherits what fails
+
+
+def _owners(config: Mapping[str, Any]) -> list[Owner]:
+    """The innermost base first."""
+    module = get(config["name"]).__module__
+    bases = _owners(config["base"]) if "base" in config else []
+    return [*bases, Owner(f"method '{config['name']}' ({_file(module)})", module.partition(".")[0])]

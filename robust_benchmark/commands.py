@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from robust_benchmark import streams
-from robust_benchmark.errors import UserError
+from robust_benchmark.errors import UserError, explained
 
 Main = Callable[[Sequence[str] | None], int]
 
@@ -25,7 +25,10 @@ def guarded(main: Main) -> Callable[..., int]:
             try:
                 status = main(arguments)
                 sys.stdout.flush()
-            except (UserError, OSError) as error:
+            except UserError as error:
+                print(f"error: {explained(error)}", file=sys.stderr)
+                return 2
+            except OSError as error:
                 print(f"error: {error}", file=sys.stderr)
                 return 2
             except KeyboardInterrupt:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable
 
 
@@ -10,8 +11,23 @@ class UserError(Exception):
     """The user's mistake, told in one sentence; the command line prints it without a traceback."""
 
 
-class Broken(UserError):
-    """What the code behind one choice raises, such as a data set of the user's own: other choices may work."""
+class ContractError(UserError):
+    """A plug-in's mistake: what was expected of it and what came, in one sentence.
+
+    named: whether the sentence begins with the plug-in and its file
+    trace: the traceback from the first frame of the plug-in's own code on, where the error came from there; else ''
+    """
+
+    named: bool = False
+    trace: str = ""
+
+
+def explained(error: BaseException) -> str:
+    """A UserError's sentence, and after it the traceback of a plug-in's own code; of other errors, the traceback, on lines of its own."""
+    if not isinstance(error, UserError):
+        return "\n" + "".join(traceback.format_exception(error)).rstrip()
+    trace = error.trace if isinstance(error, ContractError) else ""
+    return f"{error}\n{trace}" if trace else str(error)
 
 
 FEW = 12  # names of a user's data that a sentence lists

@@ -42,6 +42,7 @@ def real_data() -> Path:
 def no_method_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the test registers goes away with it."""
     monkeypatch.setattr(registry, "_registered", {name: registry.get(name) for name in registry.names()})
+    monkeypatch.setattr(registry, "_left_out", {})
 
 
 def toy_source(n: int = 120, classes: int = 3, side: int = 8) -> Source:

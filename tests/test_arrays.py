@@ -522,7 +522,7 @@ def test_a_kept_model_takes_rows_as_they_stand_in_the_file(tmp_path: Path) -> No
     rows = table[table["part"] == "test"]
     (cell,) = cells([*command(tmp_path, *options), "method=baseline"])
     task = trial.prepare(cell, 0).task
-    expected = torch.from_numpy(logits_on(task.test, model.method, task.preprocessing)).softmax(dim=1)
+    expected = torch.from_numpy(logits_on(task.test, model.method, task.preprocessing, len(task.classes))).softmax(dim=1)
     model.method.eval()
     np.testing.assert_allclose(model.predict_proba(rows), expected, atol=1e-6)
     values = rows[["height", "age", "colour", "member"]].to_numpy()

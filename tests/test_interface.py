@@ -493,7 +493,7 @@ class Giving(Baseline):
 
 
 WRONG_LOSSES: dict[str, tuple[Callable[[torch.Tensor], Any], str]] = {
-    "none": (lambda loss: None, "not NoneType"),
+    "none": (lambda loss: None, "not None"),
     "a number": (lambda loss: 1.5, "not float"),
     "a vector": (lambda loss: loss.expand(4), r"not a tensor of shape \(4,\)"),
     "a plain pair": (lambda loss: (loss, loss), "not tuple"),

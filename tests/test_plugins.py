@@ -160,14 +160,16 @@ def test_a_choice_that_names_a_class_of_the_benchmark_has_its_code_and_no_plug_i
     assert trial.code_of(theirs) == trial.code_of(ours)
 
 
-def test_two_choices_of_one_name_are_refused_and_help_still_works(conf: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_choices_of_one_name_are_refused_and_all_else_works(conf: Path, capsys: pytest.CaptureFixture[str]) -> None:
     twin = written(conf, "noise/uniflip.yaml", NOISE)
-    with pytest.raises(
-        UserError, match=rf"^two choices of noise are named 'uniflip': conf/noise/uniflip\.yaml and {re.escape(str(twin))}$"
-    ):
-        cells([])
+    said = f"two choices of noise are named 'uniflip': conf/noise/uniflip.yaml and {twin}"
+    with pytest.raises(UserError, match=f"^{re.escape(said)}$"):
+        cells(["noise=none,uniflip"])
+    assert cells(["noise=theirs,none"])
     assert run.main(["--help"]) == 0
-    assert "[ROBUST_TRAINING_CONF]" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "[ROBUST_TRAINING_CONF]" in shown
+    assert shown.endswith(f"\nwarning: {said}\n")
 
 
 def test_two_plug_ins_with_one_name_are_refused(conf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +177,7 @@ def test_two_plug_ins_with_one_name_are_refused(conf: Path, tmp_path: Path, monk
     monkeypatch.setenv(folders.VARIABLE, os.pathsep.join([str(conf), str(other.parent.parent)]))
     first = conf / "noise" / "theirs.yaml"
     with pytest.raises(UserError, match=f"^two choices of noise are named 'theirs': {re.escape(str(first))} and {re.escape(str(other))}$"):
-        cells([])
+        cells(["noise=theirs"])
 
 
 def test_a_folder_that_is_missing_is_named_where_a_choice_is_not_found_and_in_help(
@@ -185,7 +187,7 @@ def test_a_folder_that_is_missing_is_named_where_a_choice_is_not_found_and_in_he
     with pytest.raises(UserError, match=rf"^no noise 'thiers'; nearest: theirs .*\); {re.escape(said)}$"):
         cells(["noise=thiers"])
     assert run.main(["--help"]) == 0
-    assert capsys.readouterr().out.endswith(f"\nnot found: {said}\n")
+    assert capsys.readouterr().out.endswith(f"\nwarning: {said}\n")
 
 
 def test_a_folder_without_groups_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

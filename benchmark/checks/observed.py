@@ -21,8 +21,8 @@ from benchmark.training.running import Running
 from benchmark.training.threads import CPU
 from benchmark.training.trainer import Interrupted, Trainer, Watch
 from methods import registry
-from methods.base import Phase, UndeclaredKnowledge
-from robust_benchmark.errors import UserError
+from methods.base import Phase
+from robust_benchmark.errors import ContractError, UserError
 
 Marks = dict[str, str]
 
@@ -150,7 +150,7 @@ class Subject:
     def _refusal(self, kind: Kind) -> str | None:
         try:
             self.trainer(kind)
-        except UndeclaredKnowledge:
+        except ContractError:
             raise
         except UserError as error:
             return str(error)

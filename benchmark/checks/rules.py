@@ -21,6 +21,7 @@ from benchmark.config import cells
 from benchmark.names import expand, label
 from benchmark.records.store import canonical
 from benchmark.training.checkpoint import Checkpoints
+from benchmark.training.evaluation import check_logits
 from benchmark.training.graphs import changed, fingerprint, unsaved
 from benchmark.training.lanes import take_turns
 from benchmark.training.threads import CPU
@@ -62,13 +63,10 @@ def configuration(subject: Subject) -> None:
 def trains(subject: Subject) -> None:
     """It trains to its end with finite numbers, in phases that do not depend on the data, and predicts logits."""
     trainer = subject.trainer(subject.kind)
-    if trial.steps(subject.cell) != trainer.steps:
-        raise Broken("`phases` gives other steps before `setup` than after it: let them depend on options and schedules alone")
+    trial.check_steps(subject.cell, trainer)
     if registry.build(subject.cell.identity["method"]).needs != trainer.method.needs:
         raise Broken("`needs` changes after __init__: declare it in the class or in __init__")
-    logits, expected = _logits(trainer), (len(trainer.task.test), len(trainer.task.classes))
-    if logits.shape != expected or not logits.is_floating_point():
-        raise Broken(f"`predict` gives {logits.dtype} {tuple(logits.shape)}, not logits of shape {expected}")
+    check_logits(_logits(trainer), len(trainer.task.test), len(trainer.task.classes))
     progress = subject.course.trainer.progress
     if progress.diverged:
         raise Broken(f"training diverges by step {progress.history[-1]['step']}: keep loss, parameters and predictions finite")
@@ -198,7 +196,7 @@ def _lost(subject: Subject, name: str, kind: Kind) -> list[str]:
     """How training on that kind of data goes wrong, if it does."""
     try:
         progress = subject.observed(kind).trainer.progress
-    except Exception as error:  # a method may raise anything
+    except (Exception, SystemExit) as error:  # a method may raise anything
         return [f"training on {name} ends with {_words(error)}"]
     return [f"training on {name} diverges by step {progress.history[-1]['step']}"] if progress.diverged else []
 
@@ -265,12 +263,12 @@ def _found(check: Check, subject: Subject) -> Finding:
         check.run(subject)
     except (Broken, UserError) as error:
         return Finding("failed", str(error))
-    except Exception as error:  # a method may raise anything
+    except (Exception, SystemExit) as error:  # a method may raise anything
         return Finding("failed", _words(error))
     return Finding("ok")
 
 
-def _words(error: Exception) -> str:
+def _words(error: BaseException) -> str:
     """The error, and where it was raised by the innermost line that is the method's own."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     place = innermost(frames[-1]) or "the trainer"

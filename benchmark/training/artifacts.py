@@ -47,7 +47,7 @@ def _predictions(trainer: Trainer, metadata: dict[str, str]) -> bytes:
     """`logits`, float32 (n, classes), and true `labels`, int64 (n,), of the test set, as safetensors."""
     test = trainer.task.test
     with trainer.compute.autocast(trainer.device):  # as evaluations predict
-        logits = torch.from_numpy(logits_on(test, trainer.method, trainer.task.preprocessing))
+        logits = torch.from_numpy(logits_on(test, trainer.method, trainer.task.preprocessing, len(trainer.task.classes)))
     return save({"logits": logits, "labels": test.true_labels}, metadata)
 
 

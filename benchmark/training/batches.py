@@ -15,7 +15,7 @@ from datasets.streams import torch_stream
 from datasets.task import Examples
 from methods.base import Batch, Clock, Sample
 from methods.sampling import uniform
-from robust_benchmark.errors import UserError
+from robust_benchmark.errors import ContractError
 
 DrawClean = Callable[[int], Batch]
 
@@ -61,9 +61,9 @@ class Batches:
         images, labels, n = more.images, more.labels, len(more.images)
         if images.dtype != ours.images.dtype or images.shape[1:] != ours.images.shape[1:]:
             wanted = f"{ours.images.dtype} (n, {', '.join(map(str, ours.images.shape[1:]))})"
-            raise UserError(f"images that join must be {wanted} as those of the source, not {images.dtype} {tuple(images.shape)}")
+            raise ContractError(f"images that join must be {wanted} as those of the source, not {images.dtype} {tuple(images.shape)}")
         if labels.dtype != torch.int64 or labels.shape != (n,) or more.true_labels.shape != (n,):
-            raise UserError(f"labels that join must be int64 ({n},), as many as the images, not {labels.dtype} {tuple(labels.shape)}")
+            raise ContractError(f"labels that join must be int64 ({n},), as many as the images, not {labels.dtype} {tuple(labels.shape)}")
         self._joined = Examples(more.images[:], more.labels, more.true_labels).to(self._device)
         self.examples = self.examples.join(self._joined)
 
@@ -78,17 +78,25 @@ class Batches:
         return self._epoch + self._row / len(self._rows) if len(self._rows) and not self.epoch_is_over else float(self._epoch + 1)
 
     def begin_epoch(self) -> None:
-        """Draw the positions of the next epoch. Raises UserError for what is no epoch, or one of another width."""
+        """Draw the positions of the next epoch. Raises ContractError for what is no epoch, or one of another width."""
         self._epoch += 1
         generator = torch_stream(self._device, self._seed, self._name, "order", self._epoch)
         rows = self._sample(self.examples.labels, self._size, generator)
-        if rows.dtype != torch.int64 or rows.ndim != 2 or 0 in rows.shape:
-            raise UserError(f"a phase's `sample` must give int64 positions (rows, width), not {rows.dtype} {tuple(rows.shape)}")
+        self._check(rows)
         if self._epoch and rows.shape[1] != len(self.index):
-            raise UserError(
+            raise ContractError(
                 f"a phase's `sample` gives rows of {rows.shape[1]} positions after rows of {len(self.index)}: the width must stay"
             )
         self._begin(rows)
+
+    def _check(self, rows: Any) -> None:
+        wanted = "a phase's `sample` must give int64 positions (rows, width)"
+        if not isinstance(rows, torch.Tensor):
+            raise ContractError(f"{wanted}, not {type(rows).__name__}")
+        if rows.dtype != torch.int64 or rows.ndim != 2 or 0 in rows.shape:
+            raise ContractError(f"{wanted}, not {rows.dtype} {tuple(rows.shape)}")
+        if self._epoch == 0 and not bool(((rows >= 0) & (rows < len(self.examples))).all()):  # once, as the host waits for it
+            raise ContractError(f"{wanted} in 0 .. {len(self.examples) - 1}, not in {int(rows.min())} .. {int(rows.max())}")
 
     def _begin(self, rows: torch.Tensor) -> None:
         self.close()

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from datasets.streams import numpy_stream
 from datasets.task import Examples, Task
 from methods.base import known
+from robust_benchmark.errors import ContractError
 
 Weigh = Callable[[Examples], torch.Tensor]
 EDGES = np.append(np.arange(0, 4.05, 0.1), np.inf)  # of histograms of n w_i: 1 is the weight of plain training
@@ -72,6 +73,13 @@ class WeightLog:
         self._shares.zero_()
         self._batches.zero_()
         return {} if math.isnan(mean) else {"effective_batch_share": mean}
+
+    def check(self) -> None:
+        """Raises ContractError where a last weight is negative, or a weight since the last call of `effective_share` is not finite."""
+        if bool((self.values < 0).any()):
+            raise ContractError("example weights must not be negative")
+        if bool(self._batches > 0) and not bool(self._shares.isfinite()):
+            raise ContractError("example weights must be finite, as the loss is")
 
     def report(self, train: Examples) -> dict[str, float]:
         """How well what was noted finds wrong labels; empty without weights, without true labels, or without both kinds of labels."""

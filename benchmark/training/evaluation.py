@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -10,6 +12,7 @@ from datasets.augment import Preprocessing
 from datasets.streams import numpy_stream
 from datasets.task import Examples, Task
 from methods.base import Method
+from robust_benchmark.errors import ContractError
 
 TRAINING_SAMPLE = 1000  # so many training examples show how far wrong labels are memorised
 CONFIDENCE_EDGES = np.linspace(0, 1, 16)  # 15 bins, each with its upper edge
@@ -57,14 +60,22 @@ class Evaluator:
         return found, confusion.tolist()
 
     def _logits(self, method: Method, part: Part) -> np.ndarray:
-        return logits_on(part.examples, method, self._preprocessing)
+        return logits_on(part.examples, method, self._preprocessing, self._classes)
+
+
+def check_logits(logits: Any, n: int, classes: int) -> torch.Tensor:
+    """What `predict` gives. Raises ContractError where it is no logits of n images."""
+    if not isinstance(logits, torch.Tensor) or logits.shape != (n, classes) or not logits.is_floating_point():
+        given = f"{logits.dtype} {tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise ContractError(f"`predict` gives {given}, not logits of shape {(n, classes)}")
+    return logits
 
 
 @torch.no_grad()
-def logits_on(examples: Examples, method: Method, preprocessing: Preprocessing) -> np.ndarray:
-    """Logits, float32 (n, classes), in evaluation mode; the method is left in training mode."""
+def logits_on(examples: Examples, method: Method, preprocessing: Preprocessing, classes: int) -> np.ndarray:
+    """Logits, float32 (n, classes), in evaluation mode; the method is left in training mode. Raises ContractError for other outputs."""
     method.eval()
-    outputs = [method.predict(batch.images) for batch in in_order(examples, preprocessing)]
+    outputs = [check_logits(method.predict(batch.images), len(batch.labels), classes) for batch in in_order(examples, preprocessing)]
     method.train()
     return torch.cat(outputs).float().cpu().numpy()
 

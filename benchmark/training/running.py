@@ -18,9 +18,10 @@ from benchmark.training.optimisers import clip, make
 from benchmark.training.proof import Prover, Steps
 from benchmark.training.sgd import InPlaceOptimiser
 from benchmark.training.stepper import Stepper
+from datasets.task import Examples
 from methods.base import Clock, Knowledge, Method, Objective, Phase, View, Weighted, decayed_weights
 from methods.schedules import Optimiser
-from robust_benchmark.errors import UserError, unknown
+from robust_benchmark.errors import ContractError, unknown
 
 
 @dataclass
@@ -85,6 +86,8 @@ class Running:
         """What the phase does once, before its first step."""
         with self.trial.average.restarted() if self.trial.average else nullcontext():
             more = self.phase.before(view) if self.phase.before else None
+        if more is not None and not isinstance(more, Examples):
+            raise ContractError(f"`before` of phase '{self.phase.name}' must return Examples or None, not {type(more).__name__}")
         if more is not None and len(more) > 0:
             self.batches.join(more)
             if self.phase.source == "train":
@@ -149,15 +152,17 @@ class Running:
             trial.average.update()
 
     def _check(self, loss: Any, weights: Any, n: int) -> None:
-        """Raises UserError for what no objective may return. Reads no value."""
+        """Raises ContractError for what no objective may return. Reads no value."""
         wanted = f"the loss of phase '{self.phase.name}' of {type(self.trial.method).__name__} must be"
         if not isinstance(loss, torch.Tensor) or loss.ndim > 0:
-            shape = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, torch.Tensor) else f"{type(loss).__name__}"
-            raise UserError(f"{wanted} a scalar tensor, or Weighted(scalar tensor, example weights), not {shape}")
+            kind = "None" if loss is None else type(loss).__name__
+            shape = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, torch.Tensor) else kind
+            raise ContractError(f"{wanted} a scalar tensor, or Weighted(scalar tensor, example weights), not {shape}")
         if not loss.requires_grad:
-            raise UserError(f"{wanted} differentiable by a parameter that is trained")
-        if weights is not None and getattr(weights, "shape", None) != (n,):
-            raise UserError(f"{wanted} Weighted with a weight for each of the {n} examples, not {tuple(getattr(weights, 'shape', ()))}")
+            raise ContractError(f"{wanted} differentiable by a parameter that is trained")
+        if weights is not None and (getattr(weights, "shape", None) != (n,) or not weights.is_floating_point()):
+            said = f"{tuple(weights.shape)} of {weights.dtype}" if isinstance(weights, torch.Tensor) else type(weights).__name__
+            raise ContractError(f"{wanted} Weighted with a float weight for each of the {n} examples, not {said}")
 
     def _update(self, part: Part, loss: torch.Tensor) -> None:
         part.optimiser.zero_grad()
@@ -213,11 +218,11 @@ def _parts(method: Method) -> set[str]:
 
 
 def _named_parameters(method: Method, parts: tuple[str, ...]) -> dict[str, nn.Parameter]:
-    """The method's parameters that are one of the parts or lie in one. Raises UserError for a part without any."""
+    """The method's parameters that are one of the parts or lie in one. Raises ContractError for a part without any."""
     found: dict[str, nn.Parameter] = {}
     for part in parts:
         inside = {name: parameter for name, parameter in method.named_parameters() if f"{name}.".startswith(f"{part}.")}
         if not inside:
-            raise unknown(f"part with parameters in {type(method).__name__}", part, _parts(method))
+            raise ContractError(str(unknown(f"part with parameters in {type(method).__name__}", str(part), _parts(method))))
         found |= inside
     return found

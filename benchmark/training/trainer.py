@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
@@ -29,7 +29,7 @@ from datasets.streams import stream_seed
 from datasets.task import Examples, Task
 from methods.base import Batch, Clock, HeldOut, Knowledge, MakeModel, Method, Phase, View, Weighted, decayed_weights
 from methods.schedules import Optimiser, Schedules
-from robust_benchmark.errors import UserError, at_least
+from robust_benchmark.errors import ContractError, UserError, at_least
 
 ModelFactory = Callable[[int, torch.Size], nn.Module]
 
@@ -97,6 +97,19 @@ class Progress:
     weight_histograms: dict[str, Any] = field(default_factory=dict)
 
 
+def phases_of(method: Method, schedules: Schedules) -> list[Phase]:
+    """The method's phases. Raises ContractError where there is nothing to train."""
+    phases = method.phases(schedules)
+    if not isinstance(phases, list) or not all(isinstance(phase, Phase) for phase in phases) or steps_of(phases) < 1:
+        raise ContractError(f"{type(method).__name__}.phases must give a list of phases with at least one step in all, not {phases!r:.80}")
+    return phases
+
+
+def steps_of(phases: Sequence[Phase]) -> int:
+    """Steps of all phases."""
+    return sum(phase.schedule.steps for phase in phases)
+
+
 class Trainer:
     """Trains one method on one task, from the start or from its last checkpoint.
 
@@ -140,16 +153,14 @@ class Trainer:
         torch.manual_seed(stream_seed(seed, "method"))  # dropout, random weights: whatever a method draws by itself
         method.setup(self._model_maker(make_model), self.view)
         self.compute.place(method, device).train()
-        self.phases = method.phases(settings.schedules)
-        self._check_phases()
+        self.phases = phases_of(method, settings.schedules)
+        self._check_views()
         self.trial = self._shared()
         self._evaluator = Evaluator(self.task, seed)
         self.evidence = Evidence(self.task)
 
-    def _check_phases(self) -> None:
-        """Raises UserError where there is nothing to train, and where views of a phase would be the same."""
-        if not isinstance(self.phases, list) or sum(phase.schedule.steps for phase in self.phases) < 1:
-            raise UserError(f"{type(self.method).__name__}.phases must give a list of phases with at least one step in all")
+    def _check_views(self) -> None:
+        """Raises UserError where views of a phase would be the same."""
         for phase in self.phases:
             alike = len(phase.views) - phase.views.count("strong")
             if alike > 1 and not self.task.preprocessing.random:
@@ -182,7 +193,7 @@ class Trainer:
     @property
     def steps(self) -> int:
         """Steps of all phases."""
-        return sum(phase.schedule.steps for phase in self.phases)
+        return steps_of(self.phases)
 
     def run(self) -> Progress:
         """Train to the end. Raises Interrupted, with a checkpoint written, when the watch asks to stop."""
@@ -263,6 +274,7 @@ class Trainer:
         if not progress.diverged:
             progress.confusion_matrix = confusion
             weights = self.trial.weights
+            weights.check()
             entry |= found | (weights.effective_share() | weights.report(self.task.train) if phase.source == "train" else {})
         progress.history.append(entry)
 
