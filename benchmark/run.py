@@ -9,13 +9,12 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 import torch
-from omegaconf import OmegaConf
 
 from benchmark import trial, workers
 from benchmark.config import Cell, cells
-from benchmark.folders import GROUPS, lines_of, problems
 from benchmark.options import SlurmLauncher
 from benchmark.recorded import check_data, recorded, set_stale_aside
+from benchmark.records import failures
 from benchmark.records.claims import remove_left
 from benchmark.records.grids import TrialId
 from benchmark.records.store import Record
@@ -34,13 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--cfg", choices=("job",))
     given = parser.parse_intermixed_args(arguments)  # options may stand among the overrides, as with Hydra
     try:
-        if given.help:
-            print(_help())
+        if given.help or given.cfg or not given.overrides:
+            print(_explanation(given), end="")
             return 0
         grid = cells(given.overrides)
-        if given.cfg:
-            print("---\n".join(OmegaConf.to_yaml(OmegaConf.structured(cell.config)) for cell in grid), end="")
-            return 0
         return _run(grid, given.overrides)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -48,6 +44,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted: the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
+
+
+def _explanation(given: argparse.Namespace) -> str:
+    """What is shown instead of training."""
+    from benchmark import explain  # which training does not need
+
+    if given.cfg and not given.help:
+        return "---\n".join(explain.commented(cell) for cell in cells(given.overrides))
+    return f"{explain.text(given.overrides) if given.help else explain.usage()}\n"
 
 
 def complete(grid: Sequence[Cell], overrides: Sequence[str]) -> tuple[dict[TrialId, Record], list[str], int]:
@@ -102,15 +107,42 @@ def _train(grid: Sequence[Cell], missing: Sequence[Trial], overrides: Sequence[s
     """Here, or wherever the launcher says; returns what failed, a line each, and the signal that stopped it or 0."""
     launcher = grid[0].config.launcher
     _check_writable(grid[0])
-    if not isinstance(launcher, SlurmLauncher):
-        for cell in {cell.key: cell for cell, _ in missing}.values():
-            trial.prepare(cell, cell.seeds[0])  # what cannot work is reported before anything trains
+    forget_failures(missing)
+    able, refused = (missing, []) if isinstance(launcher, SlurmLauncher) else _prepared(missing)
     if launcher is None:
-        forget_failures(missing)
-        return workers.train(missing)
-    from benchmark.launching.launch import launch  # submitit, which training here does not need
+        failed, stopped_by = workers.train(able)
+    else:
+        from benchmark.launching.launch import launch  # submitit, which training here does not need
 
-    return launch(grid, missing, overrides)
+        failed, stopped_by = launch(grid, able, overrides)
+    return [*refused, *failed], stopped_by
+
+
+def _prepared(missing: Sequence[Trial]) -> tuple[list[Trial], list[str]]:
+    """The trials that can be prepared, and a line for each cell whose trials cannot, which get a note of the reason.
+
+    Raises UserError with the reasons where no trial can.
+    """
+    refused: dict[str, Exception] = {}
+    for cell in {cell.key: cell for cell, _ in missing}.values():
+        try:
+            trial.prepare(cell, cell.seeds[0])
+        except Exception as error:  # a plug-in may raise anything
+            refused[cell.key] = error
+    able = [(cell, seed) for cell, seed in missing if cell.key not in refused]
+    if not able and all(isinstance(error, UserError) for error in refused.values()):
+        raise UserError("; ".join(dict.fromkeys(map(str, refused.values()))))
+    lines = {}
+    for cell, seed in missing:
+        if cell.key in refused:
+            note = trial.path(cell, seed).with_suffix(".failure")
+            failures.note(note, refused[cell.key])
+            lines[cell.key] = f"{cell.label}: {_reason(refused[cell.key])} (see {note})"
+    return able, list(lines.values())
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, UserError) else failures.last_line(error)
 
 
 def _check_writable(cell: Cell) -> None:
@@ -122,24 +154,6 @@ def _check_writable(cell: Cell) -> None:
                 pass
         except OSError as error:
             raise UserError(f"cannot write to {directory}: {error.strerror}") from error
-
-
-def _help() -> str:
-    """Usage, and every choice with its line."""
-    lines = [
-        "Trains the missing trials of a grid of configurations and prints its table.",
-        "",
-        f"  {command('run')} method=l2rw,reed noise=bgflip noise.rate=0.2,0.4 trials=5",
-        "",
-        "Any option takes a comma-separated sweep. --cfg job prints the configuration.",
-        "Options: trials, seed, scale, device, processes, results_dir, checkpoint_dir, data_dir, split.*, and those of each choice",
-        "(see --cfg job).",
-    ]
-    for group in GROUPS:
-        choices = lines_of(group)
-        width = max(map(len, choices), default=0)
-        lines += ["", f"{group}=", *(f"  {name:{width}}  {line}" for name, line in sorted(choices.items()))]
-    return "\n".join([*lines, *(f"\nnot found: {problem}" for problem in problems())])
 
 
 if __name__ == "__main__":

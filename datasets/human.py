@@ -27,8 +27,8 @@ ALLOWED += [(RECONSTRUCT, f"numpy.{core}.multiarray._reconstruct") for core in (
 class HumanLabels(Corruption):
     """The labels that crowd workers gave: three a CIFAR-10 image, and one a CIFAR-100 image.
 
-    kind: of CIFAR-10, rand1, rand2 and rand3, one worker's label; aggre, the majority of the three; worse, a wrong one of the three
-        where there is one. Of CIFAR-100, fine, the one label, of the hundred classes.
+    kind: one of aggre, rand1, rand2, rand3, worse, fine. Of CIFAR-10, rand1, rand2 and rand3, one worker's label; aggre, the majority of
+        the three; worse, a wrong one of the three where there is one. Of CIFAR-100, fine, the one label, of the hundred classes.
     root: the directory that holds the authors' files as cifar-n/CIFAR-10_human.pt and cifar-n/CIFAR-100_human.pt
 
     The authors' order is that of the "python version" of CIFAR, which torchvision reads by published checksums. Images that stand class
