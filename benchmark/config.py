@@ -42,7 +42,7 @@ from benchmark.template import Template, Unfit
 from methods import registry
 from robust_benchmark.errors import UserError, unknown
 
-MANY = 5  # refused cells after which the others are not looked at
+MANY = 5  # mistakes after which no further cell is looked at
 DEEPEST = 10  # bases within bases
 
 
@@ -99,11 +99,10 @@ def cells(overrides: Sequence[str]) -> list[Cell]:
                     cell = _cell([*more, *combination], swept, templates)
                     found.setdefault(cell.key, cell)
                 except UserError as error:
-                    refused[str(error)] = None
-                    if len(refused) == MANY:
-                        raise UserError("; ".join(refused)) from error
-    if refused:
-        raise UserError("; ".join(refused))
+                    refused |= dict.fromkeys(error.sentences if isinstance(error, Mistakes) else [str(error)])
+                    if len(refused) >= MANY:
+                        raise Mistakes(list(refused)) from error
+    _refuse(list(refused))
     return list(found.values())
 
 
@@ -155,7 +154,7 @@ def _refuse_additions(overrides: Sequence[str]) -> None:
             known = _options(overrides)
             if option not in {*known, *GROUPS}:
                 raise unknown_option(option, known)
-            raise UserError(f"'{override}' is not taken, as {option} is there: write {option}=value; {FORMS}")
+            raise UserError(f"'{override}' is not taken, as {option} is there: write {override.lstrip('+~')}; {FORMS}")
 
 
 def composed_options(choices: Sequence[str]) -> dict[str, tuple[Any, Option | None]]:
@@ -233,9 +232,17 @@ def _check(composed: DictConfig) -> None:
     _refuse(faults(cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True))))
 
 
+class Mistakes(UserError):
+    """Several mistakes at once, a sentence each."""
+
+    def __init__(self, sentences: Sequence[str]) -> None:
+        super().__init__("; ".join(sentences))
+        self.sentences = sentences
+
+
 def _refuse(found: Sequence[str]) -> None:
     if found:
-        raise UserError("; ".join(found))
+        raise Mistakes(found)
 
 
 def _object(typed: DictConfig) -> RunConfig:

@@ -63,8 +63,11 @@ def complete(grid: Sequence[Cell], overrides: Sequence[str]) -> tuple[dict[Trial
     config = grid[0].config
     elsewhere = isinstance(config.launcher, SlurmLauncher)  # a cluster's data and devices may be out of sight here
     trials = [(cell, seed) for cell in grid for seed in cell.seeds]
-    remove_left({trial.path(cell, cell.config.seed).parent for cell in grid})
-    done = recorded(trials)
+    try:
+        remove_left({trial.path(cell, cell.config.seed).parent for cell in grid})
+        done = recorded(trials)
+    except OSError as error:
+        raise UserError(f"cannot read {config.results_dir}: {error.strerror}") from error
     with one_thread(_device(config.device)):
         if config.rerun == "stale":
             _check_writable(grid[0])

@@ -54,6 +54,7 @@ def load(
 def load_bundled(table: str, test_share: float = 0.2) -> Source:
     """A table of scikit-learn's, one of BUNDLED; its rows to test on are the same in every trial (it publishes no split).
 
+    table: one of breast_cancer, digits, wine
     test_share: of each class, in [0, 1], which is tested on
     """
     from sklearn import datasets as sklearn_datasets  # slow to import and needed by these sources alone

@@ -35,6 +35,7 @@ def load(reader: str, root: str, download: bool = True) -> Source:
 def load_mnist49(root: str, test_per_class: int | None = None, download: bool = True) -> Source:
     """MNIST's fours (label 0) against its nines (label 1): the task of the paper's Figure 2.
 
+    root: the directory of the data; download: fetch what is missing
     test_per_class: images to test on of each class, at least 1; None for every test image (982 fours, 1,009 nines); 250, the first of each,
         is the size the released code uses.
     """
