@@ -179,7 +179,9 @@ def _cell(overrides: Sequence[str], swept: set[str], templates: dict[tuple[str, 
         if fixed not in templates:
             templates[fixed] = _template(fixed)
         config: RunConfig = templates[fixed].make(values)
-        _refuse(faults(asdict(config)))
+        if not templates[fixed].checked.issuperset(values):
+            _refuse(faults(asdict(config)))
+            templates[fixed].checked.update(values)
     except Unfit:
         config = _object(_typed(overrides))
     check(config)

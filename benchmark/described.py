@@ -68,18 +68,18 @@ def unknown_option(name: str, known: Mapping[str, Any]) -> UserError:
 
 
 def sections(config: Mapping[str, Any]) -> Iterator[Section]:
-    """All options of a configuration, plain data. Raises UserError where what a choice names cannot be imported."""
+    """All options of a configuration, plain data. Raises UserError for a method that is none."""
     yield _of_run({name: value for name, value in config.items() if name not in (*UNTYPED, "method")})
     yield from _of_method("method", config["method"])
     dataset = config["dataset"]
-    source = _of_target("dataset", dataset["name"], dataset["source"])
+    source, said = _of_target(dataset["source"]["_target_"]), _said("dataset", dataset["name"])
     shared = Options(source)
     shared.is_open = True  # options that the file hands on to the source, perhaps by other names
-    yield Section("dataset", shared, dataset, dataset["source"]["_target_"])
-    yield Section("dataset.source", source, dataset["source"], dataset["source"]["_target_"])
-    yield Section("dataset.preprocessing", options_of(Preprocessing), dataset["preprocessing"], f"dataset {dataset['name']}")
+    yield Section("dataset", shared, dataset, said)
+    yield Section("dataset.source", source, dataset["source"], said)
+    yield Section("dataset.preprocessing", options_of(Preprocessing), dataset["preprocessing"], said)
     for group in ("imbalance", "noise", "model"):
-        yield Section(group, _of_target(group, config[group]["name"], config[group]), config[group], config[group]["_target_"])
+        yield _of_choice(group, config[group])
 
 
 def _of_run(config: Mapping[str, Any]) -> Section:
@@ -105,19 +105,24 @@ def _of_method(at: str, given: Mapping[str, Any]) -> Iterator[Section]:
         yield from _of_method(f"{at}.base", given["base"])
 
 
-def _of_target(group: str, name: str, given: Mapping[str, Any]) -> Options:
-    try:
-        return _of_import(given["_target_"], GIVEN.get(group, 0))
-    except UserError:
-        raise
-    except Exception as error:  # whatever importing a plug-in raises
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise UserError(f"{group}={name} ({file_of(group, name)}): {given['_target_']}: {reason}") from error
+def _of_choice(group: str, given: Mapping[str, Any]) -> Section:
+    """The options of a choice that its `_target_` takes."""
+    return Section(group, _of_target(given["_target_"], GIVEN.get(group, 0)), given, _said(group, given["name"]))
+
+
+def _said(group: str, name: str) -> str:
+    return f"{group}={name} ({file_of(group, name)})"
 
 
 @functools.cache
-def _of_import(target: str, skipped: int) -> Options:
-    known = options_of(pkgutil.resolve_name(target))
-    left = Options(list(known.items())[skipped:])
+def _of_target(target: str, skipped: int = 0) -> Options:
+    """The options of what `target` names, but for the first arguments; any where it cannot be imported: making it gives the reason."""
+    left = Options()
+    left.is_open = True
+    try:
+        known = options_of(pkgutil.resolve_name(target))
+    except Exception:  # whatever importing a plug-in raises
+        return left
+    left.update(list(known.items())[skipped:])
     left.is_open = known.is_open
     return left

@@ -42,17 +42,26 @@ def text(overrides: Sequence[str]) -> str:
 
 
 def _all() -> str:
-    options = composed_options(["launcher=slurm"])
-    shared = {name: value for name, value in options.items() if name.partition(".")[0] not in (*CHOICES, "experiment")}
-    lines = [usage(), "", _wrapped(f"How they are written: {FORMS}.", ""), "", "Options, with the value that they have unless given:", ""]
-    lines += [_line(name, *shared[name]) for name in shared if not name.startswith("launcher.")]
-    for launcher in choices_of("launcher"):
-        lines += ["", f"Options of launcher={launcher}:", "", *_own("launcher", composed_options([f"launcher={launcher}"]))]
+    lines = [usage(), "", _wrapped(f"How they are written: {FORMS}.", "")]
+    try:
+        lines += _shared()
+    except UserError as error:  # a mistake in the folders of plug-ins, of which the choices tell more
+        lines += ["", f"the options cannot be shown: {error}"]
     for group in GROUPS:
         choices = lines_of(group)
         width = max(map(len, choices), default=0)
         lines += ["", f"{group}=", *(f"  {name:{width}}  {line}" for name, line in sorted(choices.items()))]
     return "\n".join([*lines, *(f"\nnot found: {problem}" for problem in problems())])
+
+
+def _shared() -> list[str]:
+    """The options that stand outside the choices of data, method and model."""
+    options = composed_options([])
+    shared = [name for name in options if name.partition(".")[0] not in (*CHOICES, "experiment")]
+    lines = ["", "Options, with the value that they have unless given:", "", *(_line(name, *options[name]) for name in shared)]
+    for launcher in choices_of("launcher"):
+        lines += ["", f"Options of launcher={launcher}:", "", *_own("launcher", composed_options([f"launcher={launcher}"]))]
+    return lines
 
 
 def _choice(override: str) -> str:

@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, ValueType
 from hydra.errors import HydraException
 
-from benchmark.folders import GROUPS, files
+from benchmark.folders import GROUPS, files, problems
 from benchmark.identity import ADDED, PARTS
 from benchmark.names import expand
 from methods import registry
@@ -81,7 +81,8 @@ def _check_choices(group: str, value: str) -> None:
     known = choices_of(group)
     for name in value.split(",") if group != "method" else re.split(r",(?![^\[{]*[\]}])", value):
         if name.strip().partition(":")[0] not in known:
-            raise unknown(group, name.strip().partition(":")[0], known)
+            wrong = unknown(group, name.strip().partition(":")[0], known)
+            raise UserError("; ".join([str(wrong), *problems()]))
 
 
 def choices_of(group: str) -> list[str]:
