@@ -7,28 +7,43 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from benchmark.described import described, faults, unknown_option
 from benchmark.folders import CONF, GROUPS, files, problems, refuse_twin, search_path
 from benchmark.identity import ADDED, PARTS, identity
-from benchmark.names import expand, label
+from benchmark.names import label
 from benchmark.objects import NAMED, check_file
 from benchmark.options import Experiment, LocalLauncher, RunConfig, SlurmLauncher, TrainerConfig, check, rescale
+from benchmark.overrides import (
+    EXTRA,
+    FORMS,
+    choices_of,
+    combinations,
+    expanded,
+    is_of_base,
+    option_of,
+    parse,
+    swept_values,
+)
 from benchmark.records.store import KEY, canonical, digest
+from benchmark.signatures import Option
 from benchmark.template import Template, Unfit
 from methods import registry
 from robust_benchmark.errors import UserError, unknown
+
+MANY = 5  # mistakes after which no further cell is looked at
+DEEPEST = 10  # bases within bases
 
 
 @dataclass(frozen=True)
@@ -56,7 +71,7 @@ class Cell:
     @property
     def determining_overrides(self) -> list[str]:
         """The overrides that compose this identity: those of what lies outside it are left out."""
-        return [override for override in self.overrides if _key(override).partition(".")[0] in (*PARTS, *ADDED, "split", "experiment")]
+        return [override for override in self.overrides if option_of(override).partition(".")[0] in (*PARTS, *ADDED, "split", "experiment")]
 
     @property
     def seeds(self) -> range:
@@ -73,15 +88,21 @@ def cells(overrides: Sequence[str]) -> list[Cell]:
         found: dict[str, Cell] = {}
         templates: dict[tuple[str, ...], Template] = {}
         experiments: dict[tuple[str, ...], Experiment] = {}
-        _refuse_names(overrides)
-        parsed = _parse(overrides)
-        swept = _swept_values(parsed)
-        for combination in _combinations(parsed):
-            _refuse_names(combination)
-            fixed = tuple(override for override in combination if _key(override) not in swept)
+        refused: dict[str, None] = {}
+        parsed = parse(overrides)
+        _refuse_additions(next(combinations(parsed)))
+        swept = swept_values(parsed)
+        for combination in combinations(parsed):
+            fixed = tuple(override for override in combination if option_of(override) not in swept)
             for more in _sweeps_of_experiment(combination, fixed, experiments):
-                cell = _cell([*more, *combination], swept, templates)
-                found.setdefault(cell.key, cell)
+                try:
+                    cell = _cell([*more, *combination], swept, templates)
+                    found.setdefault(cell.key, cell)
+                except UserError as error:
+                    refused |= dict.fromkeys(error.sentences if isinstance(error, Mistakes) else [str(error)])
+                    if len(refused) >= MANY:
+                        raise Mistakes(list(refused)) from error
+    _refuse(list(refused))
     return list(found.values())
 
 
@@ -98,61 +119,6 @@ def _hydra() -> Iterator[None]:
         yield
 
 
-def _refuse_names(overrides: Sequence[str]) -> None:
-    """Raises UserError for an override of a name or an import path, which say what a choice is and stand in its file alone."""
-    for override in overrides:
-        option = _key(override)
-        last = option.rpartition(".")[2]
-        if last.startswith("_") or (last == "name" and option != "experiment.name"):
-            raise UserError(
-                f"'{option}' cannot be set here: only its file says what a choice is; to add one of your own, see docs/plugins.md"
-            )
-
-
-def _parse(overrides: Sequence[str]) -> list[Override]:
-    escaped = [_escaped(override) if _key(override) == "method" else override for override in overrides]
-    try:
-        return OverridesParser.create().parse_overrides(escaped)
-    except OverrideParseException as error:
-        raise UserError(f"'{error.override}' is not of the form name=value") from error
-
-
-def _escaped(override: str) -> str:
-    """`method=reed:beta=0.5` as Hydra's grammar takes it."""
-    option, _, names = override.partition("=")
-    return f"{option}={names.replace('=', chr(92) + '=')}"
-
-
-def _swept_values(parsed: Sequence[Override]) -> set[str]:
-    """The swept options that are no group and no base, and that no other override has to do with."""
-    names = [override.get_key_element() for override in parsed]
-    swept = {name for name, override in zip(names, parsed, strict=True) if override.is_sweep_override()}
-    values = {name for name in swept if re.fullmatch(r"(?!method\.base|experiment|launcher)\w+(\.\w+)+", name)}
-    return {name for name in values if sum(_overlap(name, other) for other in names) == 1}
-
-
-def _overlap(name: str, other: str) -> bool:
-    """Whether one of two options lies in the other; the choice of a group does not count."""
-    return f"{other}.".startswith(f"{name}.") or (name.startswith(f"{other}.") and other not in GROUPS)
-
-
-def _combinations(parsed: Sequence[Override]) -> list[list[str]]:
-    """The Cartesian product of the comma-separated choices."""
-    choices = [
-        [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
-        if override.is_sweep_override()
-        else [str(override.input_line)]
-        for override in parsed
-    ]
-    return [list(itertools.chain(*map(_expanded, combination))) for combination in itertools.product(*choices)]
-
-
-def _expanded(override: str) -> list[str]:
-    """The overrides that a choice of `method` stands for."""
-    option, _, name = override.partition("=")
-    return expand(name.replace("\\", "")) if option == "method" else [override]
-
-
 def _sweeps_of_experiment(
     overrides: Sequence[str], fixed: tuple[str, ...], experiments: dict[tuple[str, ...], Experiment]
 ) -> list[list[str]]:
@@ -160,11 +126,11 @@ def _sweeps_of_experiment(
 
     experiments: those composed so far, by the `fixed` overrides that choose them
     """
-    given = {_key(override) for override in overrides}
+    given = {option_of(override) for override in overrides}
     if "experiment" not in given:
         return [[]]
     if fixed not in experiments:
-        experiments[fixed] = _compose([override for override in overrides if not _is_of_base(override)]).experiment
+        experiments[fixed] = _compose([override for override in overrides if not is_of_base(override)]).experiment
     experiment = experiments[fixed]
     sweep: dict[str, Any] = {key: OmegaConf.to_container(choices) for key, choices in experiment.sweep.items()}
     sweep |= {"method": list(experiment.rows)} if experiment.rows else {}
@@ -176,27 +142,45 @@ def _together(keys: str, choice: Any) -> list[str]:
     """Overrides that set the comma-separated `keys` to one choice of theirs."""
     values = choice if "," in keys else [choice]
     pairs = zip(keys.split(","), values, strict=True)
-    return [each for key, value in pairs for each in _expanded(f"{key}={value if isinstance(value, str) else json.dumps(value)}")]
+    return [each for key, value in pairs for each in expanded(f"{key}={value if isinstance(value, str) else json.dumps(value)}")]
 
 
-def _key(override: str) -> str:
-    return override.partition("=")[0].lstrip("+~")
+def _refuse_additions(overrides: Sequence[str]) -> None:
+    """Raises UserError for an override that adds or takes away an option, but for those of sbatch."""
+    for override in overrides:
+        option = option_of(override)
+        if override[0] in "+~" and not override.startswith(f"+{EXTRA}"):
+            known = _options(overrides)
+            if option not in {*known, *GROUPS}:
+                raise unknown_option(option, known)
+            raise UserError(f"'{override}' is not taken, as {option} is there: write {override.lstrip('+~')}; {FORMS}")
 
 
-def _is_of_base(override: str) -> bool:
-    return _key(override).startswith("method.base.")
+def composed_options(choices: Sequence[str]) -> dict[str, tuple[Any, Option | None]]:
+    """All options of the default configuration with these choices: value and description, by their dotted names. Raises UserError."""
+    with _hydra():
+        return _options(choices)
+
+
+def _options(overrides: Sequence[str]) -> dict[str, tuple[Any, Option | None]]:
+    """All options of the choices among the overrides."""
+    composed = _compose([override for override in overrides if override.partition("=")[0] in GROUPS])
+    return described(cast(dict[str, Any], OmegaConf.to_container(composed, resolve=False)))
 
 
 def _cell(overrides: Sequence[str], swept: set[str], templates: dict[tuple[str, ...], Template]) -> Cell:
     """The cell of these overrides; the values that are `swept` are set in a template of the others."""
-    values = [override for override in overrides if _key(override) in swept]
-    fixed = tuple(override for override in overrides if _key(override) not in swept)
+    values = [override for override in overrides if option_of(override) in swept]
+    fixed = tuple(override for override in overrides if option_of(override) not in swept)
     try:
         if not values:
             raise Unfit
         if fixed not in templates:
             templates[fixed] = _template(fixed)
         config: RunConfig = templates[fixed].make(values)
+        if not templates[fixed].checked.issuperset(values):
+            _refuse(faults(asdict(config)))
+            templates[fixed].checked.update(values)
     except Unfit:
         config = _object(_typed(overrides))
     check(config)
@@ -205,8 +189,8 @@ def _cell(overrides: Sequence[str], swept: set[str], templates: dict[tuple[str, 
     config.method = whole["method"]  # the class of its options is made while composing, so no other process could read it
     determined = identity({part: whole[part] for part in (*PARTS, "split", "scale", "precision")}, registry.added_options)
     name = label(determined["method"])
-    choices = ["", *(override.partition("=")[2] for override in overrides if _key(override) == "method")]
-    changed = any(_key(override).startswith("method.") for override in overrides)  # so that it is no row of an experiment's table
+    choices = ["", *(override.partition("=")[2] for override in overrides if option_of(override) == "method")]
+    changed = any(option_of(override).startswith("method.") for override in overrides)  # so that it is no row of an experiment's table
     return Cell(config, determined, digest(determined, KEY), name, name if changed else choices[-1], tuple(overrides))
 
 
@@ -227,20 +211,39 @@ def _template(fixed: Sequence[str]) -> Template:
 
 def _typed(overrides: Sequence[str]) -> DictConfig:
     """The composed configuration as one of RunConfig."""
-    composed = _compose([override for override in overrides if not _is_of_base(override)])
-    for part in PARTS:
-        if not OmegaConf.is_dict(composed.get(part)):
-            raise UserError(f"{part} must be one of its choices (see --help), not {composed.get(part)}")
+    composed = _compose([override for override in overrides if not is_of_base(override)])
     _resolve_bases(composed.method)
-    for override in filter(_is_of_base, overrides):  # options of a base exist only once the base is known
+    for override in filter(is_of_base, overrides):  # options of a base exist only once the base is known
         _set(composed, override)
         _resolve_bases(composed.method)
-    for option in set(composed) - {option.name for option in fields(RunConfig)}:  # by Hydra's `+name=value`
-        raise _unknown_option(str(option), [])
+    _check(composed)
     try:
         return cast(DictConfig, OmegaConf.merge(OmegaConf.structured(RunConfig), composed))
     except OmegaConfBaseException as error:
         raise _user_error(error) from error
+
+
+def _check(composed: DictConfig) -> None:
+    """Raises UserError for options that are missing, unknown, or of a value that must not be: all of them at once."""
+    for part in (*PARTS, "split", "experiment"):
+        if not OmegaConf.is_dict(composed.get(part)):
+            raise UserError(f"{part} must have options, not be {composed.get(part)}")
+    given = described(cast(dict[str, Any], OmegaConf.to_container(composed, resolve=False)))
+    _refuse([f"{name} has no default: give {name}=value" for name, (value, _) in given.items() if value == "???"])
+    _refuse(faults(cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True))))
+
+
+class Mistakes(UserError):
+    """Several mistakes at once, a sentence each."""
+
+    def __init__(self, sentences: Sequence[str]) -> None:
+        super().__init__("; ".join(sentences))
+        self.sentences = sentences
+
+
+def _refuse(found: Sequence[str]) -> None:
+    if found:
+        raise Mistakes(found)
 
 
 def _object(typed: DictConfig) -> RunConfig:
@@ -252,8 +255,8 @@ def _object(typed: DictConfig) -> RunConfig:
 
 def _compose(overrides: Sequence[str]) -> DictConfig:
     for override in overrides:
-        if _key(override) in GROUPS:
-            refuse_twin(_key(override), override.partition("=")[2])
+        if option_of(override) in GROUPS:
+            refuse_twin(option_of(override), override.partition("=")[2])
     try:
         composed = compose("config", [*search_path(), *overrides], return_hydra_config=True)
     except MissingConfigException as error:
@@ -296,18 +299,23 @@ def _composition_error(error: ConfigCompositionException, overrides: Sequence[st
     """Names the nearest right option where the name of one is wrong."""
     cause = error.__cause__ or error
     wrong = re.search(r"override '?([\w.@/]+)", str(error))
-    if wrong is None or not re.search(r"Could not override|not in", f"{error} {cause}"):
+    if wrong is None:
         return _user_error(cause)
-    return _unknown_option(wrong[1].partition("@")[0], [override for override in overrides if _key(override) in GROUPS])
+    given = next((override for override in overrides if option_of(override) == wrong[1].partition("@")[0]), "")
+    if not given or option_of(given) in GROUPS:
+        return _user_error(cause)
+    return _mistake(given, _options(overrides)) or _user_error(cause)
 
 
-def _unknown_option(name: str, choices: Sequence[str]) -> UserError:
-    """The error for an option that the configuration with these group `choices` has not."""
-    config = OmegaConf.to_container(_compose(choices), resolve=False)
-    options = {*_leaves(cast(dict[str, Any], config)), *GROUPS}
-    options = {option for option in options if option.rpartition(".")[2] not in ("name", "_target_", "_partial_")}
-    siblings = [option for option in options if "." in option and option.partition(".")[0] == name.partition(".")[0]]
-    return unknown("option", name, siblings or {option.partition(".")[0] for option in options})
+def _mistake(override: str, known: Mapping[str, tuple[Any, Option | None]]) -> UserError | None:
+    """What is wrong with an override of one of the `known` options, or of none of them; None where that cannot be seen."""
+    name = option_of(override)
+    if name not in known:
+        return unknown_option(name, known)
+    (parsed,) = OverridesParser.create().parse_overrides([override])
+    option = known[name][1]
+    fault = option.fault(name, parsed.value()) if option else ""
+    return UserError(fault) if fault else None
 
 
 def _user_error(error: BaseException) -> UserError:
@@ -317,22 +325,15 @@ def _user_error(error: BaseException) -> UserError:
     return UserError(f"{key}: {lines[0]}" if key and key not in lines[0] else lines[0])
 
 
-def _leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    for key, value in node.items():
-        if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}"
-
-
 def _resolve_bases(method: DictConfig) -> None:
     """Replace each `base` given by name, or by name and some options, by its whole configuration."""
+    chain: list[str] = []
     while "base" in method:
-        given = method.base
-        options = {"name": given} if isinstance(given, str) else cast(dict[str, Any], OmegaConf.to_container(given))
-        if "name" not in options:
-            raise UserError(f"method.base {json.dumps(options)} has no 'name'")
-        base = _compose([f"method={options.pop('name')}"]).method
+        options = _base_options(method.base)
+        chain.append(options.pop("name"))
+        if len(chain) > DEEPEST:
+            raise UserError(f"method.base goes round in circles: {', '.join(chain[:3])}, ...")
+        base = _compose([f"method={chain[-1]}"]).method
         for option in options.keys() - base.keys():
             raise unknown("option", f"method.base.{option}", [f"method.base.{key}" for key in base.keys() - {"name"}])
         try:
@@ -342,11 +343,20 @@ def _resolve_bases(method: DictConfig) -> None:
         method = method.base
 
 
+def _base_options(given: Any) -> dict[str, Any]:
+    """Name and options of a base that is given by its name or by both. Raises UserError where it has no name that is one."""
+    options = cast(dict[str, Any], OmegaConf.to_container(given)) if OmegaConf.is_dict(given) else {"name": given}
+    if "name" not in options:
+        raise UserError(f"method.base {json.dumps(options)} has no 'name'")
+    if options["name"] not in choices_of("method"):
+        raise unknown("method", str(options["name"]), choices_of("method"))
+    return options
+
+
 def _set(composed: DictConfig, override: str) -> None:
     (parsed,) = OverridesParser.create().parse_overrides([override])
-    key = parsed.get_key_element()
     try:
-        OmegaConf.update(composed, key, parsed.value())
+        OmegaConf.update(composed, parsed.get_key_element(), parsed.value())
     except OmegaConfBaseException as error:
-        known = list(_leaves({"method": OmegaConf.to_container(composed.method)}))
-        raise (unknown("option", key, known) if key not in known else _user_error(error)) from error
+        known = described(cast(dict[str, Any], OmegaConf.to_container(composed, resolve=False)))
+        raise _mistake(override, known) or _user_error(error) from error

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
 
-from benchmark.training.compute import PRECISIONS
 from datasets.augment import Preprocessing
 from datasets.task import Split
 from methods.schedules import Optimiser, Schedule, Schedules
-from robust_benchmark.errors import UserError, at_least, choice, in_range
+from robust_benchmark.errors import UserError
 
-KEEP = ("weights", "evidence", "predictions")
 STAGES = ("main", "early_stopping", "finetune", "clean_only")
-BELOW_ONE = 1 - 1e-6  # the largest decay of a moving average: at 1 it would never move
 
 
 @dataclass
 class Stage:
-    """A schedule relative to the trainer's: steps and decays as shares of the trainer's steps; lr None is the trainer's."""
+    """A schedule relative to the trainer's.
+
+    share: its steps, as a share of the trainer's, above 0
+    lr: its learning rate, at least 0; null is the trainer's
+    decay_at: where the learning rate falls, as shares of the trainer's steps, in [0, 1]
+    """
 
     share: float = 1.0
     lr: float | None = None
@@ -30,11 +32,21 @@ class Stage:
 class TrainerConfig:
     """Group `trainer`. One number, `steps`, scales every schedule.
 
-    optimiser: sgd, adam or adamw; momentum and nesterov are of sgd, betas of adam and adamw
-    clip_norm: the largest Euclidean norm of all gradients together; 0 is no clipping
-    ema: decay at each step of averaged parameters, which evaluations use; 0 is no averages
+    steps: of the main schedule, which every other one is a share of, at least 1
+    batch_size: examples a step, at least 1
+    lr: the initial learning rate, at least 0
+    momentum: of sgd, in [0, 1]
+    weight_decay: on the weights of convolutions and linear layers, at least 0
+    decay_factor: what the learning rate is multiplied by at each decay, at least 0
+    optimiser: of what a method trains by default, one of sgd, adam, adamw
+    nesterov: sgd looks ahead along its momentum
+    betas: two decays, of adam and adamw, in [0, 1)
+    clip_norm: the largest Euclidean norm of all gradients together, at least 0; 0 is no clipping
+    ema: decay at each step of averaged parameters, which evaluations use, in [0, 1); 0 is no averages
     cosine: every schedule falls along half a cosine to final_share of its learning rate, instead of at its decays
-    warm_up: the share of each schedule's steps along which its learning rate rises to its full value
+    final_share: the share of the learning rate at a cosine's end, in [0, 1]
+    warm_up: the share of each schedule's steps along which its learning rate rises to its full value, in [0, 1]
+    evaluate_every: steps from one evaluation to the next, at least 1
     """
 
     name: str = "digits"
@@ -78,6 +90,7 @@ class TrainerConfig:
 class LocalLauncher:
     """Processes of this machine, which share the grid among themselves.
 
+    processes: how many, at least 1
     detach: return at once and let them run
     """
 
@@ -88,12 +101,17 @@ class LocalLauncher:
 
 @dataclass
 class SlurmLauncher:
-    """Job arrays of a SLURM cluster; None leaves a choice to the cluster.
+    """Job arrays of a SLURM cluster; null leaves a choice to the cluster.
 
     job_name: as squeue shows it; '' is the grid's
-    gpus, cpus, mem_gb, minutes: of one task; one that reaches its time limit is queued again and goes on
-    parallelism: tasks at once
-    signal_seconds: this long before its end, a task is asked to write a checkpoint
+    partition, account: as sbatch takes them
+    gpus: of one task, at least 0
+    cpus: of one task, at least 1
+    mem_gb: gigabytes of memory of one task, above 0
+    minutes: of one task, at least 1; one that reaches this limit is queued again and goes on
+    parallelism: tasks at once, at least 1
+    trials_per_task: trials that a task trains, at least 1
+    signal_seconds: this long before its end, a task is asked to write a checkpoint, at least 0
     setup: lines of shell before each task, such as 'module load cuda'
     extra: further options of sbatch: +launcher.extra.qos=long
     detach: return at once instead of waiting for the table
@@ -137,7 +155,28 @@ class Experiment:
 
 @dataclass
 class RunConfig:
-    """The whole configuration. What does not change the numbers of a trial stands outside a cell's identity."""
+    """The whole configuration. What does not change the numbers of a trial stands outside a cell's identity.
+
+    trials: of each configuration, with the seeds seed, seed + 1, and so on, at least 1
+    seed: of the first trial, at least 0
+    device: auto, cpu, cuda or cuda:N; auto is cuda where there is one
+    results_dir: where records are written
+    checkpoint_dir: where unfinished trials and kept artifacts lie
+    checkpoint_seconds: from one checkpoint to the next, at least 0
+    claim_seconds: after this silence of the process that trains a trial, another one takes it over, at least 0.1
+    data_dir: where published data sets are kept, or downloaded to
+    precision: of forward passes, one of float32, bf16; bf16 is another configuration, as its numbers differ
+    compile: losses go through torch.compile
+    channels_last: memory format of weights and activations; null: on CPUs, where it is fastest
+    cuda_graphs: steps are captured, proved and replayed; null: on CUDA
+    side_by_side: trials at once on one device, at least 1; null: on CUDA one for each 16 GiB of its memory, 4 at the most; else 1
+    resident: images lie in memory, on the device; false: they stay in a mapped file, where there is one; null: where they are large
+    keep: what trials leave in checkpoint_dir, one of weights, evidence, predictions; evidence is on training examples, predictions are
+        test logits
+    rerun: one of missing, stale; stale: records of other data or of an earlier version of the code are set aside and train again
+    processes: that train at once without a launcher, at least 1; null: on a CPU one for each core, on CUDA this process
+    scale: of every schedule's steps, in (0, 1]; records below 1 say so, and tables keep them apart
+    """
 
     method: Any = None
     dataset: Any = None
@@ -160,7 +199,7 @@ class RunConfig:
     cuda_graphs: bool | None = None
     side_by_side: int | None = None
     resident: bool | None = None
-    keep: Any = field(default_factory=list)  # a list; another type is refused by `check`, which names the form
+    keep: list[str] = field(default_factory=list)
     rerun: str = "missing"
     processes: int | None = None
     scale: float = 1.0
@@ -169,51 +208,20 @@ class RunConfig:
 
 
 def check(config: RunConfig) -> None:
-    """Raises UserError for a number out of its range."""
-    at_least("trials", config.trials, 1)
-    if not isinstance(config.keep, list):
-        raise UserError(f"keep must be a list of {', '.join(KEEP)}, such as keep=[weights], not {config.keep}")
-    for kind in config.keep:
-        choice("kind of artifact to keep", kind, KEEP)
+    """Raises UserError for options that do not go together; each by itself is what its docstring allows."""
     if "evidence" in config.keep and find_spec("pyarrow") is None:
         raise UserError("keep=[evidence] writes Parquet files, which needs pyarrow: pip install pyarrow")
-    choice("rerun", config.rerun, ("missing", "stale"))
-    at_least("claim_seconds", config.claim_seconds, 0.1)
-    in_range("scale", config.scale, 1e-6, 1)
-    choice("precision", config.precision, PRECISIONS)
-    at_least("side_by_side", 1 if config.side_by_side is None else config.side_by_side, 1)
-    at_least("processes", 1 if config.processes is None else config.processes, 1)
     _check_trainer(config.trainer)
-    for name in ("processes", "minutes", "cpus", "parallelism", "trials_per_task"):
-        at_least(f"launcher.{name}", getattr(config.launcher, name, 1), 1)
 
 
 def _check_trainer(trainer: TrainerConfig) -> None:
-    for name in ("steps", "batch_size", "evaluate_every"):
-        at_least(f"trainer.{name}", getattr(trainer, name), 1)
-    for name in ("lr", "momentum", "weight_decay", "decay_factor", "clip_norm"):
-        at_least(f"trainer.{name}", getattr(trainer, name), 0)
-    for name in ("final_share", "warm_up"):
-        in_range(f"trainer.{name}", getattr(trainer, name), 0, 1)
-    in_range("trainer.ema", trainer.ema, 0, BELOW_ONE)
-    for name in STAGES:
-        stage: Stage = getattr(trainer, name)
-        at_least(f"trainer.{name}.share", stage.share, 0)
-        at_least(f"trainer.{name}.lr", 0 if stage.lr is None else stage.lr, 0)
     if trainer.final_share and not trainer.cosine:
         raise UserError(f"trainer.final_share={trainer.final_share:g} is of a cosine, and needs trainer.cosine=true")
-    _check_optimiser(trainer)
-
-
-def _check_optimiser(trainer: TrainerConfig) -> None:
-    choice("trainer.optimiser", trainer.optimiser, Optimiser.KINDS)
     if trainer.nesterov and (trainer.optimiser != "sgd" or trainer.momentum == 0):
         given = f"trainer.optimiser={trainer.optimiser} with trainer.momentum={trainer.momentum:g}"
         raise UserError(f"trainer.nesterov=true needs trainer.optimiser=sgd with a momentum above 0, not {given}")
     if len(trainer.betas) != 2:
         raise UserError(f"trainer.betas must be two numbers, such as trainer.betas=[0.9,0.999], not {trainer.betas}")
-    for beta in trainer.betas:
-        in_range("trainer.betas", beta, 0, BELOW_ONE)
 
 
 def rescale(config: RunConfig) -> None:
@@ -225,10 +233,5 @@ def rescale(config: RunConfig) -> None:
 
 
 def preprocessing(config: RunConfig) -> Preprocessing:
-    """The dataset's preprocessing. Raises UserError for options that it does not have."""
-    given, known = config.dataset["preprocessing"], tuple(each.name for each in fields(Preprocessing))
-    if not isinstance(given, dict):
-        raise UserError(f"dataset.preprocessing must be a mapping of {', '.join(known)}, not {given}")
-    for name in given:
-        choice("option of dataset.preprocessing", name, known)
-    return Preprocessing(**given)
+    """The dataset's preprocessing."""
+    return Preprocessing(**config.dataset["preprocessing"])

@@ -66,6 +66,10 @@ def _parser() -> argparse.ArgumentParser:
 def _report(given: argparse.Namespace) -> int:
     for name in given.select:
         check_selection(name, [])
+    for name in ("kind", "x"):
+        value = getattr(given, name)
+        if value is not None and given.figure is None:
+            raise UserError(f"--{name} {value} is of a figure, and needs --figure FILE")
     records, errors = _read(given, [metric(name) for name in given.y or DEFAULT])
     for error in errors:
         print(f"error: {error}", file=sys.stderr)

@@ -9,11 +9,10 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 import torch
-from omegaconf import OmegaConf
 
 from benchmark import trial, workers
 from benchmark.config import Cell, cells
-from benchmark.folders import GROUPS, lines_of, problems, twins
+from benchmark.folders import twins
 from benchmark.options import SlurmLauncher
 from benchmark.progress import name
 from benchmark.recorded import check_data, recorded, set_stale_aside
@@ -38,14 +37,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--help", "-h", action="store_true")
     parser.add_argument("--cfg", choices=("job",))
     given = parser.parse_intermixed_args(arguments)  # options may stand among the overrides, as with Hydra
-    if given.help:
-        print(_help())
+    if given.help or given.cfg or not given.overrides:
+        print(_explanation(given), end="")
         return 0
-    grid = cells(given.overrides)
-    if given.cfg:
-        print("---\n".join(OmegaConf.to_yaml(OmegaConf.structured(cell.config)) for cell in grid), end="")
-        return 0
-    return _run(grid, given.overrides)
+    return _run(cells(given.overrides), given.overrides)
+
+
+def _explanation(given: argparse.Namespace) -> str:
+    """What is shown instead of training."""
+    from benchmark import explain  # which training does not need
+
+    if given.cfg and not given.help:
+        return "---\n".join(explain.commented(cell) for cell in cells(given.overrides))
+    return f"{explain.text(given.overrides) if given.help else explain.usage()}\n"
 
 
 def complete(grid: Sequence[Cell], overrides: Sequence[str]) -> tuple[dict[TrialId, Record], list[str], int]:
@@ -157,24 +161,6 @@ def _check_writable(cell: Cell) -> None:
                 pass
         except OSError as error:
             raise UserError(f"cannot write to {directory}: {error.strerror}") from error
-
-
-def _help() -> str:
-    """Usage, and every choice with its line."""
-    lines = [
-        "Trains the missing trials of a grid of configurations and prints its table.",
-        "",
-        f"  {command('run')} method=l2rw,reed noise=bgflip noise.rate=0.2,0.4 trials=5",
-        "",
-        "Any option takes a comma-separated sweep. --cfg job prints the configuration.",
-        "Options: trials, seed, scale, device, processes, results_dir, checkpoint_dir, data_dir, split.*, and those of each choice",
-        "(see --cfg job).",
-    ]
-    for group in GROUPS:
-        choices = lines_of(group)
-        width = max(map(len, choices), default=0)
-        lines += ["", f"{group}=", *(f"  {name:{width}}  {line}" for name, line in sorted(choices.items()))]
-    return "\n".join([*lines, *(f"\nwarning: {problem}" for problem in [*problems(), *_warnings()])])
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ class Template:
         self._object = OmegaConf.to_object(typed)
         self._text = OmegaConf.to_yaml(typed)
         self._leaves: dict[str, tuple[list[str], Any]] = {}
+        self.checked: set[str] = set()  # overrides whose values are known to be allowed
 
     def make(self, overrides: Sequence[str]) -> Any:
         """The configuration with these overrides, an object of its own. Raises Unfit."""

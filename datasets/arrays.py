@@ -34,8 +34,10 @@ def load(
 ) -> Source:
     """The table in the file `path`: .csv, .parquet, or .npz with arrays X, y and perhaps X_test, y_test.
 
-    label, true_label, trusted, split: names of columns (see Roles)
-    test_share: of each class, which is tested on where there is no `split`; of the trusted rows where some are trusted
+    path: the file
+    label: column of given labels; true_label: column of true labels
+    trusted: column that says whether a row's given label is vouched for; split: column that says train or test
+    test_share: of each class, in [0, 1], which is tested on where there is no `split`; of the trusted rows where some are trusted
     features: columns; None takes all that have no role
     true_labels: the given labels are true, where neither `true_label` nor `trusted` says more; else nobody knows the truth
     Raises UserError for a file that cannot be read, and for whatever is wrong with its columns.
@@ -49,7 +51,11 @@ def load(
 
 
 def load_bundled(table: str, test_share: float = 0.2) -> Source:
-    """A table of scikit-learn's, one of BUNDLED; its rows to test on are the same in every trial (it publishes no split)."""
+    """A table of scikit-learn's, one of BUNDLED; its rows to test on are the same in every trial (it publishes no split).
+
+    table: one of breast_cancer, digits, wine
+    test_share: of each class, in [0, 1], which is tested on
+    """
     from sklearn import datasets as sklearn_datasets  # slow to import and needed by these sources alone
 
     bunch = getattr(sklearn_datasets, f"load_{choice('bundled table', table, BUNDLED)}")()

@@ -21,9 +21,10 @@ Values = float | tuple[float, ...]  # of all channels, or one for each
 class Preprocessing:
     """How stored pixels become a model's input.
 
-    mean, std: of pixels in [0, 1], a number or one for each channel; the input is (pixel / 255 - mean) / std
-    pad, flip: the weak view: images are zero-padded by `pad` pixels a side and cropped back at random, and mirrored with
-        probability 1/2 where `flip`
+    mean: of pixels between 0 and 1, a number or one for each channel, in [0, 1]
+    std: their deviation, a number or one for each channel, above 0; the input is (pixel / 255 - mean) / std
+    pad: pixels of zeros a side, at least 0; the weak view is an image padded so and cropped back at random
+    flip: the weak view is mirrored with probability 1/2
     """
 
     mean: Values = 0.5

@@ -20,7 +20,7 @@ OBJECTS: Pairs = [["truck", "automobile"], ["bird", "airplane"], ["cat", "dog"],
 class PairFlip(Corruption):
     """A label flips to the next class, k to k + 1, and the last one to class 0: T = (1 - rate) I + rate P, P the cyclic shift.
 
-    rate: share of labels that are wrong; below 0.5 the true class is still the most frequent one of its images
+    rate: share of labels that are wrong, in [0, 1]; below 0.5 the true class is still the most frequent one of its images
     Source: Han et al., "Co-teaching", NeurIPS 2018, with a rate of 0.45.
     """
 
@@ -37,6 +37,7 @@ class AsymmetricFlip(Corruption):
     Exactly round(rate n) examples are picked from all classes, and those of classes that flip become wrong. So `rate` is the chance of a
     label of these classes, and the share of wrong labels is `rate` times theirs: on CIFAR-10 half of it.
 
+    rate: of the labels of classes that flip, in [0, 1]
     pairs: [class, the class it flips to] of each class that flips, by name or number; None is the published map, where the classes are
         CIFAR-10's (truck -> automobile, bird -> airplane, cat <-> dog, deer -> horse) or the ten digits (7 -> 1, 2 -> 7, 5 <-> 6, 3 -> 8),
         and else each class to the next one, as `PairFlip`

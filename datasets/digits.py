@@ -13,6 +13,8 @@ from robust_benchmark.errors import in_range
 def load(test_size: int = 500) -> Source:
     """The digits, with a test set of `test_size` images that is the same in every trial (the source publishes no split).
 
+    test_size: images to test on, at least 1
+
     Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits" (UCI, 1998), by way of scikit-learn.
     """
     from sklearn.datasets import load_digits  # slow to import and needed by this source alone

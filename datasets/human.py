@@ -42,8 +42,8 @@ TOLERANCE = 15  # of each sum
 class HumanLabels(Corruption):
     """The labels that crowd workers gave: three a CIFAR-10 image, and one a CIFAR-100 image.
 
-    kind: of CIFAR-10, rand1, rand2 and rand3, one worker's label; aggre, the majority of the three; worse, a wrong one of the three
-        where there is one. Of CIFAR-100, fine, the one label, of the hundred classes.
+    kind: one of aggre, rand1, rand2, rand3, worse, fine. Of CIFAR-10, rand1, rand2 and rand3, one worker's label; aggre, the majority of
+        the three; worse, a wrong one of the three where there is one. Of CIFAR-100, fine, the one label, of the hundred classes.
     root: the directory that holds the authors' files as cifar-n/CIFAR-10_human.pt and cifar-n/CIFAR-100_human.pt
 
     The order of images decides which image has which label, so it is checked. In all cases the true labels must be those of the file.

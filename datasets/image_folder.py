@@ -43,7 +43,8 @@ def load(
 ) -> Source:
     """The pictures under `root`/`path`, as RGB; classes are the sorted names of the folders of `path`/train.
 
-    size: side in pixels that every picture is resized to (bilinear); None takes pictures as they are, all of one size.
+    path: directory with train/, test/ and perhaps clean/ and labels.csv; root: what it is relative to
+    size: side in pixels that every picture is resized to, at least 1 (bilinear); None takes pictures as they are, all of one size.
     cache: where the decoded pixels are kept, keyed by every file's name, length and time of change.
     true_labels: the labels of train/ are true; else they are given, and the true ones are UNKNOWN
     resident: the pixels come to memory; else they stay in the cache, which is mapped

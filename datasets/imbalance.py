@@ -41,8 +41,8 @@ class Majority(Imbalance):
     """One class makes the share `ratio` of the training set; the other classes share the rest (section 4.1 of Ren et al., 2018).
 
     ratio: share of the majority class, in (0, 1); 0.995 is the paper's 200:1 between two classes
-    majority: the class that outnumbers the others; None is the last one (the nines of the 4-vs-9 task)
-    total: size of the training set, clean set included; None takes as many images as the data allows
+    majority: the class that outnumbers the others, at least 0; None is the last one (the nines of the 4-vs-9 task)
+    total: size of the training set, at least 1, clean set included; None takes as many images as the data allows
     """
 
     def __init__(self, ratio: float = 0.995, majority: int | None = None, total: int | None = None) -> None:
@@ -93,7 +93,7 @@ class Step(Imbalance):
     """The last classes keep 1 / rho of what the first ones keep.
 
     rho: a frequent class over a rare one, at least 1
-    rare: share of the classes that are rare, rounded to a number of classes
+    rare: share of the classes that are rare, in [0, 1], rounded to a number of classes
     Source: Buda et al., "A systematic study of the class imbalance problem", 2018; Cao et al., NeurIPS 2019.
     """
 

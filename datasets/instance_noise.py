@@ -23,9 +23,10 @@ class InstanceNoise(Corruption):
     in each trial, and the same for the training and the hyper-validation set; x_i has each channel (of features: each one) at mean 0 and
     deviation 1 over the source's training images.
 
-    rate: mean of q_i before truncation. The expected share of wrong labels is the truncated mean: 0.129 at a rate of 0.1, 0.206 at 0.2,
-        0.300 at 0.3; labels are drawn, so the share varies with the trial. At a rate of 0 no label is wrong
-    scale: of the inputs; None is 1 / sqrt(d), so that a class spreads its wrong labels. At 1 nearly every image has one sure wrong class
+    rate: mean of q_i before truncation, in [0, 1]. The expected share of wrong labels is the truncated mean: 0.129 at a rate of 0.1, 0.206
+        at 0.2, 0.300 at 0.3; labels are drawn, so the share varies with the trial. At a rate of 0 no label is wrong
+    scale: of the inputs, at least 0; None is 1 / sqrt(d), so that a class spreads its wrong labels. At 1 nearly every image has one sure
+        wrong class
     Source: Xia et al., "Part-dependent Label Noise: Towards Instance-dependent Label Noise", NeurIPS 2020. Its released code projects
     pixels in 0 .. 255 without a scale, where the brightness of an image decides.
     """

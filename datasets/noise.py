@@ -93,7 +93,7 @@ class UniformFlip(Corruption):
     """Symmetric noise: a label flips to another class, each as likely (UniformFlip, section 4.2 of Ren et al., 2018).
 
     rate: share of examples picked, in [0, 1]
-    targets: 'others', the paper's definition: the K - 1 other classes, so `rate` of the labels are wrong;
+    targets: one of others, released: 'others', the paper's definition: the K - 1 other classes, so `rate` of the labels are wrong;
         'released', the published code's: classes 0 .. K - 2 whatever the true one, so a picked label may stay right
         (36 % wrong at rate 0.4 and K = 10) and class K - 1 is never a noise label.
     """
@@ -114,6 +114,7 @@ class BackgroundFlip(Corruption):
     Of all examples, `rate` are labelled with the background class; those that are of it stay right (36 % wrong at
     rate 0.4 and K = 10).
 
+    rate: share of examples picked, in [0, 1]
     background: a class; a list of classes, of which the trial with seed s takes entry s modulo its length; or None, a class
         drawn in each trial.
     """

@@ -22,6 +22,10 @@ WHERE = {
 def load(reader: str, root: str, download: bool = True) -> Source:
     """The dataset that torchvision's class `reader` reads, from the directory `root`; downloaded on first use where `download`.
 
+    reader: one of MNIST, FashionMNIST, CIFAR10, CIFAR100
+    root: the directory of the data
+    download: fetch what is missing
+
     Raises UserError, saying what to put where, when the data is neither on disk nor to be had.
     """
     train, test = (_open(reader, root, part, download) for part in (True, False))
@@ -31,7 +35,9 @@ def load(reader: str, root: str, download: bool = True) -> Source:
 def load_mnist49(root: str, test_per_class: int | None = None, download: bool = True) -> Source:
     """MNIST's fours (label 0) against its nines (label 1): the task of the paper's Figure 2.
 
-    test_per_class: None for every test image (982 fours, 1,009 nines); 250, the first of each, is the size the released code uses.
+    root: the directory of the data; download: fetch what is missing
+    test_per_class: images to test on of each class, at least 1; None for every test image (982 fours, 1,009 nines); 250, the first of each,
+        is the size the released code uses.
     """
     if test_per_class is not None:
         at_least("test_per_class", test_per_class, 1)

@@ -22,11 +22,13 @@ from robust_benchmark.errors import UserError, in_range, whole
 class Split:
     """Sizes of the sets that are held out of the training images.
 
-    clean_per_class, clean_total: size of the clean set, a class or in all (`clean_total`, where given, decides). Where the source does
+    clean_per_class: images of each class in the clean set, at least 0
+    clean_total: images in the clean set in all, at least 0; where given, it decides. Where the source does
         not know all true labels, the known ones are the clean set, or `clean_total` of them, and no other set holds any of them
     stratified: the clean set holds the classes in equal parts (as nearly as can be); else it is a uniform draw
-    clean_noise_rate: this share of the clean set's labels is wrong, each another class, uniformly
-    hyper_validation: size of the hyper-validation set, whose labels are corrupted as the training set's; class imbalance spares it
+    clean_noise_rate: this share of the clean set's labels, in [0, 1], is wrong, each another class, uniformly
+    hyper_validation: size of the hyper-validation set, at least 0, whose labels are corrupted as the training set's; class imbalance spares
+        it
     clean_returns: methods that do not see the clean set train on its images as well, with its labels (the paper's MNIST
         protocol, where every method meets the same 5,000 images)
     """

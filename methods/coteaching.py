@@ -19,8 +19,8 @@ class Coteaching(Method):
     the batch. An example is weighed by 1 / (2k) for each classifier that trains on it. The first classifier predicts: the authors
     evaluate each one by itself, so an average of two would credit the method with what any ensemble gains.
 
-    ramp_epochs: after which the share left out is the noise rate
-    exponent: of the ramp
+    ramp_epochs: after which the share left out is the noise rate, above 0
+    exponent: of the ramp, at least 0
 
     Needs: the noise rate. Source: Han et al., "Co-teaching: Robust Training of Deep Neural Networks with Extremely Noisy Labels",
     NeurIPS 2018; defaults from its released code. Here t counts parts of epochs, where the code's rate is constant within an epoch and

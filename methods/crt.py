@@ -23,10 +23,10 @@ class CRT(Baseline):
 
     Features that are learnt from imbalanced data are good; what leans to frequent classes is the layer on top.
 
-    share: steps of phase 2, as a share of the main schedule's, on top of them; its learning rate starts at the main one's initial value
-        and falls along a cosine
-    bn: 'frozen', features in phase 2 are in evaluation form, so that nothing of them moves; 'adapt', batch norm uses the statistics of
-        balanced batches, and its running averages follow them, as in the released code
+    share: steps of phase 2, as a share of the main schedule's, at least 0, on top of them; its learning rate starts at the main one's
+        initial value and falls along a cosine
+    bn: one of frozen, adapt: 'frozen', features in phase 2 are in evaluation form, so that nothing of them moves; 'adapt', batch norm uses
+        the statistics of balanced batches, and its running averages follow them, as in the released code
 
     Source: Kang et al., "Decoupling Representation and Classifier for Long-Tailed Recognition", ICLR 2020: 10 epochs after 90 on
     ImageNet-LT. There an epoch is as long as the largest class times the classes; here it is as many examples as the data.

@@ -29,7 +29,9 @@ class DivideMix(Method):
     an example's two w_i, over n, weighs it. A step takes half of the trainer's batch size of each pool; examples nearest to the threshold
     fill up a pool that has fewer. An epoch ends with the larger labelled pool.
 
-    warm_up: share of the schedule; penalty: subtracts the entropy of predictions in it (for asymmetric noise); alpha: see `mixed`
+    warm_up: share of the schedule, in [0, 1]; penalty: subtracts the entropy of predictions in it (for asymmetric noise)
+    threshold: of w_i, in [0, 1]; temperature: of sharpening, above 0; alpha: of the mixture's beta distribution, above 0
+    lambda_u: weight of the unlabelled loss, at least 0; ramp: epochs along which it rises, above 0
 
     Needs: nothing beyond noisy labels. docs/choices.md says where this differs from the released code, which gives the defaults.
     Source: Li et al., "DivideMix: Learning with Noisy Labels as Semi-supervised Learning", ICLR 2020.

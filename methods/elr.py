@@ -20,8 +20,8 @@ class ELR(Method):
     loss of a visit; no gradient flows through it. An example is weighed by t_iy / n, what the memory makes of its label. That ranks
     examples by how far the label is trusted; the loss is no sum over these weights.
 
-    beta: how slowly the memory moves
-    lam: weight of the regulariser
+    beta: how slowly the memory moves, in [0, 1]
+    lam: weight of the regulariser, at least 0
 
     Needs: nothing beyond noisy labels; keeps (N, classes) numbers.
     Source: Liu et al., "Early-Learning Regularization Prevents Memorization of Noisy Labels", NeurIPS 2020. Defaults: those of the

@@ -16,9 +16,9 @@ class HardMining(Method):
 
         loss = mean of CE over { i : y_i != majority } and the top-k majority examples by CE_i,   k = max(1, minority in the batch)
 
-    candidates: examples drawn a step to choose from; 0 is the trainer's batch size
-    ranking: 'loss', the paper's definition; 'order', what the published code really does (its ranking ties, so it keeps the
-        first k majority examples of the batch). The released variant is candidates=500 ranking=order.
+    candidates: examples drawn a step to choose from, at least 0; 0 is the trainer's batch size
+    ranking: one of loss, order: 'loss', the paper's definition; 'order', what the published code really does (its ranking ties, so it keeps
+        the first k majority examples of the batch). The released variant is candidates=500 ranking=order.
 
     Source: the Hard Mining baseline of Ren et al., ICML 2018, section 4.1.
     """

@@ -20,8 +20,8 @@ class L2RW(Method):
     The lookahead of the paper is at epsilon = 0, hence at theta itself, so u is the derivative of the vector of losses f along
     grad L: one forward-mode pass, exact, in place of backward-on-backward. No gradient flows through w.
 
-    clean_batch_size: clean images a step, at most the whole clean set
-    meta_weight_decay: lambda of a term lambda theta added to grad L; the released CIFAR code has its weight decay (2e-4) there,
+    clean_batch_size: clean images a step, at least 1, at most the whole clean set
+    meta_weight_decay: lambda of a term lambda theta added to grad L, at least 0; the released CIFAR code has its weight decay (2e-4) there,
         the paper has none.
 
     Needs: the clean set. Source: Ren, Zeng, Yang and Urtasun, "Learning to Reweight Examples for Robust Deep Learning", ICML 2018.

@@ -19,7 +19,8 @@ class LDAM(Method):
         w_i proportional to 1 at first, later to (1 - beta) / (1 - beta^n_k) of the class k = y_i;  they sum to 1 over the batch
 
     n_k: how many training examples have the label k, as given; a class without any has neither margin nor weight
-    drw: the share of training after which class weights hold; 1: never
+    margin: the largest margin, at least 0; scale: of the logits, at least 0; beta: of the class weights, in [0, 0.999999]
+    drw: the share of training after which class weights hold, in [0, 1]; 1: never
     The cosine classifier, without bias, takes the place of the model's output layer, so that weight decay acts on W.
 
     Source: Cao, Wei, Gaidon, Arechiga and Ma, "Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss", NeurIPS 2019,

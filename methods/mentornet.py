@@ -22,14 +22,15 @@ class MentorNet(Method):
 
         loss = 1/n sum_i v_i CE_i,   l_i = CE_i - lambda_1,   lambda_1: moving average of the batch's percentile of CE
 
-    curriculum: 'predefined' (MentorNet PD), v = min(max(1 - l / lambda_2, 0), 1), and 1[l <= 0] for lambda_2 = 0;
+    curriculum: one of predefined, data_driven: 'predefined' (MentorNet PD), v = min(max(1 - l / lambda_2, 0), 1), and 1[l <= 0] for
+        lambda_2 = 0;
         'data_driven' (MentorNet DD), v = g(CE_i, l_i, percent of training), a small network. It is learnt first, on an auxiliary
         model that trains on the clean set with labels flipped on purpose, to tell which were; then it is fixed.
-    percentile: of the batch's losses; decay: of their moving average
-    lambda_2: the width of the predefined curriculum's ramp
-    burn_in: share of training in which v = 1, and after which the data-driven network's clock stands still
-    dropout, early_dropout: share of examples left out at random whatever their v, after and in the first 17 % of training
-    noise_rate: share of the clean set's labels flipped, uniformly to other classes, to learn the data-driven curriculum on
+    percentile: of the batch's losses, in [0, 1]; decay: of their moving average, in [0, 1]
+    lambda_2: the width of the predefined curriculum's ramp, at least 0
+    burn_in: share of training, in [0, 1], in which v = 1, and after which the data-driven network's clock stands still
+    dropout, early_dropout: share of examples left out at random, in [0, 1], whatever their v, after and in the first 17 % of training
+    noise_rate: share of the clean set's labels flipped, in [0, 1], uniformly to other classes, to learn the data-driven curriculum on
 
     Needs: the clean set, for the data-driven curriculum. Source: Jiang et al., "MentorNet: Learning Data-Driven Curriculum for Very
     Deep Neural Networks on Corrupted Labels", ICML 2018 (Eq. 5 and section 4); percentile, decay and dropout from its released code.

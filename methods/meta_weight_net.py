@@ -25,8 +25,9 @@ class MetaWeightNet(Method):
     one forward-mode pass (see methods.meta_gradient), whose logits serve 2 as well: a step costs 3.67 plain ones at equal batches.
     The input of V is a constant; the sum of the V is not, in 1. The model's own parameters see w as constants.
 
-    clean_batch_size: clean images a step, at most the whole clean set
-    lr, weight_decay: of V's Adam, at a constant rate; as everywhere in this suite, biases do not decay
+    hidden: units of V's hidden layer, at least 1
+    clean_batch_size: clean images a step, at least 1, at most the whole clean set
+    lr, weight_decay: of V's Adam, at least 0, at a constant rate; as everywhere in this suite, biases do not decay
     normalise: False is the form of the released code for label noise, where V(f) near 0.5 at first halves the learning rate
 
     Needs: the clean set. Source: Shu et al., "Meta-Weight-Net: Learning an Explicit Mapping For Sample Weighting", NeurIPS 2019;

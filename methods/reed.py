@@ -15,6 +15,9 @@ class Reed(Method):
         loss = -1/n sum_i sum_k [ beta y_ik + (1 - beta) t_ik ] log q_ik
         t = one-hot argmax q (hard, Eq. 7), or q itself (soft, Eq. 6; the gradient flows through it, an entropy penalty)
 
+    beta: share of the given label in the target, in [0, 1]
+    soft: the prediction is mixed in as it is, not as a one-hot vector
+
     Defaults: beta 0.8 hard; conf/method/reed_soft.yaml has 0.95 soft.
 
     Source: Reed et al., "Training Deep Neural Networks on Noisy Labels with Bootstrapping", ICLR 2015 workshop.

@@ -18,7 +18,7 @@ class SModel(Method):
 
         p(noisy label j | x) = sum_i p(i | x) T_ij,   T = row-wise softmax of free parameters
 
-    init: 'identity', smoothed: T_ii = 1 - smoothing, else smoothing / (K - 1);
+    init: one of identity, confusion, oracle: 'identity', smoothed: T_ii = 1 - smoothing, else smoothing / (K - 1);
         'confusion', after a phase of plain training, T_ij proportional to sum of p(i | x) over examples labelled j;
         'oracle', the true transition matrix (needs TRANSITION_MATRIX; Figure 7 of Ren et al., 2018).
     smoothing: the mass moved off the diagonal, in (0, 1); the oracle, whose zeros have no logarithm, is mixed with as much of 1 / K

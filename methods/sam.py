@@ -24,7 +24,8 @@ class SAM(Wrapper):
     weights of examples are those at theta + e. Weight decay is the optimiser's, at theta, and no part of g. Updates of the base with
     `parts` of their own stay as they are. A step costs two of the base.
 
-    rho: the radius, of ||e|| (of ||e / s|| where adaptive)
+    rho: the radius, at least 0, of ||e|| (of ||e / s|| where adaptive)
+    adaptive: the radius is relative to the size of each parameter (ASAM)
 
     Source: Foret, Kleiner, Mobahi and Neyshabur, "Sharpness-Aware Minimization for Efficiently Improving Generalization", ICLR 2021;
     its rho for CIFAR is 0.05, and 0.1 for wrong labels (0.05 at 80 %). Kwon et al., "ASAM", ICML 2021, whose rho is about ten times

@@ -9,7 +9,10 @@ from methods.schedules import Schedules
 
 
 class Wrapper(Method):
-    """Trains `base`. Subclasses override `phases`, which are all that the trainer knows, and add to its needs by `extra_needs`."""
+    """Trains `base`. Subclasses override `phases`, which are all that the trainer knows, and add to its needs by `extra_needs`.
+
+    base: the method that is wrapped, by its name, or {name: reed, beta: 0.5}
+    """
 
     extra_needs: Knowledge = Knowledge.NONE
 

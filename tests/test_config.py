@@ -73,8 +73,10 @@ def test_equal_cells_come_once() -> None:
     assert len(cells(["noise.rate=0.4,0.40,4e-1"])) == 1
 
 
-def test_a_sweep_of_trials_is_one_cell() -> None:
-    assert len({cell.key for cell in cells(["trials=2,3"])}) == 1
+@pytest.mark.parametrize("sweep", ["trials=2,3", "seed=0,1", "results_dir=a,b", "launcher=local,slurm", "device=cpu,cuda"])
+def test_what_does_not_change_a_trials_numbers_cannot_be_swept(sweep: str) -> None:
+    with pytest.raises(UserError, match=f"^{sweep.partition('=')[0]} is one value for the whole grid, not {sweep.partition('=')[2]}"):
+        cells([sweep])
 
 
 SWEEPS = {

@@ -328,7 +328,7 @@ def test_no_scale_leaves_a_schedule_empty() -> None:
 
 @pytest.mark.parametrize("scale", ["0", "2", "-0.5", "nan"])
 def test_a_scale_outside_0_to_1_is_the_users_mistake(scale: str) -> None:
-    with pytest.raises(UserError, match=r"^scale \S+ is not in \["):
+    with pytest.raises(UserError, match=r"^scale must be a number in \(0, 1\], not "):
         cells([f"scale={scale}"])
 
 

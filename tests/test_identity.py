@@ -49,7 +49,9 @@ def refactored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     edit(root / "methods" / "l2rw.py", "meta_weight_decay: float = 0.0)", "meta_weight_decay: float = 0.0, heat: float = 1.0)")
     edit(root / "methods" / "l2rw.py", "    needs = Know", '    added_options = {"heat": 1.0}\n    needs = Know')
     edit(conf / "noise" / "bgflip.yaml", "rate: 0.4", "rate: 0.4\nexact: true")
+    edit(root / "datasets" / "background.py", "list[int] | None = None)", "list[int] | None = None, exact: bool = True)")
     edit(conf / "model" / "convnet.yaml", "width: 16", "width: 16\nnorm: batch")
+    edit(root / "benchmark" / "models" / "small.py", "width: int = 16)", 'width: int = 16, norm: str = "batch")')
     edit(root / "benchmark" / "options.py", "    momentum: float = 0.9\n", "    momentum: float = 0.9\n    dampening: float = 0.0\n")
     edit(added, '    "scale": 1.0,', '    "noise.exact": True, "model.norm": "batch", "trainer.dampening": 0.0,\n    "scale": 1.0,')
     return root

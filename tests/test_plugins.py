@@ -256,8 +256,8 @@ MODEL = "name: theirs\n_partial_: true\n_target_: TARGET\n"
             "name: theirs\n_target_: theirlab.load\n",
             "CHOICE: theirlab.load makes a dict where a datasets.noise.Corruption is needed",
         ),
-        ("noise", NOISE.replace("rate", "rat"), "CHOICE: datasets.noise.UniformFlip: TypeError: .* unexpected keyword argument 'rat'"),
-        ("noise", NOISE.replace("0.1", "2"), r"noise rate 2 is not in \[0, 1\]"),
+        ("noise", NOISE.replace("rate", "rat"), "CHOICE has no option 'noise.rat'; nearest: noise.rate "),
+        ("noise", NOISE.replace("0.1", "2"), r"noise.rate must be a number in \[0, 1\], not 2"),
         (
             "imbalance",
             NOISE,
@@ -277,12 +277,12 @@ MODEL = "name: theirs\n_partial_: true\n_target_: TARGET\n"
         (
             "dataset",
             DATASET.replace("TARGET", "theirlab.load").replace("pad", "pod"),
-            r"CHOICE has no option of preprocessing 'pod'; nearest: pad \(4 known",
+            r"CHOICE has no option 'dataset.preprocessing.pod'; nearest: dataset.preprocessing.pad \(4 known",
         ),
         (
             "dataset",
             "dataset: {name: theirs, source: {_target_: a.b}}",
-            "CHOICE must give `preprocessing`, some of mean, std, pad, flip, and",
+            "CHOICE must give `preprocessing`, a mapping of options, and says None",
         ),
         (
             "model",

@@ -15,8 +15,8 @@ from robust_benchmark.errors import UserError, in_range, whole
 class MLP(Classifier):
     """Linear layers with ReLU and dropout; images are flattened.
 
-    hidden: widths of the hidden layers; none makes a linear classifier, whose features are the pixels
-    dropout: probability of dropping a unit of a hidden layer
+    hidden: widths of the hidden layers, at least 1; none makes a linear classifier, whose features are the pixels
+    dropout: probability of dropping a unit of a hidden layer, in [0, 1]
 
     Raises UserError for a `hidden` that is no list of numbers of at least 1, and a dropout outside [0, 1].
     """

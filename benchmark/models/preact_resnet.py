@@ -12,7 +12,7 @@ from robust_benchmark.errors import whole
 class PreActResNet18(Classifier):
     """A 3x3 stem and four stages of two pre-activation units each, at strides 1, 2, 2, 2; average pool over the pixels.
 
-    width: channels of the stem and of stage 1; each later stage has twice as many as the one before it
+    width: channels of the stem and of stage 1, at least 1; each later stage has twice as many as the one before it
 
     11,171,274 parameters at 10 classes and the default width. PyTorch's default initial weights.
 

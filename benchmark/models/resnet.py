@@ -14,14 +14,14 @@ from robust_benchmark.errors import choice, in_range, whole
 class ResNet(Classifier):
     """A residual network of three stages of two-convolution units, at strides 1, 2, 2.
 
-    units: residual units a stage; widths: channels of the stages
-    variant:
+    units: residual units a stage, at least 1; widen: factor of the stages' 16, 32 and 64 channels, at least 1
+    variant: one of paper, standard.
         'paper', the released code's pre-activation units: batch norm without scale (epsilon 1e-3, decay 0.999), shortcuts
             without parameters (average pooling, zero channels on both sides), stage 1 without leading batch norm, dropout
             before a unit's first convolution;
         'standard', the published architectures: post-activation units of He et al. (2016) where `widen` is 1, pre-activation
             units with projections and dropout between the convolutions (Zagoruyko and Komodakis, 2016) where it is more.
-    dropout: probability of dropping
+    dropout: probability of dropping an activation, in [0, 1]
 
     Parameters, 10 and 100 classes. paper: ResNet-32 462,954 and 468,804, WRN-28-10 36,211,178 and 36,268,868;
     standard: ResNet-32 464,154 and 470,004, WRN-28-10 36,479,194 and 36,536,884.

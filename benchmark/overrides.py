@@ -1,0 +1,139 @@
+"""The overrides of a command line: how they may be written, and which sweep."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, ValueType
+from hydra.errors import HydraException
+
+from benchmark.folders import GROUPS, files, problems
+from benchmark.identity import ADDED, PARTS
+from benchmark.names import expand
+from methods import registry
+from robust_benchmark.errors import UserError, unknown
+
+FORMS = (
+    "options are name=value, name=value,value (a sweep), name=[value,value] (a list), name={key: value} (a mapping) and"
+    " +launcher.extra.NAME=value; a value in quotes may hold any character, and nothing else of Hydra's grammar is taken"
+)
+EXTRA = "launcher.extra."  # options of sbatch, which no configuration lists
+DETERMINING = (*PARTS, *(name for name in ADDED if "." not in name), "split", "experiment")
+QUOTED = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"")
+
+
+def option_of(override: str) -> str:
+    """The dotted name of the option that an override sets."""
+    return override.partition("=")[0].lstrip("+~")
+
+
+def is_of_base(override: str) -> bool:
+    """Whether it sets an option of a method's base, which exists only once the base is known."""
+    return option_of(override).startswith("method.base.")
+
+
+def parse(overrides: Sequence[str]) -> list[Override]:
+    """The overrides, less those that say that there is no experiment or launcher. Raises UserError for how one is written."""
+    given = [override for override in overrides if override not in ("experiment=null", "launcher=null")]
+    return [_parsed(override) for override in given]
+
+
+def _parsed(override: str) -> Override:
+    refuse_name(override)
+    option, equals, value = override.partition("=")
+    if not (equals and re.fullmatch(r"\+*~?[\w.]+", option)) or option_of(option).partition(".")[0] == "hydra":
+        raise _not_taken(override)
+    bare = QUOTED.sub("''", value)
+    if "${" in value or "???" in bare or re.search(r"(?<!\\)\(", bare):
+        raise _not_taken(override)
+    if option in GROUPS:
+        _check_choices(option, value)
+    try:
+        (parsed,) = OverridesParser.create().parse_overrides([_escaped(override) if option == "method" else override])
+    except HydraException as error:
+        empty = re.search(r"(^|,)\s*(,|$)", bare)
+        raise UserError(f"'{override}' has an empty value beside a comma; {FORMS}") if empty else _not_taken(override) from error
+    _check_sweep(parsed, override)
+    return parsed
+
+
+def _not_taken(override: str) -> UserError:
+    return UserError(f"'{override}' is not taken: {FORMS}")
+
+
+def refuse_name(override: str) -> None:
+    """Raises UserError for an override of a name or an import path, which say what a choice is and stand in its file alone."""
+    option = option_of(override)
+    last = option.rpartition(".")[2]
+    if last.startswith("_") or (last == "name" and option != "experiment.name"):
+        reason = "only its file says what a choice is; to add one of your own, see docs/plugins.md"
+        raise UserError(f"'{option}' cannot be set here, as in {override}: {reason}")
+    if option.startswith("experiment.") and option != "experiment.name":
+        reason = "it stands in the experiment's file; name=value,value sweeps an option"
+        raise UserError(f"'{option}' cannot be set here, as in {override}: {reason}")
+
+
+def _check_choices(group: str, value: str) -> None:
+    """Raises UserError with the nearest choice of a group."""
+    known = choices_of(group)
+    for name in value.split(",") if group != "method" else re.split(r",(?![^\[{]*[\]}])", value):
+        if name.strip().partition(":")[0] not in known:
+            wrong = unknown(group, name.strip().partition(":")[0], known)
+            raise UserError("; ".join([str(wrong), *problems()]))
+
+
+def choices_of(group: str) -> list[str]:
+    """The names of all choices of a group."""
+    return [*(registry.names() if group == "method" else []), *(file.path.stem for file in files(group))]
+
+
+def _escaped(override: str) -> str:
+    """`method=reed:beta=0.5` as Hydra's grammar takes it."""
+    option, _, names = override.partition("=")
+    return f"{option}={names.replace('=', chr(92) + '=')}"
+
+
+def _check_sweep(parsed: Override, override: str) -> None:
+    """Raises UserError for a sweep that is no list of values, or one of what does not change a trial's numbers."""
+    if not parsed.is_sweep_override():
+        return
+    if parsed.value_type is not ValueType.SIMPLE_CHOICE_SWEEP:
+        raise _not_taken(override)
+    option = parsed.get_key_element().lstrip("+")
+    if option.partition(".")[0] not in DETERMINING or option.startswith("experiment."):
+        value = override.partition("=")[2]
+        raise UserError(f"{option} is one value for the whole grid, not {value}: only options that change a trial's numbers are swept")
+
+
+def swept_values(parsed: Sequence[Override]) -> set[str]:
+    """The swept options that are no group and no base, and that no other override has to do with."""
+    names = [override.get_key_element() for override in parsed]
+    swept = {name for name, override in zip(names, parsed, strict=True) if override.is_sweep_override()}
+    values = {name for name in swept if re.fullmatch(r"(?!method\.base|experiment)\w+(\.\w+)+", name)}
+    return {name for name in values if sum(_overlap(name, other) for other in names) == 1}
+
+
+def _overlap(name: str, other: str) -> bool:
+    """Whether one of two options lies in the other; the choice of a group does not count."""
+    return f"{other}.".startswith(f"{name}.") or (name.startswith(f"{other}.") and other not in GROUPS)
+
+
+def combinations(parsed: Sequence[Override]) -> Iterator[list[str]]:
+    """The Cartesian product of the comma-separated choices."""
+    choices = [
+        [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+        if override.is_sweep_override()
+        else [str(override.input_line)]
+        for override in parsed
+    ]
+    for combination in itertools.product(*choices):
+        yield list(itertools.chain(*map(expanded, combination)))
+
+
+def expanded(override: str) -> list[str]:
+    """The overrides that a choice of `method` stands for."""
+    option, _, name = override.partition("=")
+    return expand(name.replace("\\", "")) if option == "method" else [override]
