@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from benchmark.described import described, faults, unknown_option
-from benchmark.folders import CONF, GROUPS, files, problems, refuse_twin, search_path
+from benchmark.folders import CONF, GROUPS, files, refuse_twin, search_path
 from benchmark.identity import ADDED, PARTS, identity
 from benchmark.names import label
 from benchmark.objects import NAMED, check_file
@@ -32,6 +32,7 @@ from benchmark.overrides import (
     combinations,
     expanded,
     is_of_base,
+    no_choice,
     option_of,
     parse,
     swept_values,
@@ -261,11 +262,7 @@ def _compose(overrides: Sequence[str]) -> DictConfig:
         composed = compose("config", [*search_path(), *overrides], return_hydra_config=True)
     except MissingConfigException as error:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
-        if group == "method":
-            registry.refuse_left_out(name)
-        missing = _user_error(error) if error.options is None else unknown(group, name, error.options)
-        left_out = registry.problems() if group == "method" else []
-        raise UserError("; ".join([str(missing), *problems(), *left_out])) from error
+        raise (_user_error(error) if error.options is None else no_choice(group, name, error.options)) from error
     except ConfigCompositionException as error:
         raise _composition_error(error, overrides) from error
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: a group replaced by a value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, ValueType
@@ -79,10 +79,18 @@ def refuse_name(override: str) -> None:
 def _check_choices(group: str, value: str) -> None:
     """Raises UserError with the nearest choice of a group."""
     known = choices_of(group)
-    for name in value.split(",") if group != "method" else re.split(r",(?![^\[{]*[\]}])", value):
-        if name.strip().partition(":")[0] not in known:
-            wrong = unknown(group, name.strip().partition(":")[0], known)
-            raise UserError("; ".join([str(wrong), *problems()]))
+    for label in value.split(",") if group != "method" else re.split(r",(?![^\[{]*[\]}])", value):
+        name = label.strip().partition(":")[0]
+        if name not in known:
+            raise no_choice(group, name, known)
+
+
+def no_choice(group: str, name: str, known: Iterable[str]) -> UserError:
+    """The error for a choice that does not exist, with the nearest one, and with what keeps a plug-in's choices out."""
+    if group == "method":
+        registry.refuse_left_out(name)
+    left_out = registry.problems() if group == "method" else []
+    return UserError("; ".join([str(unknown(group, name, known)), *problems(), *left_out]))
 
 
 def choices_of(group: str) -> list[str]:
