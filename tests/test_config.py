@@ -173,6 +173,7 @@ def test_an_option_of_a_base_goes_with_an_experiment() -> None:
     [
         ("digits", "convnet", "digits"),
         ("mnist", "lenet", "mnist"),
+        ("mnist_10k", "lenet", "mnist_fast"),
         ("mnist49", "lenet", "mnist"),
         ("fashion_mnist", "lenet", "mnist"),
         ("cifar10", "resnet32", "cifar"),
@@ -436,6 +437,13 @@ def test_where_pictures_are_cached_does_not_change_the_key(tmp_path: Path) -> No
 )
 def test_every_option_that_may_change_a_trials_numbers_changes_the_key(override: str) -> None:
     assert one(override).key != one().key
+
+
+@pytest.mark.parametrize("dataset", ["mnist", "fashion_mnist", "cifar10", "cifar100"])
+def test_a_number_of_training_images_changes_the_key_and_all_of_them_are_no_part_of_it(dataset: str) -> None:
+    whole, some = one(f"dataset={dataset}"), one(f"dataset={dataset}", "dataset.source.train_size=10000")
+    assert "train_size" not in whole.canonical
+    assert some.identity["dataset"]["source"] == whole.identity["dataset"]["source"] | {"train_size": 10_000}
 
 
 @pytest.mark.parametrize("same", ["noise.rate=0.40", "trainer.lr=1e-1", "trainer.weight_decay=0"])
