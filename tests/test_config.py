@@ -223,6 +223,14 @@ def test_the_mnist_trainer_has_the_papers_schedule() -> None:
     assert (schedules.main.steps, schedules.main.lr, schedules.main.decay_at) == (8_000, 0.001, ())
 
 
+@pytest.mark.parametrize(("trainer", "steps"), [("cifar_fast", 12_000), ("mnist_fast", 4_000)])
+def test_the_fast_trainers_have_the_shares_of_the_papers_cifar_schedule(trainer: str, steps: int) -> None:
+    fast, paper = (one(f"trainer={name}").config.trainer for name in (trainer, "cifar"))
+    assert fast.steps == steps
+    assert (fast.main, fast.early_stopping, fast.finetune) == (paper.main, paper.early_stopping, paper.finetune)
+    assert (fast.batch_size, fast.momentum, fast.decay_factor) == (paper.batch_size, paper.momentum, paper.decay_factor)
+
+
 def test_one_number_of_steps_scales_every_schedule() -> None:
     schedules = one("dataset=cifar10", "trainer.steps=800").config.trainer.schedules()
     assert (schedules.main.steps, schedules.main.decay_at) == (800, (400, 600))
