@@ -29,6 +29,7 @@ ADDED: dict[str, Any] = {
     "split.clean_noise_rate": 0.0,
     "dataset.true_labels": True,
     "dataset.source.true_labels": True,
+    "dataset.source.train_size": None,
 }
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from datasets.source import Source
-from robust_benchmark.errors import UserError, at_least
+from datasets.streams import numpy_stream
+from robust_benchmark.errors import UserError, at_least, in_range, whole
 
 WHERE = {
     "MNIST": "the four IDX files (train-images-idx3-ubyte, ...) in {root}/MNIST/raw",
@@ -19,17 +20,28 @@ WHERE = {
 }
 
 
-def load(reader: str, root: str, download: bool = True) -> Source:
+def load(reader: str, root: str, download: bool = True, train_size: int | None = None) -> Source:
     """The dataset that torchvision's class `reader` reads, from the directory `root`; downloaded on first use where `download`.
 
     reader: one of MNIST, FashionMNIST, CIFAR10, CIFAR100
     root: the directory of the data
     download: fetch what is missing
+    train_size: random training images that the source has, the same ones in every trial, at least 1; null for all. The test set is whole
 
-    Raises UserError, saying what to put where, when the data is neither on disk nor to be had.
+    Raises UserError, saying what to put where, when the data is neither on disk nor to be had, and for a `train_size` out of range.
     """
     train, test = (_open(reader, root, part, download) for part in (True, False))
-    return Source(*_tensors(train), *_tensors(test), classes=tuple(train.classes))
+    images, labels = _tensors(train)
+    if train_size is not None:
+        chosen = _chosen(reader, len(labels), train_size)
+        images, labels = images[chosen], labels[chosen]
+    return Source(images, labels, *_tensors(test), classes=tuple(train.classes))
+
+
+def _chosen(reader: str, n: int, train_size: int) -> torch.Tensor:
+    """Positions of `train_size` of `n` training images, in ascending order."""
+    in_range("train_size", whole("train_size", train_size, 1), 1, n)
+    return torch.from_numpy(np.sort(numpy_stream(0, reader, "train").permutation(n)[:train_size]))
 
 
 def load_mnist49(root: str, test_per_class: int | None = None, download: bool = True) -> Source:

@@ -458,7 +458,16 @@ def test_tiny_tables_and_batches_larger_than_them_work(method: str, tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("model", "columns"),
-    [("convnet", 30), ("lenet", 30), ("lenet", 3), ("resnet32", 30), ("preact_resnet18", 3), ("torchvision", 30), ("torchvision", 3)],
+    [
+        ("convnet", 30),
+        ("lenet", 30),
+        ("lenet", 3),
+        ("resnet32", 30),
+        ("preact_resnet18", 3),
+        ("fastnet", 30),
+        ("torchvision", 30),
+        ("torchvision", 3),
+    ],
 )
 def test_a_model_for_images_is_refused_in_one_sentence(
     model: str, columns: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -175,6 +175,7 @@ def test_an_option_of_a_base_goes_with_an_experiment() -> None:
     [
         ("digits", "convnet", "digits"),
         ("mnist", "lenet", "mnist"),
+        ("mnist_10k", "lenet", "mnist_fast"),
         ("mnist49", "lenet", "mnist"),
         ("fashion_mnist", "lenet", "mnist"),
         ("cifar10", "resnet32", "cifar"),
@@ -222,6 +223,14 @@ def test_the_wide_trainer_has_the_papers_schedules() -> None:
 def test_the_mnist_trainer_has_the_papers_schedule() -> None:
     schedules = one("dataset=mnist49").config.trainer.schedules()
     assert (schedules.main.steps, schedules.main.lr, schedules.main.decay_at) == (8_000, 0.001, ())
+
+
+@pytest.mark.parametrize(("trainer", "steps"), [("cifar_fast", 12_000), ("mnist_fast", 4_000)])
+def test_the_fast_trainers_stop_early_and_fine_tune_at_the_shares_of_the_papers_cifar_schedule(trainer: str, steps: int) -> None:
+    fast, paper = (one(f"trainer={name}").config.trainer for name in (trainer, "cifar"))
+    assert fast.steps == steps
+    assert (fast.early_stopping, fast.finetune) == (paper.early_stopping, paper.finetune)
+    assert (fast.batch_size, fast.momentum, fast.decay_factor) == (paper.batch_size, paper.momentum, paper.decay_factor)
 
 
 def test_one_number_of_steps_scales_every_schedule() -> None:
@@ -438,6 +447,13 @@ def test_where_pictures_are_cached_does_not_change_the_key(tmp_path: Path) -> No
 )
 def test_every_option_that_may_change_a_trials_numbers_changes_the_key(override: str) -> None:
     assert one(override).key != one().key
+
+
+@pytest.mark.parametrize("dataset", ["mnist", "fashion_mnist", "cifar10", "cifar100"])
+def test_a_number_of_training_images_changes_the_key_and_all_of_them_are_no_part_of_it(dataset: str) -> None:
+    whole, some = one(f"dataset={dataset}"), one(f"dataset={dataset}", "dataset.source.train_size=10000")
+    assert "train_size" not in whole.canonical
+    assert some.identity["dataset"]["source"] == whole.identity["dataset"]["source"] | {"train_size": 10_000}
 
 
 @pytest.mark.parametrize("same", ["noise.rate=0.40", "trainer.lr=1e-1", "trainer.weight_decay=0"])

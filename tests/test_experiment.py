@@ -222,6 +222,55 @@ def test_fig7_has_the_s_model_that_knows_the_noise() -> None:
     assert the(found, "split", "hyper_validation") == 5000  # whose accuracy it draws
 
 
+# --- the grids of laptop size
+
+
+SMALL = {"table2_small": 16, "table1_mnist": 10, "table2_mnist": 16, "fig4_mnist": 18, "fig5_mnist": 30}
+PARENT = {"table2_small": "table2", "table1_mnist": "table1", "table2_mnist": "table2", "fig4_mnist": "fig4", "fig5_mnist": "fig5"}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_small_grid_has_the_rows_and_axis_of_the_papers_on_one_dataset(name: str) -> None:
+    found, papers = grid(f"experiment={name}"), grid(f"experiment={PARENT[name]}")
+    assert len({cell.key for cell in found}) == SMALL[name] == len(found)
+    assert {cell.config.trials for cell in found} == {3}
+    rows, paper_rows = found[0].config.experiment.rows, papers[0].config.experiment.rows
+    assert {row: each["name"] for row, each in rows.items()} == {row: each["name"] for row, each in paper_rows.items()}
+    assert {(cell.choice, cell.identity["noise"]["rate"]) for cell in found} == {
+        (cell.choice, cell.identity["noise"]["rate"]) for cell in papers
+    }
+
+
+@pytest.mark.parametrize("name", [name for name in SMALL if name.endswith("mnist")])
+def test_the_mnist_grids_are_of_10000_images_with_10_clean_ones_a_class(name: str) -> None:
+    found = grid(f"experiment={name}")
+    assert names(found) == ["mnist", "uniflip" if name == "table1_mnist" else "bgflip", "lenet", "mnist_fast"]
+    assert the(found, "dataset", "source", "train_size") == 10_000
+    assert (the(found, "split", "clean_per_class"), the(found, "split", "hyper_validation")) == (10, 1000)
+    sizes = {15, 50, 100, 200, 500, 1000} if name == "fig4_mnist" else {None}
+    assert set(of(found, "split", "clean_total")) == sizes
+
+
+def test_figure_5_on_mnist_shares_the_trials_of_table_2_on_mnist() -> None:
+    shared = {cell.key for cell in grid("experiment=table2_mnist")} & {cell.key for cell in grid("experiment=fig5_mnist")}
+    assert len(shared) == 5
+
+
+def test_table2_small_is_fastnet_on_pictures_in_bf16() -> None:
+    found = grid("experiment=table2_small")
+    assert names(found) == ["cifar10_jpeg", "bgflip", "fastnet", "cifar_fast"]
+    assert {cell.identity["precision"] for cell in found} == {"bf16"}
+    assert (the(found, "noise", "background"), the(found, "noise", "rate")) == ([0, 1, 3, 5, 7], 0.4)
+    assert (the(found, "split", "clean_per_class"), the(found, "split", "clean_total")) == (10, None)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_small_grid_is_held_against_no_number_of_the_papers(name: str) -> None:
+    found = grid(f"experiment={name}")
+    wanted_cells = [Wanted(cell.choice, cell.identity, cell.key, 3) for cell in found]
+    assert comparison(find(wanted_cells, []), found[0].config.experiment.rows)["paper"].isna().all()
+
+
 # --- options that sweep together
 
 

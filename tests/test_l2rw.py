@@ -12,6 +12,7 @@ from torch import nn
 from torch.func import functional_call
 
 from benchmark.models.convnet import ConvNet
+from benchmark.models.fastnet import FastNet
 from benchmark.models.lenet import LeNet
 from benchmark.models.mlp import MLP
 from benchmark.models.preact_resnet import PreActResNet18
@@ -100,6 +101,7 @@ MODELS = {
     "wide standard resnet": (lambda: ResNet(10, torch.Size((3, 8, 8)), units=1, widen=2, variant="standard"), (3, 8, 8), 10),
     "mlp": (lambda: MLP(10, torch.Size((1, 8, 8)), hidden=[30, 20]), (1, 8, 8), 10),
     "preact resnet": (lambda: PreActResNet18(10, torch.Size((3, 16, 16)), width=4), (3, 16, 16), 10),
+    "fastnet": (lambda: FastNet(10, torch.Size((3, 16, 16)), width=4), (3, 16, 16), 10),
     "conv, batch norm, group norm": (conv_model_with_everything, (1, 8, 8), 3),
 }
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10}  # of the largest weight

@@ -16,6 +16,7 @@ from torch import nn
 
 from benchmark.models.classifier import Classifier
 from benchmark.models.convnet import ConvNet
+from benchmark.models.fastnet import FastNet
 from benchmark.models.lenet import LeNet
 from benchmark.models.mlp import MLP
 from benchmark.models.preact_resnet import PreActResNet18, PreActUnit
@@ -93,6 +94,40 @@ def test_lenet_has_the_papers_number_of_parameters() -> None:
 def test_convnet_has_the_parameters_of_its_layers() -> None:
     convolutions, norms, linear = 9 * 1 * 16 + 9 * 16 * 32, 2 * 16 + 2 * 32, 4 * 32 * 10 + 10
     assert sum(parameter.numel() for parameter in ConvNet(10, torch.Size([1, 8, 8])).parameters()) == convolutions + norms + linear
+
+
+def test_fastnet_has_the_parameters_of_its_layers() -> None:
+    convolutions = 9 * (3 * 12 + 12 * 32 + 32 * 32 + 32 * 64 + 64 * 64 + 64 * 128 + 128 * 128)
+    stem_bias, norms, linear = 12, 2 * 2 * (32 + 64 + 128), 128 * 10 + 10
+    count = sum(parameter.numel() for parameter in FastNet(10, CIFAR).parameters())
+    assert count == convolutions + stem_bias + norms + linear == 291_674
+
+
+@pytest.mark.parametrize("num_classes", [2, 10])
+@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 17, 30)])
+def test_fastnet_gives_a_logit_for_every_class(num_classes: int, shape: tuple[int, int, int]) -> None:
+    assert FastNet(num_classes, torch.Size(shape), width=4)(torch.randn(4, *shape)).shape == (4, num_classes)
+
+
+def test_blocks_of_fastnet_pool_after_their_first_convolution() -> None:
+    model = FastNet(10, CIFAR, width=2)
+    sides: list[int] = []
+    for convolution in modules_of(model, nn.Conv2d):
+        convolution.register_forward_hook(lambda _, inputs, __: sides.append(inputs[0].shape[2]))
+    model(torch.zeros(2, *CIFAR))
+    assert sides == [32, 32, 16, 16, 8, 8, 4]
+
+
+def test_features_of_fastnet_are_averages_over_the_pixels() -> None:
+    model, images = FastNet(10, CIFAR, width=2).eval(), torch.randn(4, *CIFAR)
+    pixels: list[torch.Tensor] = []
+    modules_of(model, nn.ReLU)[-1].register_forward_hook(lambda _, __, output: pixels.append(output))
+    assert model.features(images).detach().numpy() == pytest.approx(pixels[0].detach().numpy().mean(axis=(2, 3)), abs=1e-6)
+
+
+def test_fastnet_refuses_images_that_three_poolings_would_empty() -> None:
+    with pytest.raises(UserError, match=r"^the smaller side of images for model=fastnet must be at least 8, not 7$"):
+        FastNet(10, torch.Size([1, 9, 7]))
 
 
 @pytest.mark.parametrize("num_classes", [2, 3, 10])
@@ -333,6 +368,7 @@ SPLIT: dict[str, tuple[Callable[[], Classifier], tuple[int, int, int]]] = {
     "mlp": (lambda: MLP(10, torch.Size((3, 8, 8)), hidden=[20, 7], dropout=0.5), (3, 8, 8)),
     "linear": (lambda: MLP(10, torch.Size((3, 8, 8)), hidden=[]), (3, 8, 8)),
     "preact resnet": (lambda: PreActResNet18(10, torch.Size((3, 8, 8)), width=4), (3, 8, 8)),
+    "fastnet": (lambda: FastNet(10, torch.Size((3, 8, 8)), width=4), (3, 8, 8)),
 }
 STAGES = {
     "convnet": ["stage1", "stage2", "output"],
@@ -344,6 +380,7 @@ STAGES = {
     "mlp": ["hidden1", "hidden2", "output"],
     "linear": ["output"],
     "preact resnet": ["stem", "stage1", "stage2", "stage3", "stage4", "output"],
+    "fastnet": ["stem", "block1", "block2", "block3", "output"],
 }
 
 

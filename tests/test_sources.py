@@ -170,6 +170,35 @@ def test_idx_files_where_the_error_says_are_read(tmp_path: Path, offline: None, 
     assert source.train_labels.tolist() == [digit % 10 for digit in range(30)]
 
 
+def test_some_of_the_training_images_are_the_same_ones_every_time_each_once_with_its_label(tmp_path: Path) -> None:
+    arrays = write_idx_dataset(tmp_path / READERS["MNIST"])
+    first, again, whole = (published.load("MNIST", str(tmp_path), train_size=size) for size in (12, 12, 30))
+    assert (first.digest, len(first.train_labels)) == (again.digest, 12)
+    positions = [
+        next(n for n, image in enumerate(arrays["train-images-idx3-ubyte"]) if np.array_equal(image, chosen))
+        for chosen in first.train_images[:, 0].numpy()
+    ]
+    assert positions == sorted(set(positions)) != list(range(12))
+    assert first.train_labels.tolist() == [position % 10 for position in positions]
+    assert np.array_equal(whole.train_images[:, 0], arrays["train-images-idx3-ubyte"])
+    assert np.array_equal(first.test_images[:, 0], arrays["t10k-images-idx3-ubyte"])
+
+
+@pytest.mark.parametrize("train_size", [0, 31, 1.5])
+def test_more_training_images_than_there_are_or_none_are_a_users_error(tmp_path: Path, train_size: float) -> None:
+    write_idx_dataset(tmp_path / READERS["MNIST"])
+    with pytest.raises(UserError, match=f"train_size .*{train_size}"):
+        published.load("MNIST", str(tmp_path), train_size=train_size)  # type: ignore[arg-type]
+
+
+def test_ten_thousand_of_mnists_images_are_a_fair_sample_of_the_digits(mnist: Source, real_data: Path) -> None:
+    some = torch.bincount(published.load("MNIST", str(real_data), train_size=10_000).train_labels).numpy()
+    share = np.array(MNIST_TRAIN) / 60_000
+    z = (some - 10_000 * share) / np.sqrt(10_000 * share * (1 - share) * 50_000 / 59_999)  # hypergeometric
+    assert some.sum() == 10_000
+    assert np.abs(z).max() < 4
+
+
 @pytest.mark.parametrize(("reader", "key", "classes"), [("CIFAR10", "labels", 10), ("CIFAR100", "fine_labels", 100)])
 def test_cifar_planes_become_channels_and_fine_labels_classes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offline: None, reader: str, key: str, classes: int
