@@ -89,7 +89,7 @@ class Sizes(TypedDict):
 class Data(TypedDict):
     """The data of the trial; counts of wrong labels are None where nobody knows."""
 
-    classes: Annotated[list[str], Meta(min_length=1)]
+    classes: Annotated[list[str | int], Meta(min_length=1)]
     image_shape: NotRequired[list[Positive]]
     sizes: Sizes
     wrong_labels: dict[str, Count | None]
@@ -200,14 +200,10 @@ def _history(record: Any) -> Iterator[str]:
     if len(lengths) != 1 or 0 in lengths:
         yield f"has a history whose columns have {' and '.join(map(str, sorted(lengths)))} entries"
         return
-    phases, steps = record.history["phase"], record.history["step"]
-    ends = [
-        step
-        for step, after, phase, next_phase in zip(steps, [*steps[1:], 0], phases, [*phases[1:], ""], strict=True)
-        if after <= step or phase != next_phase
-    ]
-    if sum(ends) > record.timing["steps"] or (sum(ends) < record.timing["steps"] and record.status == "done"):
-        yield f"has a history of {sum(ends)} steps, and a timing of {record.timing['steps']}"
+    rows = [*zip(record.history["phase"], record.history["step"], strict=True), ("", 0)]
+    steps = sum(step for (phase, step), after in itertools.pairwise(rows) if after[0] != phase or after[1] <= step)
+    if steps > record.timing["steps"]:  # fewer may be right: two phases in a row may have one name
+        yield f"has a history of {steps} steps, and a timing of {record.timing['steps']}"
     if record.status == "done" and "test_accuracy" not in record.metrics:
         yield "is done and has no test_accuracy"
 
