@@ -346,7 +346,7 @@ def _base_options(given: Any) -> dict[str, Any]:
     if "name" not in options:
         raise UserError(f"method.base {json.dumps(options)} has no 'name'")
     if options["name"] not in choices_of("method"):
-        raise unknown("method", str(options["name"]), choices_of("method"))
+        raise no_choice("method", str(options["name"]), choices_of("method"))
     return options
 
 

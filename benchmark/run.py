@@ -25,7 +25,7 @@ from benchmark.trial import Trial
 from benchmark.worker import forget_failures
 from methods import registry
 from robust_benchmark.commands import guarded
-from robust_benchmark.errors import UserError, explained
+from robust_benchmark.errors import ContractError, UserError, explained
 from robust_benchmark.imports import command
 
 
@@ -137,12 +137,17 @@ def _prepared(missing: Sequence[Trial], elsewhere: bool) -> tuple[list[Trial], l
         except trial.FAILURES as error:
             reasons[cell.key] = error
     refused = [(cell, seed) for cell, seed in missing if cell.key in reasons]
-    if len(refused) == len(missing) and all(type(error) is UserError for error in reasons.values()):
+    if len(refused) == len(missing) and not any(_of_plugin(error) for error in reasons.values()):
         raise UserError("; ".join(dict.fromkeys(map(str, reasons.values()))))
     for cell in {cell.key: cell for cell, _ in refused}.values():
         print(f"{cell.label} cannot train: {explained(reasons[cell.key])}", file=sys.stderr)
     able = [(cell, seed) for cell, seed in missing if cell.key not in reasons]
     return able, [_noted(cell, seed, reasons[cell.key]) for cell, seed in refused]
+
+
+def _of_plugin(error: BaseException) -> bool:
+    """Whether the error is of a plug-in's own code, and no mistake in what the user asks for."""
+    return isinstance(error, ContractError) or not isinstance(error, UserError)
 
 
 def _noted(cell: Cell, seed: int, error: BaseException) -> str:

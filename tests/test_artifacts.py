@@ -109,6 +109,8 @@ def test_what_is_missing_or_wrong_is_one_sentence(kept: Path, tmp_path: Path) ->
 def test_an_unknown_kind_is_refused_before_anything_trains(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run.main(command(tmp_path, "keep=[wieghts]")) == 2
     assert "nearest: weights" in capsys.readouterr().err
-    for given in ("keep=weights", "keep=weights,evidence", "keep=null"):
+    assert run.main(command(tmp_path, "keep=weights,evidence")) == 2
+    assert "keep is one value for the whole grid, not weights,evidence" in capsys.readouterr().err
+    for given in ("keep=weights", "keep=null"):
         assert run.main(command(tmp_path, given)) == 2
-        assert "keep must be a list of weights, evidence, predictions, such as keep=[weights], not" in capsys.readouterr().err
+        assert "keep must be a list, each one of weights, evidence, predictions, not" in capsys.readouterr().err

@@ -173,7 +173,7 @@ def test_a_cell_that_cannot_be_prepared_does_not_stop_the_others(tmp_path: Path,
     grid = ["method=baseline,l2rw", "split.clean_per_class=0", f"results_dir={tmp_path / 'r'}", f"checkpoint_dir={tmp_path / 'c'}"]
     assert run.main([*PLACE, *grid]) == 1
     told = capsys.readouterr()
-    assert "failed: l2rw: " in told.err
+    assert "l2rw cannot train: L2RW needs a clean set" in told.err
     assert "Traceback" not in told.err
     assert "1 of 2 trials are in" in told.out
     assert len(list((tmp_path / "r").rglob("*.json"))) == len(list((tmp_path / "r").rglob("*.failure"))) == 1

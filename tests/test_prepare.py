@@ -93,7 +93,7 @@ def test_what_cannot_be_downloaded_is_one_sentence_and_status_2(
 REFUSED = {
     "unknown data set": (["dataset=mnits"], "no dataset 'mnits'; nearest: mnist"),
     "unknown option": (["noise.rat=0.1"], "no option 'noise.rat'; nearest: noise.rate"),
-    "no override": (["digits"], "'digits' is not of the form name=value"),
+    "no override": (["digits"], "'digits' is not taken: options are name=value"),
     "no pictures": (["dataset=image_folder", "dataset.path=/none/such"], "no directory /none/such/train"),
     "human labels of other images": (["noise=human"], "cifar-n/CIFAR-10_human.pt"),
     "a model that takes no such images": (["model=torchvision", "model.arch=inception_v3"], "inception_v3"),

@@ -64,8 +64,8 @@ def test_a_run_prints_its_table_and_a_second_one_trains_nothing_and_prints_the_s
 
     table = second.out.strip()
     assert first.strip().endswith(table)
-    assert re.search(r"noisy labels +baseline +\d+\.\d\d ± \d+\.\d\d\n", table)
-    assert re.search(r"noisy labels \+ clean set +l2rw +\d+\.\d\d ± \d+\.\d\d\n", table)
+    assert re.search(r"noisy labels +baseline +\d+\.\d\d, \d+\.\d\d\n", table)
+    assert re.search(r"noisy labels \+ clean set +l2rw +\d+\.\d\d, \d+\.\d\d\n", table)
     assert f"4 of 4 trials are in {tmp_path / 'results'}" in table
 
 
