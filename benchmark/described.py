@@ -121,7 +121,7 @@ def _of_target(target: str, skipped: int = 0) -> Options:
     left.is_open = True
     try:
         known = options_of(pkgutil.resolve_name(target))
-    except Exception:  # whatever importing a plug-in raises
+    except (Exception, SystemExit):  # whatever importing a plug-in raises
         return left
     left.update(list(known.items())[skipped:])
     left.is_open = known.is_open
