@@ -31,8 +31,8 @@ from methods.base import Batch, Method, Weighted
 from tests.test_significance import RECORDS
 
 COMMON = {"deadline": None, "suppress_health_check": list(HealthCheck)}
-settings.register_profile("ci", max_examples=50, derandomize=True, **COMMON)  # type: ignore[arg-type]
-settings.register_profile("nightly", max_examples=500, **COMMON)  # type: ignore[arg-type]
+settings.register_profile("ci", max_examples=65, derandomize=True, **COMMON)  # type: ignore[arg-type]
+settings.register_profile("nightly", max_examples=700, **COMMON)  # type: ignore[arg-type]
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 

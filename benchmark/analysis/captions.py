@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from benchmark.analysis.cost import COST
 from benchmark.analysis.selection import LAST, SELECTIONS
+from benchmark.analysis.statistics import FEWEST
 from benchmark.fingerprint import earlier
 from benchmark.metrics import Metric
 from benchmark.records.store import Record
@@ -25,7 +26,9 @@ def caption(metric: Metric, trials: Iterable[int], records: Sequence[Record], se
     if metric.name in COST:
         where = sorted({record["cost"] for record in records if "cost" in record})
         return f"{measured}." + (f" Cost was measured on {', '.join(where)}." if where else "")
-    numbers = f"{measured}, mean ± 95 % confidence interval (Student t) over {_trials(trials)}"
+    counts = set(trials)
+    few = " (of fewer than three trials, the values)" if min(counts) < FEWEST else ""
+    numbers = f"{measured}, mean ± 95 % confidence interval (Student t) over {_trials(counts)}{few}"
     return " ".join([*selected(numbers, selections), provenance(records)])
 
 
@@ -40,8 +43,7 @@ def selected(numbers: str, selections: Sequence[str]) -> list[str]:
     return [f"{numbers}.", *(f"{name}: {SELECTIONS[name].words}." for name in selections)]
 
 
-def _trials(counts: Iterable[int]) -> str:
-    counts = set(counts)
+def _trials(counts: Collection[int]) -> str:
     low, high = min(counts), max(counts)
     return f"{low} to {high} trials" if low != high else f"{high} {'trial' if high == 1 else 'trials'}"
 
