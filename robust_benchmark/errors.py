@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """The user's mistake, told in one sentence; the command line prints it without a traceback."""
+    """The user's mistake, in one sentence; the command line prints it without a traceback."""
 
 
 class ContractError(UserError):

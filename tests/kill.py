@@ -147,9 +147,9 @@ def _fault(process: ForkProcess, log: Path) -> str:
     if process.is_alive():
         process.kill()
         return f"does not end within {LONGEST} s"
-    told = log.read_text() if log.exists() else ""
-    if "Traceback" in told or process.exitcode not in (0, 1, 130, *(-number for number in SIGNALS)):
-        return f"status {process.exitcode}: {told[-2000:]}"
+    printed = log.read_text() if log.exists() else ""
+    if "Traceback" in printed or process.exitcode not in (0, 1, 130, *(-number for number in SIGNALS)):
+        return f"status {process.exitcode}: {printed[-2000:]}"
     return ""
 
 

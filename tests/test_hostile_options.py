@@ -117,13 +117,13 @@ def refused(overrides: list[str], directory: Path, capsys: pytest.CaptureFixture
     place = [*PLACE, *(f"{name}={path}" for name, path in places.items() if name not in given)]
     place = [override for override in place if override.partition("=")[0] not in given]
     assert run.main([*place, *overrides]) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert "Traceback" not in told.err
-    assert told.err.startswith("error: ")
-    assert told.err.count("\n") == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "Traceback" not in printed.err
+    assert printed.err.startswith("error: ")
+    assert printed.err.count("\n") == 1
     assert not list(directory.rglob("*.json"))
-    return told.err
+    return printed.err
 
 
 def split(command: str) -> list[str]:
@@ -139,12 +139,12 @@ def test_a_mistake_is_one_sentence_with_what_is_allowed(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    told = refused(split(command), tmp_path, capsys)
-    assert {**GRAMMAR, **CHOICES, **SWEEPS, **VALUES}[command] in told
+    printed = refused(split(command), tmp_path, capsys)
+    assert {**GRAMMAR, **CHOICES, **SWEEPS, **VALUES}[command] in printed
 
 
 def test_all_mistakes_of_a_configuration_are_found_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    told = refused(["noise.rate=2,3", "trainer.momentum=5", "method=reed", "method.beta=-1"], tmp_path, capsys)
+    printed = refused(["noise.rate=2,3", "trainer.momentum=5", "method=reed", "method.beta=-1"], tmp_path, capsys)
     rate = "noise.rate must be a number in [0, 1], not"
     for sentence in (
         f"{rate} 2",
@@ -152,7 +152,7 @@ def test_all_mistakes_of_a_configuration_are_found_at_once(tmp_path: Path, capsy
         "trainer.momentum must be a number in [0, 1], not 5",
         "method.beta must be a number in [0, 1]",
     ):
-        assert told.count(sentence) == 1
+        assert printed.count(sentence) == 1
 
 
 def test_no_launcher_and_no_experiment_can_be_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -163,17 +163,17 @@ def test_no_launcher_and_no_experiment_can_be_said(tmp_path: Path, capsys: pytes
 @pytest.mark.parametrize("option", [["--kind", "confusion"], ["--x", "noise.rate"]], ids=lambda option: option[0])
 def test_a_report_without_a_figure_takes_no_options_of_one(option: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert report.main([str(tmp_path), *option]) == 2
-    told = capsys.readouterr().err
-    assert told.startswith(f"error: {option[0]} {option[1]} ")
-    assert "--figure" in told
-    assert told.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"error: {option[0]} {option[1]} ")
+    assert "--figure" in printed
+    assert printed.count("\n") == 1
 
 
 def test_a_cell_that_cannot_be_prepared_does_not_stop_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     grid = ["method=baseline,l2rw", "split.clean_per_class=0", f"results_dir={tmp_path / 'r'}", f"checkpoint_dir={tmp_path / 'c'}"]
     assert run.main([*PLACE, *grid]) == 1
-    told = capsys.readouterr()
-    assert "l2rw cannot train: L2RW needs a clean set" in told.err
-    assert "Traceback" not in told.err
-    assert "1 of 2 trials are in" in told.out
+    printed = capsys.readouterr()
+    assert "l2rw cannot train: L2RW needs a clean set" in printed.err
+    assert "Traceback" not in printed.err
+    assert "1 of 2 trials are in" in printed.out
     assert len(list((tmp_path / "r").rglob("*.json"))) == len(list((tmp_path / "r").rglob("*.failure"))) == 1

@@ -144,19 +144,19 @@ def test_data_that_cannot_be_prepared_fails_the_trials_of_its_cell_alone(tmp_pat
     assert notes["used"].error == "SystemExit: used"
     assert notes["made"] is not None
     assert notes["made"].error.endswith("brokenlab.Breaks: KeyError: 'made'")
-    told = capsys.readouterr()
-    assert "2 of 6 trials are in" in told.out
-    assert told.err.count("\nfailed: baseline") == 4
-    assert run.main(tiny(tmp_path, "noise=none,made", "trials=2")) == 2  # where nothing else is left to train it is told at once
+    printed = capsys.readouterr()
+    assert "2 of 6 trials are in" in printed.out
+    assert printed.err.count("\nfailed: baseline") == 4
+    assert run.main(tiny(tmp_path, "noise=none,made", "trials=2")) == 2  # where nothing else is left to train it is printed at once
     assert errors(tmp_path).keys() == {"baseline"}
 
 
 @pytest.mark.usefixtures("broken")
 def test_prepare_says_what_breaks_once_and_prepares_the_others(capsys: pytest.CaptureFixture[str]) -> None:
     assert prepare.main(["method=baseline,reed", "dataset=locked,digits", "model=mlp", "noise=used,uniflip"]) == 2
-    told = capsys.readouterr()
-    assert "noise uniflip rate=0.4" in told.out
-    first, second = told.err.splitlines()
+    printed = capsys.readouterr()
+    assert "noise uniflip rate=0.4" in printed.out
+    first, second = printed.err.splitlines()
     assert first.startswith("error: dataset=locked (")
     assert first.endswith("brokenlab.no_data: PermissionError: [Errno 13] not yours: '/their/data'")
     assert second == "error: SystemExit: used"

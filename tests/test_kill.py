@@ -16,9 +16,9 @@ def test_a_training_that_is_killed_leaves_no_difference(monkeypatch: pytest.Monk
     monkeypatch.setattr(kill, "GRID", longer)  # the kill comes long before the end, on a quick machine as well
     monkeypatch.setattr(kill, "SOON", 0.1)
     assert kill.main(FEW) == 0
-    told = capsys.readouterr().out.splitlines()
-    assert re.match(r"1: SIG\w+ to [\w ]+ \(.*\): \d of 3 records, \d checkpoints, no difference", told[1])
-    assert re.match(r"1 kills \(1 SIG\w+\), \d grids came to their ends, 0 differences", told[2])
+    printed = capsys.readouterr().out.splitlines()
+    assert re.match(r"1: SIG\w+ to [\w ]+ \(.*\): \d of 3 records, \d checkpoints, no difference", printed[1])
+    assert re.match(r"1 kills \(1 SIG\w+\), \d grids came to their ends, 0 differences", printed[2])
 
 
 def test_a_record_that_differs_is_told_with_status_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

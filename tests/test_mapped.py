@@ -333,8 +333,8 @@ def test_a_damaged_or_replaced_cache_is_told_in_a_line_and_made_again(
     other = (tmp_path / "other.npy").read_bytes()
     cache.write_bytes({"cut off": content[:-100], "cut in its header": content[:50], "empty": b"", "another array": other}[damage])
     after = load(root, False)
-    told = capsys.readouterr().err
-    assert told == f"cache {cache} is damaged or another file: the pictures are decoded again\n"
+    printed = capsys.readouterr().err
+    assert printed == f"cache {cache} is damaged or another file: the pictures are decoded again\n"
     assert torch.equal(after.train_images[:], before.train_images[:])
     assert cache.read_bytes() == content
     load(root, False)

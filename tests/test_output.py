@@ -54,9 +54,9 @@ def ended(directory: Path, how: str, lines: tuple[int, int] = (1, 1), **variable
     "how", ["2>&-", ">&-", ">&- 2>&- <&-", "2>/dev/full", "2>&1 | head -c 10 >/dev/null", "| head -1 >/dev/null", "| true", "2>&1 | true"]
 )
 def test_a_stream_that_is_closed_or_full_or_whose_reader_leaves_changes_nothing(how: str, tmp_path: Path) -> None:
-    status, _, told = ended(tmp_path, how, lines=(2000, 2000))
+    status, _, printed = ended(tmp_path, how, lines=(2000, 2000))
     assert status == 0
-    assert told in ("", "training\n" * 2000)
+    assert printed in ("", "training\n" * 2000)
 
 
 def test_a_table_that_cannot_be_written_is_status_2_and_a_sentence(tmp_path: Path) -> None:
@@ -102,20 +102,20 @@ def test_streams_of_others_stay_as_they_are(capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "told"),
+    ("error", "status", "printed"),
     [
         (UserError("no method"), 2, "error: no method\n"),
         (OSError(36, "File name too long", "aa"), 2, "error: [Errno 36] File name too long: 'aa'\n"),
         (KeyboardInterrupt(), 130, "interrupted: the same command goes on from here\n"),
     ],
 )
-def test_a_mistake_is_status_2_and_ctrl_c_130(error: BaseException, status: int, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mistake_is_status_2_and_ctrl_c_130(error: BaseException, status: int, printed: str, capsys: pytest.CaptureFixture[str]) -> None:
     @guarded
     def main(_: object) -> int:
         raise error
 
     assert main() == status
-    assert capsys.readouterr().err == told
+    assert capsys.readouterr().err == printed
 
 
 def test_a_grid_without_any_stream_is_trained_by_several_processes(tmp_path: Path) -> None:

@@ -185,9 +185,9 @@ def test_a_run_refuses_what_is_no_file_in_one_sentence_and_trains_nothing_over_i
     IRREGULAR[kind][0](place)
     capsys.readouterr()
     assert run.main(grid(tmp_path)) == 2
-    told = capsys.readouterr().err
-    assert f"{place} is {IRREGULAR[kind][1]}" in told
-    assert "Traceback" not in told
+    printed = capsys.readouterr().err
+    assert f"{place} is {IRREGULAR[kind][1]}" in printed
+    assert "Traceback" not in printed
     assert os.path.lexists(place)
 
 

@@ -176,12 +176,12 @@ def test_help_of_one_choice_shows_type_default_and_meaning(capsys: pytest.Captur
 
 def test_help_shows_every_option_of_the_default_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert run.main(["--help"]) == 0
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     for name in options_of(RunConfig):
         if "." in name and not name.startswith("experiment") and not name.endswith(".name"):
-            assert f"  {name}=" in told
+            assert f"  {name}=" in printed
     for name in options_of(SlurmLauncher):
-        assert f"  launcher.{name}=" in told or name == "name"
+        assert f"  launcher.{name}=" in printed or name == "name"
 
 
 def test_help_of_what_is_no_choice_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
@@ -191,10 +191,10 @@ def test_help_of_what_is_no_choice_names_the_nearest(capsys: pytest.CaptureFixtu
 
 def test_a_printed_configuration_explains_its_options_and_is_yaml_of_the_same_values(capsys: pytest.CaptureFixture[str]) -> None:
     assert run.main(["--cfg", "job", "noise=uniflip", "trainer.main.decay_at=[0.25]"]) == 0
-    told = capsys.readouterr().out
-    assert "  rate: 0.4 # a number: share of examples picked, in [0, 1]\n" in told
+    printed = capsys.readouterr().out
+    assert "  rate: 0.4 # a number: share of examples picked, in [0, 1]\n" in printed
     (cell,) = cells(["noise=uniflip", "trainer.main.decay_at=[0.25]"])
-    parsed = yaml.safe_load(told)
+    parsed = yaml.safe_load(printed)
     assert parsed["noise"] == cell.config.noise
     assert parsed["trainer"]["main"] == vars(cell.config.trainer.main)
 
@@ -204,6 +204,6 @@ def test_without_arguments_the_command_explains_itself_and_trains_nothing(
 ) -> None:
     monkeypatch.setattr(run, "complete", lambda *_: pytest.fail("it trains"))
     assert run.main([]) == 0
-    told = capsys.readouterr().out
-    assert "--help" in told
-    assert inspect.cleandoc(told).count("method=") >= 2
+    printed = capsys.readouterr().out
+    assert "--help" in printed
+    assert inspect.cleandoc(printed).count("method=") >= 2

@@ -27,9 +27,9 @@ def caption(metric: Metric, trials: Iterable[int], records: Sequence[Record], se
         where = sorted({record["cost"] for record in records if "cost" in record})
         return f"{measured}." + (f" Cost was measured on {', '.join(where)}." if where else "")
     counts = set(trials)
-    few = " (of fewer than three trials, the values)" if min(counts) < FEWEST else ""
-    numbers = f"{measured}, mean ± 95 % confidence interval (Student t) over {_trials(counts)}{few}"
-    return " ".join([*selected(numbers, selections), provenance(records)])
+    numbers = f"{measured}, mean ± 95 % confidence interval (Student t) over {_trials(counts)}"
+    few = [f"Fewer than {FEWEST} trials have no interval, and their values are shown."] if min(counts) < FEWEST else []
+    return " ".join([*selected(numbers, selections), *few, provenance(records)])
 
 
 def selected(numbers: str, selections: Sequence[str]) -> list[str]:

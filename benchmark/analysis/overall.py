@@ -6,7 +6,6 @@ over trials of these settings.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -80,7 +79,7 @@ def render(records: Sequence[Record], form: str = "text", metric_name: str = "te
     if form == "csv":
         return _flat(found, len(settings))
     digits = decimals(metric, [each.aggregates["mean"].mean for each in found])
-    lines = [[each.sees, each.method, *(_text(each.aggregates[name], digits) for name in AGGREGATES)] for each in found]
+    lines = [[each.sees, each.method, *(plus_minus(*each.aggregates[name][:2], digits) for name in AGGREGATES)] for each in found]
     table = laid_out(["sees", "method", *AGGREGATES], lines, form)
     note = (
         f"Aggregates over {len(settings)} settings within each trial, then over the trials; ranks are among {len(found)} methods, and 1"
@@ -89,10 +88,6 @@ def render(records: Sequence[Record], form: str = "text", metric_name: str = "te
     keys = {row.key for row in rows if row.setting in settings}
     below = f"{caption(metric, [len(seeds)], [record for record in records if record['key'] in keys], [selection])} {note}"
     return f"{table}\n\n{'% ' if form == 'latex' else ''}{below}\n"
-
-
-def _text(found: Estimate, digits: int) -> str:
-    return plus_minus(found.mean, found.half_width, digits) if not math.isnan(found.mean) else "-"
 
 
 def _flat(found: Sequence[Overall], settings: int) -> str:

@@ -47,7 +47,7 @@ def rows(count: int) -> Iterator[list[str]]:
 
 
 def records(count: int) -> Iterator[Record]:
-    """Real records of every method on digits, told as those of other noise rates and clean sets."""
+    """Real records of every method on digits, with other noise rates and clean sets in their configurations."""
     shipped, _ = read_all(ROOT / "results" / "reference" / "digits" / "digits" / "bgflip")
     trials = {(record["method"], record["seed"]): record for record in shipped}
     methods = list(dict.fromkeys(method for method, _ in trials))
