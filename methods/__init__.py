@@ -1,1 +1,1 @@
-"""What is compared: one robust-training method a file, found by `methods.registry`."""
+"""The methods under comparison: one robust-training method per file. `methods.registry` finds them."""

@@ -1,4 +1,4 @@
-"""The interface between a method and the trainer: a method is a few phases of a loss."""
+"""The interface between a method and the trainer: a method is a list of phases, and each phase has a loss."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ Known = TypeVar("Known")
 
 
 class Knowledge(enum.Flag):
-    """What a method may see beyond noisy labels. Tables group methods by it."""
+    """The information that a method may use in addition to noisy labels. Tables group methods by it."""
 
     NONE = 0
     CLEAN_SET = enum.auto()
     NOISE_RATE = enum.auto()
     TRANSITION_MATRIX = enum.auto()
     TRUE_LABELS = enum.auto()
-    OF_TRUTH = NOISE_RATE | TRANSITION_MATRIX | TRUE_LABELS  # what nobody knows without true labels
+    OF_TRUTH = NOISE_RATE | TRANSITION_MATRIX | TRUE_LABELS  # unknown without true labels
 
     def names(self) -> list[str]:
-        """Lower-case names of what is in it, as records keep them.
+        """Return the lower-case names of the flags, as records store them.
 
         >>> (Knowledge.CLEAN_SET | Knowledge.NOISE_RATE).names()
         ['clean_set', 'noise_rate']
@@ -42,11 +42,11 @@ class Knowledge(enum.Flag):
 
 
 class UndeclaredKnowledge(ContractError):
-    """A method asked for something that its `needs` does not declare."""
+    """A method requests something that its `needs` does not declare."""
 
 
 class HeldOut(Exception):
-    """A method asked for the positions of images that are in neither of its sources, as it keeps state for each example."""
+    """A method with per-example state requests the positions of images that are in neither of its sources."""
 
 
 def _scalar() -> torch.Tensor:
@@ -55,10 +55,10 @@ def _scalar() -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Clock:
-    """How far a phase is, as scalars on the device, so that no method counts by itself.
+    """The progress of a phase, as scalars on the device, so methods need no counters of their own.
 
-    step: int64, steps done before this one; steps: of the phase
-    epoch: float32, epochs done, with the share of the current one that is done
+    step: int64, steps done before this one; steps: number of steps in the phase
+    epoch: float32, epochs done, including the fraction of the current one
     lr: float32, the learning rate of this step
     """
 
@@ -75,13 +75,13 @@ class Clock:
 
 @dataclass(frozen=True)
 class Batch:
-    """A minibatch as the model sees it.
+    """A minibatch in the form that the model receives.
 
-    images: float32 (n, channels, height, width), augmented and normalised; the view that all methods of a trial share
-    labels: int64 (n,), as the source has them (perhaps wrong)
-    other_views: further augmentations of the same images, of the shape of `images`
+    images: float32 (n, channels, height, width), augmented and normalised; all methods of a trial share this view
+    labels: int64 (n,), the labels of the source (possibly wrong)
+    other_views: further augmentations of the same images, with the shape of `images`
     source: "train", "clean", or "held_out" for images that are in neither
-    shared: what an update leaves for a later one of the same step, which finds the same parameters but those updated between
+    shared: values that an update stores for a later update of the same step; only parameters updated in between have changed
     """
 
     images: torch.Tensor
@@ -95,27 +95,27 @@ class Batch:
 
     @property
     def views(self) -> tuple[torch.Tensor, ...]:
-        """All views that the phase asks for, in its order."""
+        """All views of the phase, in its order."""
         return (self.images, *self.other_views)
 
     @property
     def index(self) -> torch.Tensor:
-        """Positions in the batch's source, int64 (n,), for methods that keep state for each example. Raises HeldOut without a source."""
+        """Positions in the batch's source, int64 (n,), for methods with per-example state. Raises HeldOut without a source."""
         if self._index is None:
             raise HeldOut("held-out images have no positions")
         return self._index
 
     def draw_clean(self, size: int) -> Batch:
-        """A fresh minibatch of at most `size` images of the clean set. Raises UndeclaredKnowledge without CLEAN_SET."""
+        """Draw a new minibatch of at most `size` images of the clean set. Raises UndeclaredKnowledge without CLEAN_SET."""
         if self._draw_clean is None:
             raise UndeclaredKnowledge("the clean set was asked for without Knowledge.CLEAN_SET in `needs`")
         return self._draw_clean(size)
 
 
 class Weighted(NamedTuple):
-    """What the loss of a method that weighs or selects examples returns; the suite measures how well weights find the wrong labels.
+    """The result of a loss that weights or selects examples; the suite measures how well the weights identify wrong labels.
 
-    loss: scalar to minimise; example_weights: what it weighs the examples of the batch by, (n,)
+    loss: scalar to minimise; example_weights: weights of the examples of the batch, (n,)
     """
 
     loss: torch.Tensor
@@ -127,12 +127,12 @@ Sample = Callable[[torch.Tensor, int, torch.Generator], torch.Tensor]
 
 
 def scalar(value: torch.Tensor | Weighted) -> torch.Tensor:
-    """The loss itself of what an objective returns."""
+    """Return the scalar loss of an objective's result."""
     return value.loss if isinstance(value, Weighted) else value
 
 
 def known(value: Known | None) -> Known:
-    """What is derived from true labels. Raises UserError where these are not known."""
+    """Return a value that depends on true labels. Raises UserError if they are unknown."""
     if value is None:
         raise UserError("what was asked for derives from true labels, and this data set does not know them")
     return value
@@ -140,9 +140,9 @@ def known(value: Known | None) -> Known:
 
 @dataclass(frozen=True)
 class View:
-    """What one method may see of a Task: everything public, and of the rest what `needs` declares.
+    """The part of a Task that one method may see: all public data, and the information that `needs` declares.
 
-    batches: the training set in order, in evaluation form (no augmentation)
+    batches: the training set in order, without augmentation
     """
 
     needs: Knowledge
@@ -158,12 +158,12 @@ class View:
 
     @property
     def images(self) -> Images:
-        """The training set's images, as stored, uint8 (n, channels, height, width); `images[index]` reads some of a mapped file."""
+        """The training set's images, as stored, uint8 (n, channels, height, width); `images[index]` reads some images of a mapped file."""
         return self._task.train.images
 
     @property
     def noise_rate(self) -> float:
-        """Share of wrong labels in the training set."""
+        """The share of wrong labels in the training set."""
         train = self._guarded(Knowledge.NOISE_RATE, "the noise rate").train
         return known(train.wrong()) / len(train)
 
@@ -174,30 +174,30 @@ class View:
 
     @property
     def class_priors(self) -> torch.Tensor:
-        """float64 (classes,), shares of the true labels in the training set: what the transition matrix acts on."""
+        """The shares of the true labels in the training set, float64 (classes,), to which the transition matrix applies."""
         true_labels = self._guarded(Knowledge.TRANSITION_MATRIX, "the class priors").train.true_labels
         return torch.bincount(true_labels, minlength=self.num_classes).double() / len(true_labels)
 
     @property
     def clean_set(self) -> Examples:
-        """The clean set, as stored, with its labels, also in place of the true ones: a share of them may be wrong."""
+        """The clean set, as stored. Its true labels are replaced by its labels, some of which may be wrong."""
         clean = self._guarded(Knowledge.CLEAN_SET, "the clean set").clean
         return replace(clean, true_labels=clean.labels)
 
     @property
     def true_labels(self) -> torch.Tensor:
-        """int64 (n,), the training set's true labels."""
+        """The training set's true labels, int64 (n,)."""
         return self._guarded(Knowledge.TRUE_LABELS, "the true labels").train.true_labels
 
 
 @dataclass(frozen=True)
 class Update:
-    """One part of a training step; it sees what the parts before it left.
+    """One part of a training step; it sees the changes of the earlier parts.
 
-    objective: what is minimised
-    parts: dotted names of the method's modules or parameters that it changes; without any, all that have a gradient, by the trial's one
-        optimiser, whose momentum carries over from phase to phase
-    optimiser: of the parts, with a state of its own that begins with the phase; None is one of the trial's kind and options
+    objective: the function to minimise
+    parts: dotted names of the method's modules or parameters that it changes; an empty tuple means all parameters with a gradient, which
+        the trial's single optimiser updates; its momentum carries over from phase to phase
+    optimiser: optimiser of the parts, with its own state, which starts with the phase; None uses the trial's kind and options
     """
 
     objective: Objective
@@ -211,15 +211,15 @@ class Update:
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training: all that a method asks of the trainer.
+    """One stage of training: everything that a method requests from the trainer.
 
-    loss: what a step minimises, or its updates in their order; the history keeps the loss of the last one
-    source: of the batches: "train", or "clean" (needs CLEAN_SET)
-    views: strengths of the augmentations of a batch, "none", "weak" or "strong", each with random numbers of its own
-    sample: one epoch's positions in the source, int64 (rows, width), from the given labels, (n,), the trainer's batch size and a generator;
-        it may depend on the method's state; an epoch may have any number of rows, and all rows of a phase have one width
-    before: called once, when the phase begins; the examples that it returns, if any, join the source for this phase
-    every_epoch: called when an epoch begins, before it is sampled, never within a captured graph
+    loss: the objective of a step, or its updates in order; the history stores the loss of the last one
+    source: source of the batches: "train", or "clean" (needs CLEAN_SET)
+    views: strengths of the augmentations of a batch, "none", "weak" or "strong", each with its own random numbers
+    sample: returns one epoch's positions in the source, int64 (rows, width), from the given labels, (n,), the trainer's batch size and a
+        generator; it may depend on the method's state; an epoch may have any number of rows, and all rows of a phase have one width
+    before: called once, when the phase starts; the examples that it returns, if any, join the source for this phase
+    every_epoch: called at the start of each epoch, before sampling, never within a captured graph
     """
 
     name: str
@@ -251,16 +251,16 @@ class Phase:
 
     @property
     def updates(self) -> tuple[Update, ...]:
-        """The updates of a step, in their order."""
+        """The updates of a step, in order."""
         return self.loss if isinstance(self.loss, tuple) else (Update(self.loss),)
 
     def mapped(self, change: Callable[[Objective], Objective]) -> Phase:
-        """The phase with another objective in each update of the trial's optimiser."""
+        """Return the phase with `change` applied to the objective of each update that uses the trial's optimiser."""
         changed = (update if update.parts else replace(update, objective=change(update.objective)) for update in self.updates)
         return replace(self, loss=tuple(changed))
 
     def check_source(self, needs: Knowledge) -> None:
-        """Raises UndeclaredKnowledge for a source that `needs` does not declare."""
+        """Raise UndeclaredKnowledge for a source that `needs` does not declare."""
         if self.source == "clean" and Knowledge.CLEAN_SET not in needs:
             raise UndeclaredKnowledge(f"phase '{self.name}' trains on the clean set without Knowledge.CLEAN_SET in `needs`")
 
@@ -271,19 +271,19 @@ def _one_of(kind: str, value: object, allowed: tuple[str, ...]) -> None:
 
 
 class MakeModel(Protocol):
-    """Makes a new classifier, whose logits have shape (n, outputs); as many as there are classes unless given."""
+    """Make a new classifier with logits of shape (n, outputs); by default, one output per class."""
 
     def __call__(self, outputs: int | None = None) -> nn.Module: ...
 
 
 class Method(nn.Module):
-    """A robust-training method. Subclasses override `loss`, and what else differs from plain training.
+    """A robust-training method. Subclasses override `loss` and everything else that differs from plain training.
 
-    The arguments of a subclass's `__init__`, with types and defaults, are its configuration. The model arrives later, by `setup`. State
-    lies in parameters and buffers, which are changed in place, so that a trial resumes exactly.
+    The arguments of a subclass's `__init__`, with types and defaults, are its configuration. `setup` creates the model later. State
+    is stored in parameters and buffers, which change in place, so that a trial resumes exactly.
 
-    added_options: options added since records of this method were first kept, each with the value it had in effect before; at that value
-        an option is no part of a record's identity, so that older records are still found
+    added_options: options added after the first records of this method, each with the value that reproduces the earlier behaviour; at
+        that value an option is not part of a record's identity, so older records are still found
     """
 
     needs: Knowledge = Knowledge.NONE
@@ -294,38 +294,38 @@ class Method(nn.Module):
         super().__init__()
 
     def setup(self, make_model: MakeModel, view: View) -> None:
-        """Build what is trained. The first model that `make_model` makes has the same initial weights for all methods of a trial."""
+        """Build the modules to train. The first model from `make_model` has the same initial weights for all methods of a trial."""
         self.model = make_model()
 
     def phases(self, schedules: Schedules) -> list[Phase]:
-        """The phases of training, in order; one on the noisy training set by default. They are the same before and after `setup`."""
+        """Return the phases of training, in order; by default one on the noisy training set. They are equal before and after `setup`."""
         return [Phase("main", schedules.main, self.loss)]
 
     def loss(self, batch: Batch) -> torch.Tensor | Weighted:
-        """Scalar to minimise."""
+        """Return the scalar to minimise."""
         raise NotImplementedError(f"{type(self).__name__} defines no loss")
 
     def predict(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits, (n, num_classes), of normalised images."""
+        """Return the logits, (n, num_classes), of normalised images."""
         return self.model(images)
 
 
 def normalised(weights: torch.Tensor) -> torch.Tensor:
-    """Non-negative weights, (n,), scaled to sum to 1; all-zero weights stay zero (Eq. 9 of Ren et al., 2018).
+    """Return non-negative weights, (n,), scaled to sum to 1; all-zero weights stay zero (Eq. 9 of Ren et al., 2018).
 
     >>> normalised(torch.tensor([1.0, 3.0])), normalised(torch.zeros(2))
     (tensor([0.2500, 0.7500]), tensor([0., 0.]))
     """
     total = weights.sum()
-    return weights / torch.where(total == 0, 1, total)  # no `if`: it would make the device wait
+    return weights / torch.where(total == 0, 1, total)  # no `if`: it would block the device
 
 
 def weighted_cross_entropy(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> Weighted:
-    """sum_i w_i CE_i; weights of 1/n make the ordinary mean."""
+    """Return sum_i w_i CE_i; weights of 1/n give the ordinary mean."""
     return Weighted((weights * F.cross_entropy(logits, labels, reduction="none")).sum(), weights)
 
 
 def decayed_weights(model: nn.Module) -> list[str]:
-    """Names of the parameters that weight decay acts on: the weights of convolutions and linear layers, neither biases nor norms."""
+    """Return the names of the parameters with weight decay: weights of convolutions and linear layers, but no biases or norms."""
     kinds = (nn.modules.conv._ConvNd, nn.Linear)
     return [f"{prefix}.weight".lstrip(".") for prefix, module in model.named_modules() if isinstance(module, kinds)]

@@ -1,4 +1,4 @@
-"""Training on the clean set alone: what the few trusted images are worth by themselves."""
+"""Training on the clean set alone: the value of the few trusted images on their own."""
 
 from methods.base import Knowledge, Phase
 from methods.baseline import Baseline

@@ -1,4 +1,4 @@
-"""A classifier trained again, on balanced batches, over frozen features (cRT)."""
+"""Retraining of the classifier on balanced batches with frozen features (cRT)."""
 
 from contextlib import nullcontext
 
@@ -16,20 +16,20 @@ from robust_benchmark.errors import at_least, choice
 
 @register
 class CRT(Baseline):
-    """Plain training; then the output layer starts afresh and trains alone, on batches with equal numbers of each label.
+    """Plain training; then a new output layer trains alone, on batches with equal numbers of each label.
 
-        phase 1: mean CE of output(features(x)) on the data as they are
-        phase 2: the same loss with features held constant, class-balanced batches, a new output layer, an optimiser of its own
+        phase 1: mean CE of output(features(x)) on the unchanged data
+        phase 2: the same loss with constant features, class-balanced batches, a new output layer, its own optimiser
 
-    Features that are learnt from imbalanced data are good; what leans to frequent classes is the layer on top.
+    Imbalanced data gives good features, but biases the output layer towards frequent classes.
 
-    share: steps of phase 2, as a share of the main schedule's, at least 0, on top of them; its learning rate starts at the main one's
-        initial value and falls along a cosine
-    bn: one of frozen, adapt: 'frozen', features in phase 2 are in evaluation form, so that nothing of them moves; 'adapt', batch norm uses
+    share: additional steps of phase 2, as a share of the main schedule's steps, at least 0; its learning rate starts at the initial
+        value of the main one and falls along a cosine
+    bn: one of frozen, adapt: 'frozen', features are in evaluation mode in phase 2 and do not change; 'adapt', batch norm uses
         the statistics of balanced batches, and its running averages follow them, as in the released code
 
     Source: Kang et al., "Decoupling Representation and Classifier for Long-Tailed Recognition", ICLR 2020: 10 epochs after 90 on
-    ImageNet-LT. There an epoch is as long as the largest class times the classes; here it is as many examples as the data.
+    ImageNet-LT. There an epoch has the size of the largest class times the number of classes; here it has the size of the data.
     """
 
     model: TwoParts

@@ -1,4 +1,4 @@
-"""Two classifiers, each of which divides the data for the other into labelled and unlabelled examples (DivideMix)."""
+"""Two classifiers, each of which splits the data for the other into labelled and unlabelled examples (DivideMix)."""
 
 from functools import partial
 
@@ -17,23 +17,24 @@ from robust_benchmark.errors import at_least, in_range
 
 @register
 class DivideMix(Method):
-    """Semi-supervised training of two classifiers, each on the other one's division of the data into right and wrong labels.
+    """Semi-supervised training of two classifiers, each on the other one's split of the data into right and wrong labels.
 
-    After a warm-up by cross-entropy, each epoch begins with w_i, the probability that label i is right (`clean_probability` of the
-    losses), by each of two classifiers. Examples with w_i > threshold by one are labelled for the other. A step, on two views each:
+    After a warm-up with cross-entropy, each classifier computes w_i at the start of each epoch: the probability that label i is right
+    (`clean_probability` of the losses). Examples with w_i > threshold for one are labelled for the other. A step uses two views:
 
-        targets: sharpened(w y + (1 - w) q), q the classifier's mean prediction over the views; unlabelled, sharpened(that of both)
+        targets: sharpened(w y + (1 - w) q), q the classifier's mean prediction over the views; unlabelled, sharpened(mean of both)
         loss = mean CE on mixed labelled + u mean squared error of probabilities on mixed unlabelled + KL(uniform || mean prediction)
 
-    u = lambda_u min(epochs / ramp, 1). The second classifier follows the first one's update; the sum of their logits predicts; the mean of
-    an example's two w_i, over n, weighs it. A step takes half of the trainer's batch size of each pool; examples nearest to the threshold
-    fill up a pool that has fewer. An epoch ends with the larger labelled pool.
+    u = lambda_u min(epochs / ramp, 1). The second classifier sees the first one's update. The sum of their logits predicts. The weight of
+    an example is the mean of its two w_i, divided by n. A step takes half of the trainer's batch size from each pool. If a pool has fewer
+    examples, those nearest to the threshold fill it. An epoch ends with the larger labelled pool.
 
-    warm_up: share of the schedule, in [0, 1]; penalty: subtracts the entropy of predictions in it (for asymmetric noise)
-    threshold: of w_i, in [0, 1]; temperature: of sharpening, above 0; alpha: of the mixture's beta distribution, above 0
-    lambda_u: weight of the unlabelled loss, at least 0; ramp: epochs along which it rises, above 0
+    warm_up: share of the schedule, in [0, 1]; penalty: subtracts the entropy of predictions during the warm-up (for asymmetric noise)
+    threshold: threshold of w_i, in [0, 1]; temperature: temperature of sharpening, above 0
+    alpha: parameter of the mixture's beta distribution, above 0
+    lambda_u: weight of the unlabelled loss, at least 0; ramp: epochs during which it rises, above 0
 
-    Needs: nothing beyond noisy labels. docs/choices.md says where this differs from the released code, which gives the defaults.
+    Needs: nothing beyond noisy labels. docs/choices.md lists the differences from the released code, which gives the defaults.
     Source: Li et al., "DivideMix: Learning with Noisy Labels as Semi-supervised Learning", ICLR 2020.
     """
 
@@ -57,7 +58,7 @@ class DivideMix(Method):
     def setup(self, make_model: MakeModel, view: View) -> None:
         super().setup(make_model, view)
         self.peer = make_model()
-        self.register_buffer("clean", torch.ones(2, len(view.labels)))  # w by each classifier
+        self.register_buffer("clean", torch.ones(2, len(view.labels)))  # w of each classifier
 
     def phases(self, schedules: Schedules) -> list[Phase]:
         main, end = schedules.main, round(self.warm_up * schedules.main.steps)
@@ -69,24 +70,24 @@ class DivideMix(Method):
         return self.model(images) + self.peer(images)
 
     def warm_up_loss(self, batch: Batch) -> torch.Tensor:
-        """The sum of both classifiers' losses."""
+        """Return the sum of both classifiers' losses."""
         log_p = torch.stack([F.log_softmax(net(batch.images), dim=1) for net in (self.model, self.peer)])
         entropy = -(log_p.exp() * log_p).sum(dim=2).mean(dim=1)  # (2,)
         return sum(F.nll_loss(each, batch.labels) for each in log_p) - self.penalty * entropy.sum()
 
     def judge(self, view: View, clock: Clock) -> None:
-        """Set w by both classifiers."""
+        """Set w from both classifiers."""
         self.clean.copy_(torch.stack([clean_probability(losses_of(net, view)) for net in (self.model, self.peer)]))
 
     def sample(self, labels: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:
-        """Rows of labelled and unlabelled examples for the first classifier, then for the second, half of `size` of each."""
+        """Return rows of labelled and unlabelled examples for the first classifier, then for the second, half of `size` of each."""
         width = max(1, min(size, len(labels)) // 2)
         pools = [pool for w in self.clean.flip(0) for pool in divided(w, self.threshold, width)]
         rows = max(map(len, pools[::2])) // width
         return torch.cat([cycled(pool, rows * width, generator).view(rows, width) for pool in pools], dim=1)
 
     def loss_of(self, net: int, batch: Batch) -> Weighted:
-        """The loss of one classifier, 0 or 1, on its half of the batch."""
+        """Return the loss of one classifier, 0 or 1, on its half of the batch."""
         clean = self.clean[:, batch.index]  # (2, n)
         own, peer = (self.peer, self.model) if net else (self.model, self.peer)
         x, u = ([view.chunk(4)[2 * net + pool] for view in batch.views] for pool in (0, 1))

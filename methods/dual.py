@@ -1,7 +1,7 @@
-"""Dual tensors: values that carry their directional derivative through any model, by fused rules where there is one.
+"""Dual tensors: values that carry their directional derivative through any model, with fused rules where available.
 
 `Dual` intercepts torch functions, so it follows residual sums, concatenations and functional calls as well as modules. The value
-is computed with its graph as usual; the tangent beside it without one. What has no rule goes through `torch.autograd.forward_ad`.
+is computed with its graph as usual, and the tangent without one. Functions without a rule use `torch.autograd.forward_ad`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 Tangent = torch.Tensor | None
-Rule = Callable[..., Any]  # to value and tangent, or to NotImplemented where it leaves the case to torch
+Rule = Callable[..., Any]  # returns value and tangent, or NotImplemented to leave the case to torch
 
 RULES: dict[Callable[..., Any], Rule] = {}
 METADATA = {
@@ -26,14 +26,14 @@ METADATA = {
 
 
 class Dual(torch.Tensor):
-    """A tensor with a tangent of the same shape. It looks like its value; the value proper, with its graph, is `primal`."""
+    """A tensor with a tangent of the same shape. It behaves like its value; `primal` is the value itself with its graph."""
 
     primal: torch.Tensor
     tangent: torch.Tensor
 
     @staticmethod
     def make(primal: torch.Tensor, tangent: Tangent) -> torch.Tensor:
-        """The dual of both, or just `primal` where there is no tangent."""
+        """Return the dual of both, or just `primal` if there is no tangent."""
         if tangent is None:
             return primal
         dual = primal.detach().as_subclass(Dual)
@@ -43,7 +43,7 @@ class Dual(torch.Tensor):
     @classmethod
     def __torch_function__(cls, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func in METADATA or not torch.is_grad_enabled():  # what is computed without gradients is a constant, as in reverse mode
+        if func in METADATA or not torch.is_grad_enabled():  # a value computed without gradients is a constant, as in reverse mode
             args, kwargs = tree_map_only(Dual, lambda dual: dual.primal, (args, kwargs))
             return func(*args, **kwargs)
         outcome = RULES[func](*args, **kwargs) if func in RULES else NotImplemented
@@ -51,12 +51,12 @@ class Dual(torch.Tensor):
 
 
 def parts(value: torch.Tensor) -> tuple[torch.Tensor, Tangent]:
-    """Primal and tangent; a plain tensor has no tangent."""
+    """Return primal and tangent; a plain tensor has no tangent."""
     return (value.primal, value.tangent) if isinstance(value, Dual) else (value, None)
 
 
 def _by_forward_ad(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """`func` of duals by torch's own forward mode, for what has no rule; arguments that it changes in place are changed."""
+    """Apply `func` to duals with torch's own forward mode, if there is no rule; arguments changed in place are updated."""
     tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
     versions = [parts(tensor)[0]._version for tensor in tensors]
     with forward_ad.dual_level(), sdpa_kernel(SDPBackend.MATH):  # fused attention has no forward mode
@@ -81,10 +81,10 @@ def _unpacked(value: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def _change(tensor: torch.Tensor, tangent: Tangent) -> None:
-    """Give `tensor`, whose value was changed in place, its new tangent; views share the tangent's memory as they share the value's."""
+    """Give `tensor`, whose value has changed in place, its new tangent; views share the tangent's memory as they share the value's."""
     if isinstance(tensor, Dual):
         tensor.tangent.copy_(torch.zeros_like(tensor.tangent) if tangent is None else tangent)
-    elif tangent is not None:  # a buffer that a dual was written into is a dual from now on
+    elif tangent is not None:  # a buffer becomes a dual once a dual is written into it
         with torch.enable_grad():
             primal = tensor.view_as(tensor)
         tensor.__class__ = Dual
@@ -92,7 +92,7 @@ def _change(tensor: torch.Tensor, tangent: Tangent) -> None:
 
 
 def rule(*functions: Callable[..., Any]) -> Callable[[Rule], Rule]:
-    """Decorator: the rule by which duals go through `functions`."""
+    """Register the decorated function as the rule for duals in `functions`."""
 
     def add(function: Rule) -> Rule:
         RULES.update(dict.fromkeys(functions, function))
@@ -102,7 +102,7 @@ def rule(*functions: Callable[..., Any]) -> Callable[[Rule], Rule]:
 
 
 def _bilinear(function: Callable[..., torch.Tensor]) -> Rule:
-    """function(x, weight, bias, ...), linear in x and in (weight, bias): convolutions and matrix products."""
+    """Handle function(x, weight, bias, ...), linear in x and in (weight, bias): convolutions and matrix products."""
 
     def apply(input: torch.Tensor, weight: torch.Tensor, bias: Any = None, *args: Any, **kwargs: Any) -> tuple[torch.Tensor, Tangent]:
         (x, dx), (W, dW), (b, db) = parts(input), parts(weight), parts(bias)
@@ -122,7 +122,7 @@ for _product in (F.linear, F.conv1d, F.conv2d, F.conv3d):
 
 
 def _linear(function: Callable[..., torch.Tensor]) -> Rule:
-    """function(x, ...), linear in x; where the value is a view, so is the tangent."""
+    """Handle function(x, ...), linear in x; if the value is a view, so is the tangent."""
 
     def apply(input: torch.Tensor, *args: Any, **kwargs: Any) -> tuple[torch.Tensor, Tangent]:
         x, dx = parts(input)
@@ -167,7 +167,7 @@ def _max_pool2d(input: torch.Tensor, *args: Any, return_indices: bool = False, *
         return NotImplemented
     out, index = F.max_pool2d(x, *args, return_indices=True, **kwargs)
     with torch.no_grad():
-        if not dx.is_contiguous() and dx.is_contiguous(memory_format=torch.channels_last):  # gather where it lies
+        if not dx.is_contiguous() and dx.is_contiguous(memory_format=torch.channels_last):  # gather in the existing layout
             rows = dx.permute(0, 2, 3, 1).flatten(1, 2).gather(1, index.permute(0, 2, 3, 1).flatten(1, 2))  # (n, pixels, channels)
             return out, rows.unflatten(1, out.shape[-2:]).permute(0, 3, 1, 2)
         return out, dx.flatten(-2).gather(-1, index.flatten(-2)).view_as(out)
@@ -205,7 +205,7 @@ def _batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> tuple[torch.Tensor, Tangent]:
-    """The tangent is A dx + B x + C for each channel, whose coefficients the backward kernel's sums over dx give."""
+    """Compute the tangent A dx + B x + C per channel; the sums of the backward kernel over dx give the coefficients."""
     (x, dx), (gamma, dgamma), (beta, dbeta) = parts(input), parts(weight), parts(bias)
     out, mean, inverse_std = torch.native_batch_norm(x, gamma, beta, running_mean, running_var, training, momentum, eps)
     with torch.no_grad():

@@ -11,13 +11,13 @@ from methods.wrapper import Wrapper
 
 @register
 class FineTune(Wrapper):
-    """Trains `base`, then its classifier on the clean set alone, by mean cross-entropy of its predictions.
+    """Trains `base`, then its classifier on the clean set alone, with the mean cross-entropy of its predictions.
 
-    Weights, batch-norm averages and momentum carry over. Where the base has a noise layer, fine-tuning bypasses it: the clean
-    labels are true ones.
+    Weights, batch-norm averages and momentum carry over. If the base has a noise layer, fine-tuning bypasses it, because the
+    clean labels are true labels.
 
     Needs: the clean set. Source: the +FT rows of Ren et al., ICML 2018, section 4.2 (5,000 steps at the schedule's last
-    learning rate, after the released code).
+    learning rate, as in the released code).
     """
 
     extra_needs = Knowledge.CLEAN_SET

@@ -12,12 +12,12 @@ from robust_benchmark.errors import at_least, choice
 
 @register
 class HardMining(Method):
-    """Keeps every minority example of a batch and as many of the majority examples of highest loss.
+    """Keeps every minority example of a batch and the same number of majority examples, those with the highest loss.
 
         loss = mean of CE over { i : y_i != majority } and the top-k majority examples by CE_i,   k = max(1, minority in the batch)
 
-    candidates: examples drawn a step to choose from, at least 0; 0 is the trainer's batch size
-    ranking: one of loss, order: 'loss', the paper's definition; 'order', what the published code really does (its ranking ties, so it keeps
+    candidates: examples to select from in each step, at least 0; 0 is the trainer's batch size
+    ranking: one of loss, order: 'loss', the paper's definition; 'order', the behaviour of the published code (its ranking ties, so it keeps
         the first k majority examples of the batch). The released variant is candidates=500 ranking=order.
 
     Source: the Hard Mining baseline of Ren et al., ICML 2018, section 4.1.
@@ -44,7 +44,7 @@ class HardMining(Method):
         return Weighted((weights * losses).sum(), weights)
 
     def kept(self, losses: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Which examples are trained on, bool (n,)."""
+        """Mark the examples to train on, bool (n,)."""
         minority = labels != self.majority
         hardness = losses if self.ranking == "loss" else -torch.arange(len(losses), device=losses.device)
         order = torch.where(minority, -torch.inf, hardness).argsort(descending=True, stable=True)  # majority first, hardest first

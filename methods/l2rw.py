@@ -11,18 +11,18 @@ from robust_benchmark.errors import at_least
 
 @register
 class L2RW(Method):
-    """Weights each example by how far its gradient agrees with the gradient on clean data.
+    """Weights each example by the agreement of its gradient with the gradient on clean data.
 
         u_i = <grad f_i(theta), grad L(theta)>,   L: mean loss of a clean batch        (Eq. 12 at epsilon = 0)
-        w_i = max(u_i, 0) / sum_k max(u_k, 0),    all zero where the sum is            (Eq. 8 and 9)
+        w_i = max(u_i, 0) / sum_k max(u_k, 0),    all zero if the sum is               (Eq. 8 and 9)
         loss = sum_i w_i f_i(theta)
 
-    The lookahead of the paper is at epsilon = 0, hence at theta itself, so u is the derivative of the vector of losses f along
-    grad L: one forward-mode pass, exact, in place of backward-on-backward. No gradient flows through w.
+    The lookahead of the paper is at epsilon = 0, which is theta itself. Therefore u is the derivative of the vector of losses f
+    along grad L. One forward-mode pass computes it exactly and replaces backward-on-backward. No gradient flows through w.
 
-    clean_batch_size: clean images a step, at least 1, at most the whole clean set
-    meta_weight_decay: lambda of a term lambda theta added to grad L, at least 0; the released CIFAR code has its weight decay (2e-4) there,
-        the paper has none.
+    clean_batch_size: clean images per step, at least 1, at most the whole clean set
+    meta_weight_decay: lambda of a term lambda theta added to grad L, at least 0; the released CIFAR code uses its weight decay (2e-4),
+        and the paper uses none.
 
     Needs: the clean set. Source: Ren, Zeng, Yang and Urtasun, "Learning to Reweight Examples for Robust Deep Learning", ICML 2018.
     """
@@ -39,7 +39,7 @@ class L2RW(Method):
         return Weighted((weights * losses).sum(), weights)
 
     def losses_and_weights(self, batch: Batch, clean: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """f, (n,), with its graph, and w, (n,), without one."""
+        """Return f, (n,), with its graph, and w, (n,), without one."""
         direction = clean_gradient(self.model, clean.images, clean.labels, self.meta_weight_decay)
         z, dz = logits_along(self.model, batch.images, direction)
         u = slopes(z, dz, batch.labels)

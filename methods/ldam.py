@@ -18,16 +18,17 @@ class LDAM(Method):
         loss = sum_i w_i CE(z_i - scale Delta_{y_i} onehot(y_i), y_i),   Delta_k proportional to n_k^(-1/4), max_k Delta_k = margin
         w_i proportional to 1 at first, later to (1 - beta) / (1 - beta^n_k) of the class k = y_i;  they sum to 1 over the batch
 
-    n_k: how many training examples have the label k, as given; a class without any has neither margin nor weight
-    margin: the largest margin, at least 0; scale: of the logits, at least 0; beta: of the class weights, in [0, 0.999999]
-    drw: the share of training after which class weights hold, in [0, 1]; 1: never
-    The cosine classifier, without bias, takes the place of the model's output layer, so that weight decay acts on W.
+    n_k: number of training examples with the given label k; a class without examples has neither margin nor weight
+    margin: the largest margin, at least 0; scale: factor of the logits, at least 0
+    beta: parameter of the class weights, in [0, 0.999999]
+    drw: the share of training after which class weights apply, in [0, 1]; 1: never
+    The cosine classifier, without bias, replaces the model's output layer, so weight decay acts on W.
 
     Source: Cao, Wei, Gaidon, Arechiga and Ma, "Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss", NeurIPS 2019,
-    whose margin, scale, beta and start (epoch 160 of 200) are the defaults; class weights of Cui et al., "Class-Balanced Loss Based on
+    whose margin, scale, beta and start (epoch 160 of 200) are the defaults; class weights from Cui et al., "Class-Balanced Loss Based on
     Effective Number of Samples", CVPR 2019. The weighted loss is divided by the batch's sum of weights, as in the authors'
-    code, and not by n, as Cui et al. do. The paper also warms the learning rate up, which this steep loss needs where the rate is high,
-    and drops it where class weights begin; here both are options of the trainer.
+    code, and not by n, as in Cui et al. The paper also warms the learning rate up, which this steep loss needs at a high rate, and
+    lowers it where class weights start; here both are options of the trainer.
     """
 
     model: TwoParts
@@ -52,25 +53,25 @@ class LDAM(Method):
         logits = self.model(batch.images)  # (n, K)
         own = F.one_hot(batch.labels, logits.shape[1])
         margins = self.scale * self.margins[batch.labels]  # (n,)
-        late = (batch.clock.share >= self.drw) & (self.drw < 1)  # the share is 1 once training is over
+        late = (batch.clock.share >= self.drw) & (self.drw < 1)  # the share is 1 after training
         weights = torch.where(late, self.class_weights[batch.labels], 1.0)
         return weighted_cross_entropy(logits - own * margins[:, None], batch.labels, normalised(weights))
 
 
 def class_margins(counts: torch.Tensor, largest: float) -> torch.Tensor:
-    """Delta, float64 (K,), of counts n_k, (K,)."""
+    """Return Delta, float64 (K,), for counts n_k, (K,)."""
     margins = torch.where(counts > 0, counts.double() ** -0.25, 0.0)
     return largest * margins / margins.max()
 
 
 def effective_number_weights(counts: torch.Tensor, beta: float) -> torch.Tensor:
-    """(1 - beta) / (1 - beta^n_k), float64 (K,), scaled to sum to the number of classes that occur."""
+    """Return (1 - beta) / (1 - beta^n_k), float64 (K,), scaled to sum to the number of classes that occur."""
     weights = torch.where(counts > 0, (1 - beta) / (1 - beta ** counts.double()), 0.0)
     return weights * (counts > 0).sum() / weights.sum()
 
 
 class CosineLayer(nn.Linear):
-    """scale cos(h, W_k), (n, K), of features h, (n, d); the rows of W start at random directions, with norm 1."""
+    """Layer that maps features h, (n, d), to scale cos(h, W_k), (n, K); the rows of W start in random directions, with norm 1."""
 
     def __init__(self, width: int, classes: int, scale: float) -> None:
         super().__init__(width, classes, bias=False)

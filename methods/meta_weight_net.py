@@ -1,4 +1,4 @@
-"""A small network from the loss of an example to its weight, learnt on clean data (Meta-Weight-Net)."""
+"""A small network that maps the loss of an example to its weight, learnt on clean data (Meta-Weight-Net)."""
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,7 @@ from robust_benchmark.errors import at_least
 
 @register
 class MetaWeightNet(Method):
-    """Weighs each example by a function of its loss, learnt so that a step on the weighted loss is good for clean data.
+    """Weights each example by a learnt function of its loss, so that a step on the weighted loss reduces the clean loss.
 
         f_i: cross-entropy of example i
         w_i = V(f_i) / sum_k V(f_k),   or V(f_i) / n without `normalise`;   V: 1 -> hidden, ReLU -> 1, sigmoid
@@ -22,16 +22,16 @@ class MetaWeightNet(Method):
         2. the model follows grad_theta L(theta, V) with the new V
 
     The look-ahead of 1 is a plain step at the current learning rate, without momentum and weight decay. Its meta-gradient is exact, by
-    one forward-mode pass (see methods.meta_gradient), whose logits serve 2 as well: a step costs 3.67 plain ones at equal batches.
-    The input of V is a constant; the sum of the V is not, in 1. The model's own parameters see w as constants.
+    one forward-mode pass (see methods.meta_gradient). Step 2 reuses its logits, so a step costs 3.67 plain steps at equal batches.
+    The input of V is a constant; in 1, the sum of V is not. For the model's parameters, w is constant.
 
     hidden: units of V's hidden layer, at least 1
-    clean_batch_size: clean images a step, at least 1, at most the whole clean set
-    lr, weight_decay: of V's Adam, at least 0, at a constant rate; as everywhere in this suite, biases do not decay
-    normalise: False is the form of the released code for label noise, where V(f) near 0.5 at first halves the learning rate
+    clean_batch_size: clean images per step, at least 1, at most the whole clean set
+    lr, weight_decay: options of V's Adam, at least 0; the rate is constant, and biases do not decay, as everywhere in this suite
+    normalise: False is the form of the released code for label noise, in which V(f) near 0.5 at first halves the learning rate
 
     Needs: the clean set. Source: Shu et al., "Meta-Weight-Net: Learning an Explicit Mapping For Sample Weighting", NeurIPS 2019;
-    defaults of its released code for label noise, but for the division by the sum, which the paper has.
+    defaults from its released code for label noise, except for the division by the sum, which follows the paper.
     """
 
     needs = Knowledge.CLEAN_SET
@@ -54,7 +54,7 @@ class MetaWeightNet(Method):
         return [Phase("main", schedules.main, (learn_weights, Update(self.loss)))]
 
     def _clean_loss_ahead(self, batch: Batch) -> torch.Tensor:
-        """A scalar whose gradient by V is that of the clean loss at theta^."""
+        """Return a scalar whose gradient by V is that of the clean loss at theta^."""
 
         def train_loss(logits: torch.Tensor) -> torch.Tensor:
             losses = F.cross_entropy(logits, batch.labels, reduction="none")
@@ -74,6 +74,6 @@ class MetaWeightNet(Method):
         return Weighted((weights * losses).sum(), weights)
 
     def weights(self, losses: torch.Tensor) -> torch.Tensor:
-        """w, (n,), of cross-entropies, (n,), taken as constants; differentiable by V."""
+        """Return w, (n,), for cross-entropies, (n,), which are constants; w is differentiable by V."""
         values = self.weighting(losses.detach()[:, None]).squeeze(1)
         return normalised(values) if self.normalise else values / len(values)

@@ -1,4 +1,4 @@
-"""Which losses are low: a mixture of two normals, fitted to the losses of all examples."""
+"""Detection of low losses: a mixture of two normal distributions, fitted to the losses of all examples."""
 
 import warnings
 
@@ -12,24 +12,24 @@ from methods.parts import evaluation_form
 
 @torch.no_grad()
 def losses_of(net: nn.Module, view: View) -> torch.Tensor:
-    """Cross-entropies of the given labels of the training set, (n,), in evaluation form."""
+    """Return the cross-entropies of the given labels of the training set, (n,), in evaluation mode."""
     with evaluation_form(net):
         return torch.cat([F.cross_entropy(net(batch.images), batch.labels, reduction="none") for batch in view.batches()])
 
 
 def clean_probability(losses: torch.Tensor) -> torch.Tensor:
-    """Of each of `losses`, (n,), the probability that it belongs to the component of lower mean.
+    """Return, for each of `losses`, (n,), the probability that it belongs to the component with the lower mean.
 
-    Losses are scaled to [0, 1] first. Source: Li et al., "DivideMix", ICLR 2020, whose released code gives iterations, tolerance and the
-    variance that is added to both components.
+    Losses are scaled to [0, 1] first. Source: Li et al., "DivideMix", ICLR 2020, whose released code gives the iterations, the
+    tolerance and the variance added to both components.
     """
-    from sklearn.mixture import GaussianMixture  # half a second to import
+    from sklearn.mixture import GaussianMixture  # import takes half a second
 
-    finite = losses.double().nan_to_num()  # a trial that diverges ends at its next evaluation
+    finite = losses.double().nan_to_num()  # a diverging trial ends at its next evaluation
     scaled = (finite - finite.min()) / (finite.max() - finite.min()).clamp(min=1e-12)
     x = scaled[:, None].cpu().numpy()
     mixture = GaussianMixture(2, tol=1e-2, max_iter=10, reg_covar=5e-4, random_state=0)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # ten iterations are enough, converged or not
+        warnings.simplefilter("ignore")  # ten iterations are enough, with or without convergence
         p = mixture.fit(x).predict_proba(x)
     return torch.from_numpy(p[:, mixture.means_.argmin()]).to(losses)

@@ -1,4 +1,4 @@
-"""Inverse class-frequency weights, the classic answer to class imbalance."""
+"""Inverse class-frequency weights, the classic method against class imbalance."""
 
 import torch
 
@@ -13,8 +13,8 @@ class Proportion(Method):
 
         loss = 1/n sum_i CE_i / (K p(y_i)),   p(y): share of label y in the training set, K: classes
 
-    scale: one of mean, released: 'mean', as above, so that weights are 1 on average; 'released', the published code's, the batch's plain
-        sum of (1 - p(y_i)) CE_i, whose effective learning rate falls with the imbalance.
+    scale: one of mean, released: 'mean', as above, with weights of 1 on average; 'released', as in the published code, the sum
+        over the batch of (1 - p(y_i)) CE_i, whose effective learning rate falls with the imbalance.
 
     Source: the Proportion baseline of Ren et al., ICML 2018, section 4.1.
     """

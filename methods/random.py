@@ -1,4 +1,4 @@
-"""Random example weights: the control that shows how much of reweighting is mere noise."""
+"""Random example weights: the control that shows how much of reweighting is only noise."""
 
 import torch
 
@@ -8,7 +8,7 @@ from methods.registry import register
 
 @register
 class Random(Method):
-    """Rectified Gaussian example weights, redrawn every step.
+    """Rectified Gaussian example weights, drawn again in every step.
 
         w_i = max(z_i, 0) / sum_k max(z_k, 0),   z_i ~ N(0, 1)
 

@@ -1,4 +1,4 @@
-"""Bootstrapping: the model's own prediction amends the target."""
+"""Bootstrapping: the model's own prediction corrects the target."""
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,7 @@ class Reed(Method):
         t = one-hot argmax q (hard, Eq. 7), or q itself (soft, Eq. 6; the gradient flows through it, an entropy penalty)
 
     beta: share of the given label in the target, in [0, 1]
-    soft: the prediction is mixed in as it is, not as a one-hot vector
+    soft: the prediction is mixed in as probabilities, not as a one-hot vector
 
     Defaults: beta 0.8 hard; conf/method/reed_soft.yaml has 0.95 soft.
 

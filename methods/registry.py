@@ -1,8 +1,8 @@
-"""The registry: `@register` on a Method makes it a choice of `method=`, configured by its `__init__` signature.
+"""The registry: `@register` makes a Method a choice of `method=`, configured by its `__init__` signature.
 
-Built-in methods are the files of this folder. Others are found by the entry-point group `robust_training.methods`, or by the
-environment variable ROBUST_TRAINING_METHODS, a comma-separated list of modules to import. A notebook or a script defines its own under
-`@register("name")`, for its process alone.
+Built-in methods are the files of this folder. The registry finds others through the entry-point group `robust_training.methods`, or the
+environment variable ROBUST_TRAINING_METHODS, a comma-separated list of modules to import. A notebook or a script defines its own method
+with `@register("name")`, only for its own process.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ VARIABLE = "ROBUST_TRAINING_METHODS"
 MethodClass = TypeVar("MethodClass", bound=type[Method])
 
 _registered: dict[str, type[Method]] = {}
-_left_out: dict[str, str] = {}  # names of methods that are left out, or of their files where these are not imported, by the reason
-_sound: set[type[Method]] = set()  # classes that `_sort_out` has looked at
-_loading = False  # whether a plug-in is being imported
+_left_out: dict[str, str] = {}  # reasons by the names of skipped methods, or of their files if these cannot be imported
+_sound: set[type[Method]] = set()  # classes that `_sort_out` has checked
+_loading = False  # whether a plug-in import is running
 
 
 @overload
@@ -45,10 +45,10 @@ def register(given: MethodClass) -> MethodClass: ...
 @overload
 def register(given: str) -> Callable[[MethodClass], MethodClass]: ...
 def register(given: Any) -> Any:
-    """Class decorator: `@register` makes the class a method named after its file, and `@register("name")` one of that name.
+    """Class decorator: `@register` names the method after its file, and `@register("name")` gives it that name.
 
-    Raises UserError for what is no Method, for a name that is none, and where another has the name, unless `__main__` defined that one and
-    defines it again. While plug-ins are loaded, such a class is left out instead, so that it harms no other (see `problems`).
+    Raises UserError for a class that is not a Method, for an invalid name, and for a name in use, unless `__main__` defines its own class
+    again. While plug-ins are loaded, such a class is skipped instead, so it does not affect others (see `problems`).
     """
     if isinstance(given, str):
         return functools.partial(_register, given)
@@ -60,7 +60,7 @@ def _register(name: str, cls: MethodClass) -> MethodClass:
     if here:
         if name == "__main__":
             raise UserError(f"method {cls.__name__} is defined in __main__, so it needs a name: @register('{cls.__name__.lower()}')")
-        _import_all()  # those of files have their names first
+        _import_all()  # the names of files have priority
     refusal = _refusal(name, cls, here)
     if refusal and _loading:
         _leave_out(name, getattr(cls, "__module__", ""), refusal)
@@ -78,7 +78,7 @@ def _leave_out(name: str, module: str, reason: str) -> None:
 
 
 def _refusal(name: str, cls: Any, here: bool) -> str:
-    """Why the class cannot have this name, or ''."""
+    """Return the reason why the class cannot have this name, or ''."""
     if not isinstance(cls, type) or not issubclass(cls, Method):
         return f"@register is for a subclass of Method, and {getattr(cls, '__qualname__', repr(cls))} is none"
     if not re.fullmatch("[a-z0-9_]+", name):
@@ -101,7 +101,7 @@ def _import_all() -> None:
 
 
 def _import_plugin(module: str, source: str) -> None:
-    """Import the module; where that fails, all methods of it are left out."""
+    """Import the module; if this fails, skip all its methods."""
     global _loading
     before, _loading = _loading, True
     try:
@@ -116,25 +116,25 @@ def _import_plugin(module: str, source: str) -> None:
 
 
 def _file(module: str) -> str:
-    """The file of a module, which need not be imported, for sentences; the module's name where it has none."""
+    """Return the file of a module for messages, without importing it; the module's name if it has no file."""
     loaded = getattr(sys.modules.get(module), "__file__", None)
     if loaded:
         return shown(loaded)
     try:
         spec = find_spec(module)
-    except (Exception, SystemExit):  # of the package around it
+    except (Exception, SystemExit):  # of the enclosing package
         spec = None
     return shown(spec.origin) if spec and spec.origin else module
 
 
 def _line(error: BaseException, module: str) -> str:
-    """' (line 3)' where the module's own code raised the error; a SyntaxError says it by itself."""
+    """Return ' (line 3)' if the module's own code raised the error; a SyntaxError already contains its line."""
     lines = [line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_globals.get("__name__") == module]
     return f" (line {lines[-1]})" if lines else ""
 
 
 def _sort_out() -> None:
-    """Leave out the classes of plug-ins that are no usable methods. This waits until all names in annotations are defined."""
+    """Skip classes of plug-ins that are not usable methods. This waits until all names in annotations are defined."""
     for name, cls in list(_registered.items()):
         fault = "" if cls in _sound or cls.__module__.startswith("methods.") else _fault(cls)
         if fault:
@@ -145,7 +145,7 @@ def _sort_out() -> None:
 
 
 def _fault(cls: type[Method]) -> str:
-    """What the class lacks to be a method, or ''."""
+    """Return the reason why the class is not a usable method, or ''."""
     missing = sorted(getattr(cls, "__abstractmethods__", ()))
     if missing:
         return f"class {cls.__name__} is abstract: it does not define {', '.join(missing)}"
@@ -186,12 +186,12 @@ def _is_plain(value: Any) -> bool:
 
 
 def _fault_of_types(cls: type[Method]) -> str:
-    """Annotations that cannot be read, or are no types of options, or do not fit their defaults."""
-    from omegaconf import OmegaConf  # which the command line has, and a class that is used from Python need not
+    """Return a sentence on annotations that cannot be read, are not types of options, or do not fit their defaults."""
+    from omegaconf import OmegaConf  # the command line needs it; a class used only from Python does not
 
     try:
         options = _schema("", cls)
-    except Exception as error:  # whatever evaluating an annotation raises
+    except Exception as error:  # evaluating an annotation may raise anything
         return f"the annotations of __init__ cannot be read: {in_words(error)}"
     try:
         OmegaConf.structured(options)
@@ -201,20 +201,20 @@ def _fault_of_types(cls: type[Method]) -> str:
 
 
 def problems() -> list[str]:
-    """A sentence for each method and module of a plug-in that is left out, with its file."""
+    """Return a sentence for each skipped method and module of a plug-in, with its file."""
     names()
     return list(_left_out)
 
 
 def names() -> list[str]:
-    """Names of all usable methods, sorted."""
+    """Return the names of all usable methods, sorted."""
     _import_all()
     _sort_out()
     return sorted(_registered)
 
 
 def get(name: str) -> type[Method]:
-    """The method class of that name. Raises UserError with the reason where it is left out, else with the nearest name."""
+    """Return the method class of that name. Raises UserError with the reason if it is skipped, else with the nearest name."""
     if name not in names():
         refuse_left_out(name)
         raise unknown("method", name, names())
@@ -222,35 +222,35 @@ def get(name: str) -> type[Method]:
 
 
 def refuse_left_out(name: str) -> None:
-    """Raises UserError with the reason where a method of that name is left out and no other has the name."""
+    """Raise UserError with the reason if a method of that name is skipped and no other method has the name."""
     reasons = [reason for reason, other in _left_out.items() if other == name]
     if reasons and name not in names():
         raise UserError(reasons[0])
 
 
 def summary(name: str) -> str:
-    """The first sentence of the method's docstring, on one line."""
+    """Return the first sentence of the method's docstring, on one line."""
     return inspect.cleandoc(get(name).__doc__ or "").partition("\n")[0]
 
 
 def wraps(name: str) -> bool:
-    """Whether the method wraps another, its `base`."""
+    """Return whether the method wraps another, its `base`."""
     return "base" in inspect.signature(get(name)).parameters
 
 
 def only_here(config: Mapping[str, Any]) -> list[str]:
-    """Names of the methods in a configuration that no other process can import, as `__main__` defines them."""
+    """Return names of the methods in a configuration that no other process can import, because `__main__` defines them."""
     mine = [config["name"]] if get(config["name"]).__module__ == "__main__" else []
     return mine + (only_here(config["base"]) if "base" in config else [])
 
 
 def added_options(name: str) -> Mapping[str, Any]:
-    """Options that are younger than the first records of the method, with the value they had before (see Method)."""
+    """Return options added after the first records of the method, with the value that reproduces the earlier behaviour (see Method)."""
     return get(name).added_options
 
 
 def schema(name: str) -> type:
-    """The method's options as a data class, made from its `__init__`: what the command line may set, with types and defaults."""
+    """Return the method's options as a data class, made from its `__init__`: the options of the command line with types and defaults."""
     return _schema(name, get(name))
 
 
@@ -267,9 +267,9 @@ def _schema(name: str, cls: type[Method]) -> type:
 
 
 def build(config: Mapping[str, Any]) -> Method:
-    """The method that a resolved configuration describes: its name, its options, and so on for its `base`.
+    """Build the method that a resolved configuration describes: its name, its options, and recursively its `base`.
 
-    Raises ContractError, which names the method, for what its `__init__` raises but UserError, and for what no `__init__` may leave.
+    Raises ContractError, which names the method, for any exception of its `__init__` other than UserError, and for an invalid result.
     """
     options = {str(key): value for key, value in config.items() if key != "name"}
     if "base" in options:
@@ -285,13 +285,13 @@ def build(config: Mapping[str, Any]) -> Method:
 
 
 def naming(config: Mapping[str, Any]) -> AbstractContextManager[None]:
-    """Within it, an error of the code of a method, or of its bases, names it and its file (see `blaming`)."""
+    """Context in which an error in the code of a method or of its bases names it and its file (see `blaming`)."""
     owners = _owners(config)
-    return blaming([*owners, Owner(owners[-1].said, "methods")])  # the last for a plug-in that inherits what fails
+    return blaming([*owners, Owner(owners[-1].said, "methods")])  # the last one is for a plug-in that inherits the failing code
 
 
 def _owners(config: Mapping[str, Any]) -> list[Owner]:
-    """The innermost base first."""
+    """Return the owners, the innermost base first."""
     module = get(config["name"]).__module__
     bases = _owners(config["base"]) if "base" in config else []
     return [*bases, Owner(f"method '{config['name']}' ({_file(module)})", module.partition(".")[0])]

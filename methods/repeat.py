@@ -1,4 +1,4 @@
-"""A loss evaluated a second time, at other parameters, as if for the first time."""
+"""A second evaluation of a loss, at other parameters, with the state of the first one."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Again = Callable[[Mapping[str, torch.Tensor]], Value]
 
 
 def repeatable(module: nn.Module, objective: Objective, batch: Batch) -> tuple[Value, Again]:
-    """The objective's value, and a function that evaluates it at other parameters of `module`, given by name.
+    """Return the objective's value, and a function that evaluates it at other parameters of `module`, given by name.
 
-    The second evaluation meets what the first one met: the same random numbers of torch's default generators, clean minibatches and
-    buffers. Buffers move once, by the first evaluation. Parameters that are not given keep their values; the gradient of a value with
-    respect to the module's parameters goes through what was given.
+    The second evaluation uses the same random numbers of torch's default generators, clean minibatches and buffers as the first. Only
+    the first evaluation changes buffers. Parameters that are not given keep their values. The gradient of a value with respect to
+    the module's parameters goes through the given parameters.
     """
     drawn: list[Batch] = []
 
@@ -36,7 +36,7 @@ def repeatable(module: nn.Module, objective: Objective, batch: Batch) -> tuple[V
     def again(parameters: Mapping[str, torch.Tensor]) -> Value:
         turns = iter(drawn)
         same = replace(batch, _draw_clean=lambda _: next(turns), shared={})
-        state = {name: buffer.clone() for name, buffer in buffers.items()}  # moved by the evaluation, and then forgotten
+        state = {name: buffer.clone() for name, buffer in buffers.items()}  # the evaluation changes them, then they are discarded
         replaced = {f"module.{name}": value for name, value in (state | dict(parameters)).items()}
         random.set_back()
         try:
@@ -48,7 +48,7 @@ def repeatable(module: nn.Module, objective: Objective, batch: Batch) -> tuple[V
 
 
 class _Call(nn.Module):
-    """The objective as a module that holds `module`, so that torch can replace parameters and buffers of it."""
+    """The objective as a module that contains `module`, so that torch can replace its parameters and buffers."""
 
     def __init__(self, module: nn.Module, objective: Objective) -> None:
         super().__init__()

@@ -9,7 +9,7 @@ from methods.schedules import Schedules
 
 @register
 class Resample(Baseline):
-    """Draws every minibatch with equal numbers of each label, so that rare ones repeat.
+    """Draws every minibatch with equal numbers of each label, so rare examples repeat.
 
     Source: the Resample baseline of Ren et al., ICML 2018, section 4.1.
     """

@@ -1,4 +1,4 @@
-"""A learnt transition matrix on top of the classifier (the S-Model)."""
+"""A learnt transition matrix after the classifier (the S-Model)."""
 
 from dataclasses import replace
 
@@ -14,17 +14,17 @@ from robust_benchmark.errors import choice, in_range
 
 @register
 class SModel(Method):
-    """A noise layer after the softmax, learnt with the classifier and taken off at test time.
+    """A noise layer after the softmax, learnt with the classifier and removed at test time.
 
         p(noisy label j | x) = sum_i p(i | x) T_ij,   T = row-wise softmax of free parameters
 
     init: one of identity, confusion, oracle: 'identity', smoothed: T_ii = 1 - smoothing, else smoothing / (K - 1);
-        'confusion', after a phase of plain training, T_ij proportional to sum of p(i | x) over examples labelled j;
+        'confusion', after a phase of plain training, T_ij proportional to the sum of p(i | x) over examples labelled j;
         'oracle', the true transition matrix (needs TRANSITION_MATRIX; Figure 7 of Ren et al., 2018).
-    smoothing: the mass moved off the diagonal, in (0, 1); the oracle, whose zeros have no logarithm, is mixed with as much of 1 / K
+    smoothing: the mass moved off the diagonal, in (0, 1); the oracle has zeros without a logarithm, so it is mixed with this share of 1 / K
 
     Source: Goldberger and Ben-Reuven, "Training deep neural-networks using a noise adaptation layer", ICLR 2017 (the simple model).
-    The paper gives no smoothing; 0.1 is this suite's choice.
+    The paper specifies no smoothing; 0.1 is this suite's choice.
     """
 
     def __init__(self, init: str = "identity", smoothing: float = 0.1) -> None:
@@ -55,7 +55,7 @@ class SModel(Method):
     def _take_confusion(self, view: View) -> None:
         """Set T from the pretrained model's predictions on the noisy training set."""
         self.eval()
-        confusion = torch.full_like(self.transition_logits, 1e-3)  # keeps unseen pairs learnable
+        confusion = torch.full_like(self.transition_logits, 1e-3)  # unseen pairs can still be learnt
         for batch in view.batches():
             p = F.softmax(self.model(batch.images), dim=1)  # (n, classes)
             confusion.index_add_(1, batch.labels, p.T.contiguous())

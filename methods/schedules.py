@@ -1,4 +1,4 @@
-"""How parameters are trained: optimisers, learning rates along a phase, and the schedules of a trainer."""
+"""Training of parameters: optimisers, learning rates during a phase, and the schedules of a trainer."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from robust_benchmark.errors import at_least, choice
 
 @dataclass(frozen=True)
 class Optimiser:
-    """How parameters are updated; PyTorch's definitions of momentum, Nesterov's momentum, Adam and AdamW.
+    """The update rule of parameters, with PyTorch's definitions of momentum, Nesterov momentum, Adam and AdamW.
 
-    kind: one of KINDS; lr: None is the phase's schedule
-    momentum, nesterov: of sgd; betas: of adam and adamw
-    weight_decay: acts on the weights of convolutions and linear layers alone (`decayed_weights`)
+    kind: one of KINDS; lr: None uses the phase's schedule
+    momentum, nesterov: options of sgd; betas: decays of adam and adamw
+    weight_decay: acts only on the weights of convolutions and linear layers (`decayed_weights`)
     """
 
     KINDS: ClassVar[tuple[str, ...]] = ("sgd", "adam", "adamw")
@@ -34,12 +34,12 @@ class Optimiser:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Steps of a phase and the learning rate along them: `lr` times the factors of its decays, its cosine and its warm-up.
+    """The steps of a phase and their learning rates: `lr` times the factors of its decays, its cosine and its warm-up.
 
-    decay_at: steps, counted from 0, whose update is the first at a learning rate `decay_factor` times lower
-    cosine: from 1 after the warm-up to `final_share` at the end along half a cosine (Loshchilov and Hutter, ICLR 2017), at each step
-    warm_up: steps along which the factor rises from 1 / warm_up to 1 in equal increments
-    begin, curve_steps: of a part, its first step on the curve and the steps of the curve, on which decay_at, cosine and warm_up lie
+    decay_at: steps, counted from 0; from each of these updates on, the learning rate is multiplied by `decay_factor`
+    cosine: the factor falls from 1 after the warm-up to `final_share` at the end along half a cosine (Loshchilov and Hutter, ICLR 2017)
+    warm_up: number of steps in which the factor rises from 1 / warm_up to 1 in equal increments
+    begin, curve_steps: for a part, its first step on the curve and the length of the curve, to which decay_at, cosine and warm_up refer
     """
 
     steps: int = 1000
@@ -53,7 +53,7 @@ class Schedule:
     curve_steps: int | None = None
 
     def lr_at(self, step: int) -> float:
-        """Learning rate of the update `step`, counted from 0.
+        """Return the learning rate of the update `step`, counted from 0.
 
         >>> [Schedule(4, lr=1.0, decay_at=(2,)).lr_at(step) for step in range(4)]
         [1.0, 1.0, 0.1, 0.1]
@@ -71,7 +71,7 @@ class Schedule:
         return self.final_share + (1 - self.final_share) * (1 + math.cos(turn)) / 2
 
     def part(self, begin: int, end: int) -> Schedule:
-        """The steps [begin, end) as a schedule of their own on the same curve. Raises ValueError for steps that it does not have.
+        """Return the steps [begin, end) as their own schedule on the same curve. Raises ValueError for steps outside the schedule.
 
         >>> Schedule(4, lr=1.0, decay_at=(2,)).part(1, 4).lr_at(1)
         0.1
@@ -87,7 +87,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Schedules:
-    """A trainer's schedules, by what they are for; wrappers and special phases pick theirs."""
+    """A trainer's schedules by purpose; wrappers and special phases select theirs."""
 
     main: Schedule = field(default_factory=Schedule)
     early_stopping: Schedule = field(default_factory=Schedule)

@@ -1,4 +1,4 @@
-"""The parts of semi-supervised methods: guessed targets, mixed images, and the loss on them."""
+"""The parts of semi-supervised methods: guessed targets, mixed images, and the loss on mixed images."""
 
 import math
 from collections.abc import Sequence
@@ -9,11 +9,11 @@ from torch import nn
 
 
 def mixed(images: torch.Tensor, targets: torch.Tensor, alpha: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Each of `images`, (n, ...), and its target, (n, classes), blended with those of a random partner.
+    """Blend each of `images`, (n, ...), and its target, (n, classes), with those of a random partner.
 
-        a x + (1 - a) x',   a = max(b, 1 - b),   b ~ Beta(alpha, alpha), one for all
+        a x + (1 - a) x',   a = max(b, 1 - b),   b ~ Beta(alpha, alpha), one draw for all
 
-    Source: Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018; the maximum is that of MixMatch (Berthelot et al.,
+    Source: Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018; the maximum comes from MixMatch (Berthelot et al.,
     NeurIPS 2019).
     """
     a = torch.distributions.Dirichlet(torch.full((2,), alpha, device=images.device), validate_args=False).sample().max()
@@ -22,17 +22,17 @@ def mixed(images: torch.Tensor, targets: torch.Tensor, alpha: float) -> tuple[to
 
 
 def sharpened(p: torch.Tensor, temperature: float) -> torch.Tensor:
-    """p^(1 / temperature), normalised, (n, classes)."""
+    """Return p^(1 / temperature), normalised, (n, classes)."""
     return F.softmax(p.log() / temperature, dim=1)
 
 
 def mean_prediction(nets: Sequence[nn.Module], views: Sequence[torch.Tensor]) -> torch.Tensor:
-    """The mean softmax of all classifiers on all views, (n, classes)."""
+    """Return the mean softmax of all classifiers on all views, (n, classes)."""
     return torch.stack([F.softmax(net(view), dim=1) for net in nets for view in views]).mean(dim=0)
 
 
 def semi_supervised_loss(log_p: torch.Tensor, targets: torch.Tensor, u_weight: torch.Tensor) -> torch.Tensor:
-    """The loss of DivideMix on mixed images, of which the first half is labelled: log-predictions and targets, (n, classes).
+    """Return DivideMix's loss on mixed images, the first half labelled, from log-predictions and targets, (n, classes).
 
     mean CE on the first half + u_weight mean squared error of probabilities on the second + KL(uniform || mean prediction)
     """

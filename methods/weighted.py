@@ -1,4 +1,4 @@
-"""Weights by how often each label is right, known from the transition matrix."""
+"""Weights by the share of right labels for each label, known from the transition matrix."""
 
 import torch
 
@@ -9,14 +9,14 @@ from methods.registry import register
 
 @register
 class Weighted(Method):
-    """Weights each example by the true share of right labels among those of its label.
+    """Weights each example by the true share of right labels among the examples with its label.
 
         w_i proportional to p(true label is j | noisy label is j = y_i) = pi_j T_jj / sum_i pi_i T_ij
 
-    At 40 % background flip and ten equally frequent classes it is 1 for other labels and 0.2174 for the background.
+    At 40 % background flip and ten equally frequent classes, it is 0.2174 for the background label and 1 for the others.
 
-    Needs: the transition matrix T, and the class priors pi that it acts on.
-    Source: the Weighted baseline of Ren et al., ICML 2018, section 4.2, which takes classes as equally frequent.
+    Needs: the transition matrix T, and the class priors pi to which it applies.
+    Source: the Weighted baseline of Ren et al., ICML 2018, section 4.2, which assumes equally frequent classes.
     """
 
     needs = Knowledge.TRANSITION_MATRIX

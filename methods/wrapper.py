@@ -1,4 +1,4 @@
-"""A method around a method: it trains and predicts as its base does, and changes only the phases."""
+"""A method around another method: it trains and predicts like its base, and changes only the phases."""
 
 from dataclasses import replace
 
@@ -9,9 +9,9 @@ from methods.schedules import Schedules
 
 
 class Wrapper(Method):
-    """Trains `base`. Subclasses override `phases`, which are all that the trainer knows, and add to its needs by `extra_needs`.
+    """Trains `base`. Subclasses override `phases`, the only part that the trainer sees, and extend its needs by `extra_needs`.
 
-    base: the method that is wrapped, by its name, or {name: reed, beta: 0.5}
+    base: the wrapped method, by its name, or {name: reed, beta: 0.5}
     """
 
     extra_needs: Knowledge = Knowledge.NONE
@@ -31,7 +31,7 @@ class Wrapper(Method):
         return self.base.predict(images)
 
     def _of_wrapper(self, phase: Phase) -> Phase:
-        """A phase of the base, whose updates name their parts as the wrapper's, and which sees no more than the base declares."""
+        """Return a phase of the base. Its updates name their parts as the wrapper's, and it sees only what the base declares."""
         phase.check_source(self.base.needs)
         before, every_epoch = phase.before, phase.every_epoch
         return replace(
@@ -48,5 +48,5 @@ class Wrapper(Method):
         return replace(update, parts=parts)
 
     def _of_base(self, view: View) -> View:
-        """What the base declares of it: what the wrapper declares is not the base's."""
+        """Return the base's view: declarations of the wrapper do not apply to the base."""
         return replace(view, needs=self.base.needs)
