@@ -1,1 +1,1 @@
-"""What is learnt from: image sources, label noise, class imbalance, splits and augmentation."""
+"""Training data: image sources, label noise, class imbalance, splits and augmentation."""

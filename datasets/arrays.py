@@ -1,6 +1,6 @@
-"""Tables instead of images: anyone's own, from .csv, .parquet or .npz, and those that scikit-learn bundles.
+"""Tables instead of images: your own, from .csv, .parquet or .npz files, and the tables of scikit-learn.
 
-Every table takes the same way: a DataFrame, the roles of its columns, rows to test on, features by the training rows' statistics.
+Every table passes the same steps: a DataFrame, the roles of its columns, test rows, features from the training rows' statistics.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ def load(
     features: Sequence[str] | None = None,
     true_labels: bool = True,
 ) -> Source:
-    """The table in the file `path`: .csv, .parquet, or .npz with arrays X, y and perhaps X_test, y_test.
+    """Load the table in the file `path`: .csv, .parquet, or .npz with arrays X, y and optionally X_test, y_test.
 
     path: the file
     label: column of given labels; true_label: column of true labels
-    trusted: column that says whether a row's given label is vouched for; split: column that says train or test
-    test_share: of each class, in [0, 1], which is tested on where there is no `split`; of the trusted rows where some are trusted
-    features: columns; None takes all that have no role
-    true_labels: the given labels are true, where neither `true_label` nor `trusted` says more; else nobody knows the truth
-    Raises UserError for a file that cannot be read, and for whatever is wrong with its columns.
+    trusted: column that is true if you trust a row's given label; split: column that contains train or test
+    test_share: share of each class in the test set, in [0, 1], if there is no `split`; of the trusted rows if some are trusted
+    features: columns; None takes all columns without a role
+    true_labels: the given labels are true if neither `true_label` nor `trusted` is given; if false, true labels are unknown
+    Raises UserError for a file that cannot be read, and for an error in its columns.
     """
     if label is None:
         raise UserError("dataset.label is null: true labels need given ones beside them, and so does training")
@@ -51,12 +51,12 @@ def load(
 
 
 def load_bundled(table: str, test_share: float = 0.2) -> Source:
-    """A table of scikit-learn's, one of BUNDLED; its rows to test on are the same in every trial (it publishes no split).
+    """Load a table of scikit-learn, one of BUNDLED; its test rows are the same in every trial (it publishes no split).
 
     table: one of breast_cancer, digits, wine
-    test_share: of each class, in [0, 1], which is tested on
+    test_share: share of each class in the test set, in [0, 1]
     """
-    from sklearn import datasets as sklearn_datasets  # slow to import and needed by these sources alone
+    from sklearn import datasets as sklearn_datasets  # slow to import, and only these sources need it
 
     bunch = getattr(sklearn_datasets, f"load_{choice('bundled table', table, BUNDLED)}")()
     frame = pd.DataFrame(bunch.data, columns=list(bunch.feature_names))
@@ -67,7 +67,7 @@ def load_bundled(table: str, test_share: float = 0.2) -> Source:
 def source_of(
     table: pd.DataFrame, roles: Roles, test_share: float = 0.2, features: Sequence[str] | None = None, true_labels: bool = True
 ) -> Source:
-    """The source that a table makes, by the options of `load`; `encoding` says how its columns became features. Raises UserError."""
+    """Return the source of a table, by the options of `load`; `encoding` describes the features. Raises UserError."""
     _check_options(roles, true_labels)
     table = _numbered(table)
     chosen = _feature_columns(table, roles, features)
@@ -95,7 +95,7 @@ def _check_options(roles: Roles, true_labels: bool) -> None:
 
 
 def _numbered(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with names of columns as text, and rows numbered from 1."""
+    """Return the table with column names as text, and rows numbered from 1."""
     table = table.set_axis([str(name) for name in table.columns], axis=1).set_axis(range(1, len(table) + 1), axis=0)
     twice = table.columns[table.columns.duplicated()]
     if len(twice):
@@ -128,7 +128,7 @@ def _no_column(option: str, name: str, table: pd.DataFrame) -> UserError:
 
 
 def _labels(table: pd.DataFrame, roles: Roles) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Given and true labels, int64 (n,), and the names of the classes, in the order of numbers or of text."""
+    """Return given and true labels, int64 (n,), and the names of the classes, in numeric or alphabetical order."""
     given = _named(table[roles.label])
     true = given if roles.true_label is None else _named(table[roles.true_label])
     values = sorted(set(given) | set(true), key=lambda value: (isinstance(value, str), value))
@@ -142,7 +142,7 @@ def _labels(table: pd.DataFrame, roles: Roles) -> tuple[np.ndarray, np.ndarray, 
 
 
 def _named(values: pd.Series) -> list[int] | list[str]:
-    """Labels as whole numbers or as text. Raises UserError for blanks, numbers and text together, and numbers that are not whole."""
+    """Return labels as whole numbers or as text. Raises UserError for blanks, for numbers mixed with text, and for fractions."""
     if isinstance(values.dtype, pd.CategoricalDtype):
         values = values.astype(values.cat.categories.dtype)
     blank = np.flatnonzero(values.isna())
@@ -157,14 +157,14 @@ def _named(values: pd.Series) -> list[int] | list[str]:
         return _stripped(values)
     if kind not in ("integer", "floating"):
         raise UserError(f"column '{values.name}' holds {kind}: labels are text or whole numbers")
-    uneven = values[~(values % 1 == 0)]  # infinite ones as well
+    uneven = values[~(values % 1 == 0)]  # also infinite ones
     if len(uneven):
         raise UserError(f"column '{values.name}' holds {uneven.iloc[0]}: labels are text or whole numbers")
     return [int(value) for value in values]
 
 
 def _stripped(values: pd.Series) -> list[str]:
-    """As text without spaces at its ends, which would make another class that looks the same."""
+    """Return text without surrounding spaces, which would create another class that looks the same."""
     texts = [str(value).strip() for value in values]
     if "" in texts:
         raise UserError(f"column '{values.name}' is blank in row {values.index[texts.index('')]}: every row needs a label")
@@ -179,7 +179,7 @@ def _trusted(values: pd.Series) -> np.ndarray:
 
 
 def _test_rows(table: pd.DataFrame, roles: Roles, true: np.ndarray, trusted: np.ndarray | None, test_share: float) -> np.ndarray:
-    """Which rows are tested on, bool (n,): those that the table names, or else a share of each class, the same every time."""
+    """Mark the test rows, bool (n,): the rows that the table names, or a share of each class, the same every time."""
     if roles.split is not None:
         return _named_test_rows(table[roles.split])
     in_range("dataset.test_share", test_share, 0, 1)
@@ -187,7 +187,7 @@ def _test_rows(table: pd.DataFrame, roles: Roles, true: np.ndarray, trusted: np.
     is_test = np.zeros(len(table), dtype=bool)
     for label in range(true.max() + 1):
         members = rng.permutation(np.flatnonzero((true == label) & (True if trusted is None else trusted)))
-        count = min(max(1, round(test_share * len(members))), max(0, len(members) - 1))  # a class is trained on before it is tested on
+        count = min(max(1, round(test_share * len(members))), max(0, len(members) - 1))  # every class needs a training row first
         is_test[members[:count]] = True
     if not is_test.any():
         raise UserError(f"no class has a row to spare for tests among {len(table)} rows: give more rows, or dataset.split")
@@ -209,7 +209,7 @@ def _shown(value: object) -> str:
 
 
 def _check_classes(classes: tuple[str, ...], given: np.ndarray, trusted: np.ndarray | None) -> None:
-    """Raises UserError for a class that no training row is given, or that none is trusted to be."""
+    """Raise UserError for a class without training rows, or without trusted training rows."""
     for label, name in enumerate(classes):
         members = given == label
         if not members.any():
@@ -219,7 +219,7 @@ def _check_classes(classes: tuple[str, ...], given: np.ndarray, trusted: np.ndar
 
 
 def _known(roles: Roles, given: np.ndarray, true: np.ndarray, trusted: np.ndarray | None, true_labels: bool) -> np.ndarray | None:
-    """Each row's true label, int64 (n,), as far as it is known; None where the given ones are true."""
+    """Return each row's true label, int64 (n,), if known; None if the given labels are true."""
     if roles.true_label is not None:
         return true
     if trusted is not None:

@@ -19,11 +19,11 @@ Values = float | tuple[float, ...]  # of all channels, or one for each
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How stored pixels become a model's input.
+    """The conversion of stored pixels to a model's input.
 
-    mean: of pixels between 0 and 1, a number or one for each channel, in [0, 1]
+    mean: mean of pixels between 0 and 1, a number or one for each channel, in [0, 1]
     std: their deviation, a number or one for each channel, above 0; the input is (pixel / 255 - mean) / std
-    pad: pixels of zeros a side, at least 0; the weak view is an image padded so and cropped back at random
+    pad: pixels of zeros on each side, at least 0; the weak view is a random crop of the padded image
     flip: the weak view is mirrored with probability 1/2
     """
 
@@ -50,7 +50,7 @@ class Preprocessing:
         return self.pad > 0 or self.flip
 
     def normalise(self, images: torch.Tensor) -> torch.Tensor:
-        """float32 model input from uint8 pixels, the same shape; features, float32, stay as they are."""
+        """Return float32 model input from uint8 pixels, the same shape; float32 features do not change."""
         if images.dtype != torch.uint8:
             return images
         factor, shift = self._factor_and_shift(images.device)
@@ -65,7 +65,7 @@ class Preprocessing:
         return _tensor(factors, torch.float32, device), _tensor(shifts, torch.float32, device)
 
     def check(self, images: Images) -> None:
-        """Raises UserError where there is another number of means or deviations than channels of `images`, as stored."""
+        """Raise UserError if the number of means or deviations differs from the number of channels of `images`, as stored."""
         channels = images.shape[1]
         for name, values in (("mean", self.mean), ("std", self.std)):
             if isinstance(values, tuple) and images.dtype == torch.uint8 and len(values) != channels:
@@ -73,16 +73,16 @@ class Preprocessing:
                 raise UserError(f"dataset.preprocessing.{name} has {count} values, and images have {channels} channels: give one for each")
 
     def _fill(self, images: torch.Tensor) -> int | torch.Tensor:
-        """The mean pixel, of all channels or of each, uint8 (channels, 1, 1)."""
+        """Return the mean pixel, of all channels or of each, uint8 (channels, 1, 1)."""
         if not isinstance(self.mean, tuple):
             return round(255 * self.mean)
         return _tensor(tuple(round(255 * mean) for mean in self.mean), torch.uint8, images.device)
 
     def view(self, strength: str, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """`images`, uint8 (n, channels, height, width), at a strength; all draws are from `generator`.
+        """Return `images`, uint8 (n, channels, height, width), augmented at a strength; all draws come from `generator`.
 
-        strength: "none", the images as they are; "weak", `augment`; "strong", `augment`, then RandAugment and cutout with the mean pixel
-            as their fill (`datasets/strong.py`)
+        strength: "none", the unchanged images; "weak", `augment`; "strong", `augment`, then RandAugment and cutout filled with the mean
+            pixel (`datasets/strong.py`)
         Raises UserError for another strength.
         """
         choice("view", strength, STRENGTHS)
@@ -92,7 +92,7 @@ class Preprocessing:
         return weak if strength == "weak" else strong_view(weak, self._fill(images), generator)
 
     def augment(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """The weak view: a random crop and mirror image of each of `images`, uint8 (n, channels, height, width), in one gather."""
+        """Return the weak view: a random crop and mirror image of each of `images`, uint8 (n, channels, height, width), in one gather."""
         if not self.random:
             return images
         n, _, height, width = images.shape
@@ -114,5 +114,5 @@ def _each(values: Values) -> tuple[float, ...]:
 
 @functools.cache
 def _tensor(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """One value for each channel, (channels, 1, 1); it stays on the device, so that a batch waits for no copy."""
+    """Return one value per channel, (channels, 1, 1); it stays on the device, so a batch waits for no copy."""
     return torch.tensor(values, dtype=dtype, device=device).view(-1, 1, 1)

@@ -1,4 +1,4 @@
-"""Label noise that depends on the class alone: to similar classes, to the next class, or by any transition matrix."""
+"""Label noise that depends only on the class: to similar classes, to the next class, or by any transition matrix."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ OBJECTS: Pairs = [["truck", "automobile"], ["bird", "airplane"], ["cat", "dog"],
 
 
 class PairFlip(Corruption):
-    """A label flips to the next class, k to k + 1, and the last one to class 0: T = (1 - rate) I + rate P, P the cyclic shift.
+    """A label flips to the next class, k to k + 1, and the last class flips to class 0: T = (1 - rate) I + rate P, P the cyclic shift.
 
-    rate: share of labels that are wrong, in [0, 1]; below 0.5 the true class is still the most frequent one of its images
+    rate: share of wrong labels, in [0, 1]; below 0.5 the true class is still the most frequent label of its images
     Source: Han et al., "Co-teaching", NeurIPS 2018, with a rate of 0.45.
     """
 
@@ -32,15 +32,15 @@ class PairFlip(Corruption):
 
 
 class AsymmetricFlip(Corruption):
-    """Some classes flip to one similar class each, and the others stay right: T = (1 - rate) I + rate M, M[i, j] = 1 for i -> j.
+    """Some classes flip to one similar class each, and the others do not: T = (1 - rate) I + rate M, M[i, j] = 1 for i -> j.
 
-    Exactly round(rate n) examples are picked from all classes, and those of classes that flip become wrong. So `rate` is the chance of a
-    label of these classes, and the share of wrong labels is `rate` times theirs: on CIFAR-10 half of it.
+    Exactly round(rate n) examples are selected from all classes, and those of classes that flip become wrong. Therefore `rate` is the
+    probability for a label of these classes, and the share of wrong labels is `rate` times their share: on CIFAR-10 half of it.
 
-    rate: of the labels of classes that flip, in [0, 1]
-    pairs: [class, the class it flips to] of each class that flips, by name or number; None is the published map, where the classes are
-        CIFAR-10's (truck -> automobile, bird -> airplane, cat <-> dog, deer -> horse) or the ten digits (7 -> 1, 2 -> 7, 5 <-> 6, 3 -> 8),
-        and else each class to the next one, as `PairFlip`
+    rate: share of labels that flip in each class that flips, in [0, 1]
+    pairs: [class, target class] for each class that flips, by name or number; None uses the published map for the classes of
+        CIFAR-10 (truck -> automobile, bird -> airplane, cat <-> dog, deer -> horse) or the ten digits (7 -> 1, 2 -> 7, 5 <-> 6, 3 -> 8);
+        on other data, each class flips to the next one, as in `PairFlip`
     Source: Patrini et al., "Making Deep Neural Networks Robust to Label Noise: a Loss Correction Approach", CVPR 2017.
     """
 
@@ -55,7 +55,7 @@ class AsymmetricFlip(Corruption):
         self.pairs = pairs
 
     def on(self, source: Source) -> Corruption:
-        """The flips between this source's classes. Raises UserError for a class that it has not."""
+        """Return the flips between this source's classes. Raises UserError for an unknown class."""
         pairs = _published_pairs(source.classes) if self.pairs is None else self.pairs
         if pairs is None:
             return PairFlip(self.rate)
@@ -67,7 +67,7 @@ class AsymmetricFlip(Corruption):
 
 
 class _Flips(Corruption):
-    """Flips between classes by their numbers."""
+    """Flips between classes, given by their numbers."""
 
     def __init__(self, rate: float, numbers: dict[int, int]) -> None:
         self.rate = rate
@@ -86,10 +86,10 @@ def _published_pairs(classes: tuple[str, ...]) -> Pairs | None:
 class MatrixNoise(Corruption):
     """Labels by any transition matrix T, in exact counts: of the n_k images of class k, n_k T[k, j] get the label j.
 
-    Counts are rounded by largest remainder (ties: the lower class), so each is off by less than 1 and all images of a class are dealt.
+    Counts are rounded by largest remainder (ties: the lower class), so each differs by less than 1 and they sum to the class size.
 
-    matrix: T, a nested list, a row for each true class, or the path of a .npy, .csv or .txt file with it. The path is part of a record's
-        key; the content is not, and a digest in the record of what is drawn detects a file that has changed
+    matrix: T, a nested list with a row for each true class, or the path of a .npy, .csv or .txt file with it. The path is part of a
+        record's key, and the content is not; the record's digest of the drawn labels detects a changed file
     """
 
     rate = None
@@ -98,7 +98,7 @@ class MatrixNoise(Corruption):
         self._matrix = _read(matrix) if isinstance(matrix, str) else _array(matrix)
 
     def targets(self, num_classes: int, trial_seed: int, rng: np.random.Generator) -> np.ndarray:
-        """T. Raises UserError where it is of another number of classes."""
+        """Return T. Raises UserError if it has another number of classes."""
         if len(self._matrix) != num_classes:
             raise UserError(f"the noise matrix has {len(self._matrix)} rows, and the data set has {num_classes} classes")
         return self._matrix
@@ -115,7 +115,7 @@ class MatrixNoise(Corruption):
 
 
 def whole_counts(expected: np.ndarray) -> np.ndarray:
-    """Whole numbers, (k,), of the same whole sum as `expected`, each off by less than 1: largest remainders are rounded up."""
+    """Round `expected` to whole numbers, (k,), with the same sum, each differing by less than 1: largest remainders are rounded up."""
     counts: np.ndarray = np.floor(expected).astype(int)
     largest = np.argsort(counts - expected, kind="stable")[: round(expected.sum()) - counts.sum()]
     counts[largest] += 1
@@ -133,7 +133,7 @@ def _read(path: str) -> np.ndarray:
 
 
 def _array(matrix: object) -> np.ndarray:
-    """float64 (classes, classes). Raises UserError for what is not row-stochastic."""
+    """Return T as float64 (classes, classes). Raises UserError unless it is row-stochastic."""
     try:
         array = np.asarray(matrix, dtype=np.float64)
     except (TypeError, ValueError):

@@ -11,13 +11,13 @@ from robust_benchmark.errors import in_range
 
 
 def load(test_size: int = 500) -> Source:
-    """The digits, with a test set of `test_size` images that is the same in every trial (the source publishes no split).
+    """Load the digits, with a test set of `test_size` images that is the same in every trial (the source publishes no split).
 
-    test_size: images to test on, at least 1
+    test_size: number of test images, at least 1
 
-    Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits" (UCI, 1998), by way of scikit-learn.
+    Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits" (UCI, 1998), from scikit-learn.
     """
-    from sklearn.datasets import load_digits  # slow to import and needed by this source alone
+    from sklearn.datasets import load_digits  # slow to import, and only this source needs it
 
     bunch = load_digits()
     in_range("test_size", test_size, 1, len(bunch.target) - 1)

@@ -1,4 +1,4 @@
-"""How the columns of a table become features: numbers standardised, categories one-hot, all by the training rows."""
+"""The conversion of table columns to features: standardised numbers and one-hot categories, fitted on the training rows."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ KINDS = {
     **dict.fromkeys(("integer", "floating", "mixed-integer-float", "decimal"), NUMBERS),
     **dict.fromkeys(("string", "boolean", "categorical"), CATEGORIES),
     **dict.fromkeys(("mixed-integer", "mixed"), MIXED),
-}  # by pandas' names of what a column holds
+}  # by pandas' names of column types
 
 
 @dataclass(frozen=True)
 class Column:
-    """How one column becomes features.
+    """The conversion of one column to features.
 
-    Numbers become (value - mean) / std, or 0 where the value is missing or the column is constant (std is 0). Behind it stands, where
-    `indicator`, 1 for a missing value and 0 for any other. Categories become a feature for each of `categories`, 1 where the row has
-    this one and 0 where it has not, so a missing or unknown category is 0 in all of them.
+    Numbers become (value - mean) / std, or 0 where the value is missing or the column is constant (std is 0). With
+    `indicator`, a second feature is 1 for a missing value and 0 otherwise. Categories become a feature for each of `categories`, 1 if
+    the row has this one and 0 otherwise, so a missing or unknown category is 0 in all of them.
 
-    mean, std: of the training rows that have a value
-    indicator: some training row lacks a value
-    categories: of the training rows, as text, sorted; None for numbers
+    mean, std: statistics of the training rows that have a value
+    indicator: some training row has a missing value
+    categories: categories of the training rows, as text, sorted; None for numbers
     """
 
     name: str
@@ -42,7 +42,7 @@ class Column:
 
     @classmethod
     def fit(cls, values: pd.Series) -> Column:
-        """From the training rows' values. Raises UserError for values that are neither numbers nor categories, and infinite ones."""
+        """Fit to the training rows' values. Raises UserError for values that are neither numbers nor categories, and infinite ones."""
         name = str(values.name)
         if kind_of(values) == CATEGORIES:
             return cls(name, categories=_categories(values))
@@ -65,7 +65,7 @@ class Column:
         return (self.name, f"{self.name} is missing") if self.indicator else (self.name,)
 
     def encode(self, values: pd.Series) -> np.ndarray:
-        """Features, float64 (n, features), of values, (n,). Raises UserError for values of another kind than the training rows'."""
+        """Return features, float64 (n, features), of values, (n,). Raises UserError for values of another kind than the training rows'."""
         kind = kind_of(values)
         if kind not in (None, NUMBERS if self.categories is None else CATEGORIES):
             raise UserError(f"column '{self.name}' holds {kind} here, and other values in training rows: make it one of both in all rows")
@@ -81,13 +81,13 @@ class Column:
 
 @dataclass(frozen=True)
 class Encoding:
-    """How a table becomes features, column by column."""
+    """The conversion of a table to features, column by column."""
 
     columns: tuple[Column, ...]
 
     @classmethod
     def fit(cls, rows: pd.DataFrame) -> Encoding:
-        """From the training rows. Raises UserError as Column.fit does."""
+        """Fit to the training rows. Raises UserError as Column.fit does."""
         return cls(tuple(Column.fit(rows[name]) for name in rows.columns))
 
     @property
@@ -96,10 +96,10 @@ class Encoding:
         return tuple(name for column in self.columns for name in column.features)
 
     def encode(self, rows: pd.DataFrame | np.ndarray | torch.Tensor) -> np.ndarray:
-        """Features, float32 (n, d), of rows as they stand in the file.
+        """Return features, float32 (n, d), of rows in the format of the file.
 
-        rows: a DataFrame, of which columns without a part in the encoding are not read, or values (n, columns) in the order of `columns`
-        Raises UserError for a column that is missing or holds other values than training rows do.
+        rows: a DataFrame, whose columns outside the encoding are not read, or values (n, columns) in the order of `columns`
+        Raises UserError for a missing column, and for values of another kind than in the training rows.
         """
         table = self._table(rows)
         parts = []
@@ -125,12 +125,12 @@ class Encoding:
         return table
 
     def to_json(self) -> str:
-        """As text, which `from_json` reads without loss."""
+        """Return the encoding as text, which `from_json` reads without loss."""
         return json.dumps([asdict(column) for column in self.columns])
 
     @classmethod
     def from_json(cls, text: str) -> Encoding:
-        """What `to_json` wrote."""
+        """Read the result of `to_json`."""
         columns = json.loads(text)
         for column in columns:
             column["categories"] = None if column["categories"] is None else tuple(column["categories"])
@@ -138,7 +138,7 @@ class Encoding:
 
 
 def kind_of(values: pd.Series) -> str | None:
-    """NUMBERS or CATEGORIES (text, true and false, pandas' categories); None where all values are missing. Raises UserError for others."""
+    """Return NUMBERS or CATEGORIES (text, booleans, pandas' categories), None if all values are missing. Raises UserError for others."""
     there = values.dropna()
     if len(there) == 0:
         return None
@@ -152,7 +152,7 @@ def kind_of(values: pd.Series) -> str | None:
 
 
 def mixed(values: pd.Series) -> UserError:
-    """The error for a column of numbers and text: what is missing is a blank, and no text such as '?'."""
+    """Return the error for a column of mixed numbers and text: a missing value must be blank, not text such as '?'."""
     is_number = pd.to_numeric(values.astype(str), errors="coerce").notna()
     there = values[values.notna()]
     number, text = (next(iter(there[is_number[there.index] == wanted]), None) for wanted in (True, False))
@@ -164,7 +164,7 @@ def mixed(values: pd.Series) -> UserError:
 
 
 def _numbers(values: pd.Series) -> np.ndarray:
-    """float64 (n,), with NaN for missing ones; in one piece, so that sums do not depend on where the values come from."""
+    """Return float64 (n,), with NaN for missing values; contiguous, so sums do not depend on the origin of the values."""
     numbers = np.ascontiguousarray(values.to_numpy(dtype=np.float64, na_value=np.nan))
     infinite = np.flatnonzero(np.isinf(numbers))
     if len(infinite):

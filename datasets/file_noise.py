@@ -1,4 +1,4 @@
-"""Given labels from a file, beside the true ones of a data set."""
+"""Given labels from a file; the data set provides the true labels."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from robust_benchmark.files import regular
 
 
 class FileNoise(Corruption):
-    """The given labels are those of a file, such as labels by annotators; the data set's own labels are the true ones.
+    """The given labels come from a file, such as labels by annotators; the data set's own labels are the true labels.
 
-    Its rate is the share of wrong labels among those of the training set, counted.
+    Its rate is the counted share of wrong labels in the training set.
 
-    path: of a .npy file (whole numbers or names, one dimension), or of a .csv or .txt file with one label a line and no header. One label
-        for each training image of the source, in its order, by the class's name or number. The path is part of a record's key; the content
-        is not, and a digest in the record of the labels drawn detects a file that has changed
+    path: path of a .npy file (whole numbers or names, one dimension), or of a .csv or .txt file with one label per line and no header. The
+        file has one label for each training image of the source, in its order, by the class's name or number. The path is part of a
+        record's key, and the content is not; the record's digest of the drawn labels detects a changed file
     """
 
     rate = None
@@ -29,7 +29,7 @@ class FileNoise(Corruption):
         self.path = path
 
     def relabel(self, seen: Seen, targets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Given labels, (n,). Raises UserError for a file that cannot be read, of another length, or with a label that is no class."""
+        """Return given labels, (n,). Raises UserError for a file that cannot be read, has another length, or contains an unknown class."""
         return _labels(self.path, seen.source)[seen.positions]
 
     def transition_matrix(self, targets: np.ndarray) -> None:
@@ -37,7 +37,7 @@ class FileNoise(Corruption):
 
 
 def _labels(path: str, source: Source) -> np.ndarray:
-    """A label for each training image of `source`, int64 (n,)."""
+    """Return a label for each training image of `source`, int64 (n,)."""
     given, n = _read(path), len(source.train_labels)
     if len(given) != n:
         raise UserError(f"{path} holds {len(given)} labels, and the data set has {n} training images")
@@ -69,7 +69,7 @@ def _array(path: str) -> list[str | int]:
 
 
 def _lines(path: str) -> list[str | int]:
-    """The lines of a text file, of a .csv file without quotes; empty lines at its end are none."""
+    """Return the lines of a text file, of a .csv file without quotes; empty lines at its end do not count."""
     text = Path(path).read_text(encoding="utf-8-sig").rstrip()
     if not path.endswith(".csv"):
         return [line.strip() for line in text.splitlines()]

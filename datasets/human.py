@@ -1,4 +1,4 @@
-"""Labels that people gave to CIFAR's training images: CIFAR-10N and CIFAR-100N."""
+"""Human labels of CIFAR's training images: CIFAR-10N and CIFAR-100N."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COLUMNS = {  # kind: the authors' file and the name of its labels
     "worse": ("CIFAR-10_human.pt", "worse_label"),
     "fine": ("CIFAR-100_human.pt", "noisy_label"),
 }
-RECONSTRUCT: Any = np.empty(0).__reduce__()[0]  # makes an array of pickled parts; NumPy has moved it, and files have either name
+RECONSTRUCT: Any = np.empty(0).__reduce__()[0]  # makes an array of pickled parts; NumPy has moved it, and files contain either name
 ALLOWED: list[Any] = [np.ndarray, np.dtype, np.dtypes.Int64DType]
 ALLOWED += [(RECONSTRUCT, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")]
 
@@ -40,16 +40,16 @@ TOLERANCE = 15  # of each sum
 
 
 class HumanLabels(Corruption):
-    """The labels that crowd workers gave: three a CIFAR-10 image, and one a CIFAR-100 image.
+    """Labels from crowd workers: three per CIFAR-10 image, and one per CIFAR-100 image.
 
-    kind: one of aggre, rand1, rand2, rand3, worse, fine. Of CIFAR-10, rand1, rand2 and rand3, one worker's label; aggre, the majority of
-        the three; worse, a wrong one of the three where there is one. Of CIFAR-100, fine, the one label, of the hundred classes.
-    root: the directory that holds the authors' files as cifar-n/CIFAR-10_human.pt and cifar-n/CIFAR-100_human.pt
+    kind: one of aggre, rand1, rand2, rand3, worse, fine. For CIFAR-10: rand1, rand2 and rand3, one worker's label; aggre, the majority of
+        the three; worse, a wrong one of the three if there is one. For CIFAR-100: fine, the single label, of the hundred classes.
+    root: the directory of the authors' files cifar-n/CIFAR-10_human.pt and cifar-n/CIFAR-100_human.pt
 
-    The order of images decides which image has which label, so it is checked. In all cases the true labels must be those of the file.
-    Images in the authors' order are those of the "python version" of CIFAR: torchvision compares the MD5 of each of its files with the
-    published one whenever it opens them, which also fixes the order of images of one class. Images that stand class by class must be those
-    of the JPEG pictures of CIFAR-10 in the order of their names (see `checksum`).
+    The order of images determines which image has which label, so it is checked. The true labels must always equal those of the file.
+    The authors' order is that of the "python version" of CIFAR: torchvision compares the MD5 of each of its files with the
+    published one on opening, which also fixes the order of images within a class. Images sorted by class must be
+    the JPEG pictures of CIFAR-10 in the order of their names (see `checksum`).
     The files are read without executing anything in them.
 
     Source: Wei et al., "Learning with Noisy Labels Revisited: A Study Using Real-World Human Annotations", ICLR 2022.
@@ -66,10 +66,10 @@ class HumanLabels(Corruption):
         return given[self._rows(clean, seen.source)[seen.positions]]
 
     def transition_matrix(self, targets: np.ndarray) -> None:
-        """None: it is counted."""
+        """Return None: the matrix is counted."""
 
     def _rows(self, clean: np.ndarray, source: Source) -> np.ndarray:
-        """The row of each of the source's training images in the file, whose true labels are `clean`. Raises UserError for other images."""
+        """Return the row in the file of each training image; `clean`: the file's true labels. Raises UserError for other images."""
         labels = source.true_labels.numpy()
         if np.array_equal(clean, labels):
             return np.arange(len(clean))
@@ -89,14 +89,14 @@ class HumanLabels(Corruption):
 
 
 def checksum(source: Source) -> np.ndarray:
-    """Sums of the training images' thumbnails, weighted by their positions, (8, channels * 4).
+    """Return sums of the training images' thumbnails, weighted by their positions, (8, channels * 4).
 
-    It pins the order of images in spite of small errors, which an exact digest does not: decoders of JPEG may differ by 1 in pixels. On
-    CIFAR-10, errors of -1, 0 or 1 in each pixel change no sum by more than TOLERANCE, and 994 of 1,000 swaps of two images of a class
+    It identifies the order of images despite small errors, unlike an exact digest: JPEG decoders may differ by 1 in pixels. On
+    CIFAR-10, errors of -1, 0 or 1 in each pixel change every sum by at most TOLERANCE, and 994 of 1,000 swaps of two images of a class
     change one by more.
     """
     weights = numpy_stream(0, "order of human labels").random((8, len(source.train_labels)))
-    sums: np.ndarray = (weights - weights.mean(axis=1, keepdims=True)) @ source.thumbnails  # a brighter decoder changes none
+    sums: np.ndarray = (weights - weights.mean(axis=1, keepdims=True)) @ source.thumbnails  # a brighter decoder changes no sum
     return sums
 
 
@@ -105,7 +105,7 @@ def _is_known(sums: np.ndarray) -> bool:
 
 
 def _read(file: Path, columns: tuple[str, str]) -> list[np.ndarray]:
-    """Labels of the authors' file, int64 (n,) each."""
+    """Return labels of the authors' file, int64 (n,) each."""
     regular(file, f": put {file.name} of github.com/UCSC-REAL/cifar-10-100n (folder data) there")
     try:
         with torch.serialization.safe_globals(ALLOWED):
@@ -113,6 +113,6 @@ def _read(file: Path, columns: tuple[str, str]) -> list[np.ndarray]:
         clean, given = (np.asarray(found[column], dtype=np.int64) for column in columns)
         if clean.ndim != 1 or given.shape != clean.shape or given.min() < 0 or given.max() > clean.max():
             raise ValueError("labels of wrong form")
-    except Exception as error:  # torch, pickle and NumPy have many words for a file that is not what it should be
+    except Exception as error:  # torch, pickle and NumPy raise many exceptions for an invalid file
         raise UserError(f"{file} is not the authors' file, with labels '{columns[0]}' and '{columns[1]}': put it there again") from error
     return [clean, given]

@@ -1,6 +1,6 @@
-"""Anyone's own pictures: ROOT/train/<class>/* and ROOT/test/<class>/*, decoded once into a cache.
+"""Your own pictures: ROOT/train/<class>/* and ROOT/test/<class>/*, decoded once into a cache.
 
-Beside them may lie clean/<class>/*, trusted pictures, and labels.csv (`datasets/label_table.py`), labels in a table.
+Optional: clean/<class>/*, trusted pictures, and labels.csv (`datasets/label_table.py`), labels in a table.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     import PIL.Image
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp"}
-DECODED_AT_ONCE = 1024  # pictures, so that all of them need not fit into memory
-DECODING = 2  # in names of caches: a change of what decoding gives makes other caches
+DECODED_AT_ONCE = 1024  # pictures at a time, so that not all of them need to fit in memory
+DECODING = 2  # part of cache names: a change of the decoding result makes new caches
 
 
 def load(
@@ -41,18 +41,18 @@ def load(
     true_labels: bool = True,
     resident: bool = True,
 ) -> Source:
-    """The pictures under `root`/`path`, as RGB; classes are the sorted names of the folders of `path`/train.
+    """Load the pictures under `root`/`path`, as RGB; classes are the sorted names of the folders of `path`/train.
 
-    path: directory with train/, test/ and perhaps clean/ and labels.csv; root: what it is relative to
-    size: side in pixels that every picture is resized to, at least 1 (bilinear); None takes pictures as they are, all of one size.
-    cache: where the decoded pixels are kept, keyed by every file's name, length and time of change.
-    true_labels: the labels of train/ are true; else they are given, and the true ones are UNKNOWN
-    resident: the pixels come to memory; else they stay in the cache, which is mapped
+    path: directory with train/, test/ and optionally clean/ and labels.csv; root: the directory to which it is relative
+    size: side in pixels to which every picture is resized, at least 1 (bilinear); None keeps the pictures, which must have one size.
+    cache: directory of the decoded pixels, keyed by every file's name, length and modification time.
+    true_labels: the labels of train/ are true; if false, they are only given, and the true labels are UNKNOWN
+    resident: the pixels are loaded into memory; if false, they stay in the mapped cache
 
-    With `path`/clean/<class>/*, these pictures come after those of train/ and their labels are true; labels of train/ are then only given.
-    With `path`/labels.csv, pictures lie anywhere below train/, that table has their labels, and classes are the folders of test/.
-    Raises UserError for a directory that is missing or empty, a class without pictures, a broken picture, unequal sizes, a mistake in
-    labels.csv, or two contrary sources of true labels.
+    With `path`/clean/<class>/*, these pictures follow those of train/ and their labels are true; labels of train/ are then only given.
+    With `path`/labels.csv, pictures are anywhere below train/, that table has their labels, and classes are the folders of test/.
+    Raises UserError for a directory that is missing or empty, a class without pictures, a broken picture, unequal sizes, an error in
+    labels.csv, or two conflicting sources of true labels.
     """
     if size is not None:
         whole_number("dataset.size", size, 1)
@@ -93,7 +93,7 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _training_pictures(directory: Path, classes: list[str], naming: str, true_labels: bool) -> list[Picture]:
-    """Those of train/ in the order of their names, then those of clean/."""
+    """Return those of train/ in the order of their names, then those of clean/."""
     table, clean = directory / "labels.csv", directory / "clean"
     trusted = [Picture(file, label, label) for file, label in _files(clean, classes, naming)] if os.path.lexists(clean) else []
     known = true_labels and not trusted
@@ -108,7 +108,7 @@ def _training_pictures(directory: Path, classes: list[str], naming: str, true_la
 
 
 def _files(part: Path, classes: list[str], naming: str) -> list[tuple[Path, int]]:
-    """Every picture of `part` with its label, in the order of class and name. naming: the part whose folders are the classes"""
+    """Return every picture of `part` with its label, in the order of class and name. naming: the part whose folders are the classes"""
     strangers = sorted(set(_folders(part)) - set(classes))
     if strangers:
         raise UserError(f"{part} holds class '{strangers[0]}', which {naming}/ has not")
@@ -116,7 +116,7 @@ def _files(part: Path, classes: list[str], naming: str) -> list[tuple[Path, int]
 
 
 def _pictures(folder: Path) -> list[Path]:
-    inside = folder.rglob("*") if folder.is_dir() and _entries(folder) else ()  # a folder that cannot be read is empty to rglob
+    inside = folder.rglob("*") if folder.is_dir() and _entries(folder) else ()  # rglob treats an unreadable folder as empty
     found = sorted(file for file in inside if file.suffix.lower() in SUFFIXES)
     if not found:
         raise UserError(f"no pictures in {folder} (looked for {', '.join(sorted(SUFFIXES))})")
@@ -124,7 +124,7 @@ def _pictures(folder: Path) -> list[Path]:
 
 
 def _images(directory: Path, files: Sequence[Path], size: int | None, cache: Path) -> Mapped:
-    """The pixels of `files`, uint8 (n, 3, height, width), from the cache, where they are put first."""
+    """Return the pixels of `files`, uint8 (n, 3, height, width), from the cache, which is filled first."""
     cached = cache / f"{_fingerprint(directory, files, size)}.npy"
     try:
         if not _is_whole(cached, len(files)):
@@ -135,9 +135,9 @@ def _images(directory: Path, files: Sequence[Path], size: int | None, cache: Pat
 
 
 def _fingerprint(root: Path, files: Sequence[Path], size: int | None) -> str:
-    """Of all that pixels depend on: which files, in which order, as they are now, and the size. Labels are not in the cache.
+    """Return a digest of everything that determines the pixels: the files, their order and state, and the size. The cache has no labels.
 
-    Raises UserError for what has a picture's name and is no file.
+    Raises UserError for a path that has a picture's name but is not a file.
     """
     digest = hashlib.sha256(os.fsencode(f"{root.resolve()} {size} {DECODING}"))
     for file in files:
@@ -147,17 +147,17 @@ def _fingerprint(root: Path, files: Sequence[Path], size: int | None) -> str:
 
 
 def _put(files: Sequence[Path], size: int | None, cached: Path) -> None:
-    """Decode the pictures into the cache. Raises OSError where it cannot be written."""
+    """Decode the pictures into the cache. Raises OSError if it cannot be written."""
     if os.path.lexists(cached):
         print(f"cache {cached} is damaged or another file: the pictures are decoded again", file=sys.stderr)
     cached.parent.mkdir(parents=True, exist_ok=True)
-    with whole(cached) as part, part.open("wb") as out:  # so that a kill leaves no half cache
+    with whole(cached) as part, part.open("wb") as out:  # a kill leaves no partial cache
         _decode(files, size, out, disk_usage(cached.parent).free)
         out.write(cached.stem.encode())
 
 
 def _is_whole(cached: Path, n: int) -> bool:
-    """Whether the file holds `n` pictures and ends with its own name, which is written last and is a name that no other data have."""
+    """Return whether the file holds `n` pictures and ends with its own name, which is written last and is unique to this data."""
     try:
         length = regular(cached).st_size
         with cached.open("rb") as file:
@@ -168,7 +168,7 @@ def _is_whole(cached: Path, n: int) -> bool:
 
 
 def _check_room(count: int, height: int, width: int, free: int) -> None:
-    """Raises UserError for pictures that the disk cannot hold, or of which the memory cannot hold those that are decoded at once."""
+    """Raise UserError if the disk cannot hold the pictures, or if the memory cannot hold those that are decoded at once."""
     size, memory = 3 * height * width, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     parts = ("the disk", count * size, free), ("memory", 3 * min(count, DECODED_AT_ONCE) * size, memory)
     for place, needed, there in parts:
@@ -180,7 +180,7 @@ def _check_room(count: int, height: int, width: int, free: int) -> None:
 
 
 def _decode(files: Sequence[Path], size: int | None, out: BinaryIO, free: int) -> None:
-    """Write an array, uint8 (n, 3, height, width), as .npy, some pictures at a time. free: bytes that the disk has"""
+    """Write an array, uint8 (n, 3, height, width), as .npy, some pictures at a time. free: free bytes on the disk"""
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # the decoders release the interpreter lock
         shape = _picture(files[0], None).shape if size is None else (size, size, 3)
         _check_room(len(files), shape[0], shape[1], free)
@@ -206,12 +206,12 @@ def _picture(file: Path, size: int | None) -> np.ndarray:
         with Image.open(file) as opened:
             image = _of_8_bits(opened, file).convert("RGB")
             return np.asarray(image if size is None else image.resize((size, size), Image.Resampling.BILINEAR))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # all are PIL's words for a broken file
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # PIL raises all of these for a broken file
         raise UserError(f"{file} is not a readable picture ({error}); remove or replace it") from error
 
 
 def _of_8_bits(image: PIL.Image.Image, file: Path) -> PIL.Image.Image:
-    """Of grey with 16 bits the high byte, as PIL itself reads colours of 16 bits; PIL would clip grey. Raises UserError for 32 bits."""
+    """Reduce 16-bit grey to its high byte, as PIL does for 16-bit colours; PIL would clip grey. Raises UserError for 32 bits."""
     from PIL.Image import fromarray
 
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):

@@ -1,4 +1,4 @@
-"""Class imbalance: how many images of each class the training set keeps."""
+"""Class imbalance: the number of images of each class in the training set."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from robust_benchmark.errors import UserError, at_least, in_range, whole
 
 
 class Imbalance:
-    """Selects the training images by their classes; this base class keeps all of them."""
+    """Selects training images by class; this base class keeps all of them."""
 
     def wanted(self, labels: np.ndarray, num_classes: int) -> np.ndarray | None:
-        """How many examples of each class to keep, int64 (num_classes,), from the labels, (n,); None for all of them."""
+        """Return how many examples of each class to keep, int64 (num_classes,), from the labels, (n,); None keeps all."""
         return None
 
     def counts(self, labels: np.ndarray, num_classes: int) -> np.ndarray:
-        """As `wanted`. Raises UserError where a class is left empty or has fewer."""
+        """Return the counts of `wanted`. Raises UserError if a class is left empty or has fewer examples."""
         wanted, available = self.wanted(labels, num_classes), np.bincount(labels, minlength=num_classes)
         if wanted is None:
             return available
         check_counts(self, wanted, num_classes)
-        for label in np.argsort(available, kind="stable"):  # the scarcest class limits the others, so its sentence comes first
+        for label in np.argsort(available, kind="stable"):  # the scarcest class limits the others, so its message comes first
             count, there = wanted[label], available[label]
             if not 1 <= count <= there:
                 raise UserError(f"{self} asks for {count} images of class {label}, which has {there}; at least 1 is needed")
         return wanted
 
     def select(self, labels: np.ndarray, num_classes: int, rng: np.random.Generator) -> np.ndarray:
-        """Positions of the examples that make the training set: in random order, or as they are where all of them do."""
+        """Return positions of the training examples: in random order, or in the original order if all are kept."""
         if self.wanted(labels, num_classes) is None:
             return np.arange(len(labels))
         counts = self.counts(labels, num_classes)
@@ -38,10 +38,10 @@ class Imbalance:
 
 
 class Majority(Imbalance):
-    """One class makes the share `ratio` of the training set; the other classes share the rest (section 4.1 of Ren et al., 2018).
+    """One class makes the share `ratio` of the training set; the other classes divide the rest equally (section 4.1 of Ren et al., 2018).
 
     ratio: share of the majority class, in (0, 1); 0.995 is the paper's 200:1 between two classes
-    majority: the class that outnumbers the others, at least 0; None is the last one (the nines of the 4-vs-9 task)
+    majority: the majority class, at least 0; None is the last class (the nines of the 4-vs-9 task)
     total: size of the training set, at least 1, clean set included; None takes as many images as the data allows
     """
 
@@ -63,7 +63,7 @@ class Majority(Imbalance):
         shares[majority] = self.ratio
         available = np.bincount(labels, minlength=num_classes)
         with np.errstate(divide="ignore", invalid="ignore"):
-            most = int(np.nanmin(available / shares) + 1e-6)  # what falls short of a whole number by float error only is whole
+            most = int(np.nanmin(available / shares) + 1e-6)  # a value below a whole number only by float error is whole
         total = most if self.total is None else self.total
         counts: np.ndarray = np.floor(shares * total + 1e-6).astype(int)
         largest_remainders = np.argsort(counts - shares * total, kind="stable")[: total - counts.sum()]
@@ -72,9 +72,9 @@ class Majority(Imbalance):
 
 
 class Exponential(Imbalance):
-    """Class k keeps int(m rho^(-k / (K - 1))) images, m being the most that all classes allow: a long tail, class 0 its head.
+    """Class k keeps int(m rho^(-k / (K - 1))) images, where m is the largest possible number: a long tail with class 0 as its head.
 
-    rho: the largest class over the smallest, at least 1
+    rho: size ratio of the largest to the smallest class, at least 1
     Source: Cui et al., "Class-Balanced Loss Based on Effective Number of Samples", CVPR 2019; Cao et al., NeurIPS 2019, whose
     CIFAR-10-LT at rho 100 has 5000, 2997, 1796, 1077, 645, 387, 232, 139, 83 and 50 images.
     """
@@ -90,10 +90,10 @@ class Exponential(Imbalance):
 
 
 class Step(Imbalance):
-    """The last classes keep 1 / rho of what the first ones keep.
+    """The last classes keep 1 / rho of the images of the first classes.
 
-    rho: a frequent class over a rare one, at least 1
-    rare: share of the classes that are rare, in [0, 1], rounded to a number of classes
+    rho: size ratio of a frequent to a rare class, at least 1
+    rare: share of rare classes, in [0, 1], rounded to a number of classes
     Source: Buda et al., "A systematic study of the class imbalance problem", 2018; Cao et al., NeurIPS 2019.
     """
 
@@ -110,15 +110,15 @@ class Step(Imbalance):
 
 
 def _largest(shares: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """int(m shares), (classes,), by the largest whole m that the labels allow."""
+    """Return int(m shares), (classes,), with the largest whole m that the labels allow."""
     available = np.bincount(labels, minlength=len(shares))
     most = int((available / shares).min() + 1e-6)
-    most = min(most, available.max())  # where every class has as many, m is that number
+    most = min(most, available.max())  # if every class has the same size, m is that size
     return (most * shares).astype(int)
 
 
 class ClassImbalance(Corruption, Majority):
-    """`Majority` as a choice of noise, with right labels: the paper's experiments name it so."""
+    """`Majority` as a choice of noise, with right labels, under the name of the paper's experiments."""
 
     synthetic = False
 

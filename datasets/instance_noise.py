@@ -1,4 +1,4 @@
-"""Label noise that depends on the image: random projections choose how likely an image is taken for each other class."""
+"""Label noise that depends on the image: random projections determine the probability of each other class."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from datasets.noise import Corruption, Seen
 from datasets.streams import numpy_stream
 from robust_benchmark.errors import at_least, in_range
 
-DEVIATION = 0.1  # of an image's chance to be wrong
-CHUNK = 5000  # images at a time are as float64
+DEVIATION = 0.1  # standard deviation of an image's probability of being wrong
+CHUNK = 5000  # images that are float64 at a time
 
 
 class InstanceNoise(Corruption):
-    """Image i of class y is wrong with probability q_i, and then of class j with probability softmax(scale x_i W_y)[j], j not y.
+    """Image i of class y is wrong with probability q_i; it then gets class j with probability softmax(scale x_i W_y)[j], j not y.
 
-    q_i is normal of mean `rate` and deviation 0.1, truncated to [0, 1]; W_y is (d, classes), standard normal, drawn for each true class
-    in each trial, and the same for the training and the hyper-validation set; x_i has each channel (of features: each one) at mean 0 and
+    q_i is normal with mean `rate` and deviation 0.1, truncated to [0, 1]. W_y is (d, classes), standard normal, drawn for each true class
+    in each trial, and the same for the training and the hyper-validation set. Each channel (or each feature) of x_i has mean 0 and
     deviation 1 over the source's training images.
 
     rate: mean of q_i before truncation, in [0, 1]. The expected share of wrong labels is the truncated mean: 0.129 at a rate of 0.1, 0.206
-        at 0.2, 0.300 at 0.3; labels are drawn, so the share varies with the trial. At a rate of 0 no label is wrong
-    scale: of the inputs, at least 0; None is 1 / sqrt(d), so that a class spreads its wrong labels. At 1 nearly every image has one sure
-        wrong class
+        at 0.2, 0.300 at 0.3; labels are drawn, so the share varies between trials. At a rate of 0 no label is wrong
+    scale: factor of the inputs, at least 0; None is 1 / sqrt(d), which spreads the wrong labels of a class. At 1 nearly every image has
+        one certain wrong class
     Source: Xia et al., "Part-dependent Label Noise: Towards Instance-dependent Label Noise", NeurIPS 2020. Its released code projects
-    pixels in 0 .. 255 without a scale, where the brightness of an image decides.
+    pixels in 0 .. 255 without a scale, so the brightness of an image dominates.
     """
 
     def __init__(self, rate: float = 0.4, scale: float | None = None) -> None:
@@ -45,7 +45,7 @@ class InstanceNoise(Corruption):
         return None
 
     def probabilities(self, seen: Seen, rng: np.random.Generator) -> np.ndarray:
-        """p(given label | image, true label), float64 (n, classes); 1 - q_i is that of the true label."""
+        """Return p(given label | image, true label), float64 (n, classes); the true label has 1 - q_i."""
         rows, chance = np.arange(len(seen.labels)), self._chances(len(seen.labels), rng)
         scores = self._scores(seen)
         scores[rows, seen.labels] = -np.inf
@@ -55,8 +55,8 @@ class InstanceNoise(Corruption):
         return found
 
     def _chances(self, n: int, rng: np.random.Generator) -> np.ndarray:
-        """q, (n,), by the inverse of the truncated normal distribution."""
-        from scipy.special import ndtr, ndtri  # slow to import, for this noise alone
+        """Draw q, (n,), by inverting the truncated normal distribution."""
+        from scipy.special import ndtr, ndtri  # slow to import, and only this noise needs it
 
         if not self.rate:
             return np.zeros(n)
@@ -65,7 +65,7 @@ class InstanceNoise(Corruption):
         return chances.clip(0, 1)
 
     def _scores(self, seen: Seen) -> np.ndarray:
-        """scale x_i W_y, (n, classes)."""
+        """Return scale x_i W_y, (n, classes)."""
         mean, deviation = moments(seen.source.train_images)
         width, classes = math.prod(seen.source.train_images.shape[1:]), len(seen.source.classes)
         scale = width**-0.5 if self.scale is None else self.scale
@@ -80,12 +80,12 @@ class InstanceNoise(Corruption):
 
 
 def by_channel(images: torch.Tensor) -> np.ndarray:
-    """float64 (n, channels, pixels) of images, (n, channels, height, width), or of features, (n, width), a channel each."""
+    """Return float64 (n, channels, pixels) of images, (n, channels, height, width), or of features, (n, width), one channel each."""
     return images.reshape(*images.shape[:2], -1).numpy().astype(np.float64)
 
 
 def moments(images: Images) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each channel, (channels, 1) each; the deviation of a constant channel is 1."""
+    """Return mean and standard deviation of each channel, (channels, 1) each; the deviation of a constant channel is 1."""
     n, channels = images.shape[:2]
     count = math.prod(images.shape[1:]) * n / channels
 

@@ -1,4 +1,4 @@
-"""labels.csv in an image folder: the labels of its training pictures, by the columns path, given and, where it is known, true."""
+"""labels.csv in an image folder: the labels of its training pictures, with columns path, given and, if known, true."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COLUMNS = ("path", "given", "true")
 
 
 class Picture(NamedTuple):
-    """A training picture, its given label and its true one, which may be UNKNOWN."""
+    """A training picture, its given label and its true label, which may be UNKNOWN."""
 
     file: Path
     given: int
@@ -23,10 +23,10 @@ class Picture(NamedTuple):
 
 
 def read(table: Path, classes: Sequence[str], files: Sequence[Path]) -> list[Picture]:
-    """`files`, which lie below the folder of `table`, with the labels that its rows give them by the names of classes.
+    """Return `files`, which are below the folder of `table`, with the labels from its rows, given by class names.
 
-    Rows may stand in any order, and the pictures come in that of `files`; without the column `true`, true labels are UNKNOWN.
-    Raises UserError for an unknown, missing or repeated column, a blank cell, an unknown class, a row without a picture of its own, a
+    Rows may have any order, and the result has the order of `files`; without the column `true`, true labels are UNKNOWN.
+    Raises UserError for an unknown, missing or repeated column, a blank cell, an unknown class, a row without its own picture, a
     picture without a row, or a class without a picture.
     """
     named = {file.relative_to(table.parent).as_posix(): file for file in files}
@@ -44,7 +44,7 @@ def read(table: Path, classes: Sequence[str], files: Sequence[Path]) -> list[Pic
 
 
 def _rows(table: Path) -> list[tuple[str, dict[str, str]]]:
-    """Each row by its columns, after the words that say where it stands."""
+    """Yield each row by its columns, with the words that give its location."""
     regular(table)
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets write a byte order mark

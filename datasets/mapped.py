@@ -1,7 +1,7 @@
-"""Images that stay in a file, for data larger than memory: rows are read by their positions when they are asked for.
+"""Images that stay in a file, for data larger than memory: rows are read by position on request.
 
-The system maps what is read into its page cache and drops it where it needs the room. Rows are copied from there by `pread`, as page
-faults of a map in the process cost more, and a file that is cut off ends a process that has mapped it.
+The system keeps read pages in its page cache and drops them if it needs the memory. `pread` copies rows from there, because page faults
+of a memory map cost more, and a truncated file kills a process that has mapped it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import torch
 from robust_benchmark.errors import UserError
 from robust_benchmark.files import write
 
-CHUNK = 2**22  # bytes that are read at once from one end to the other
+CHUNK = 2**22  # bytes per read when reading from one end to the other
 LOCAL_HEADER = 30  # bytes of a zip member's own header, before its name and extra field
 
 ADVISES = hasattr(os, "posix_fadvise")  # macOS has none
@@ -36,10 +36,10 @@ Index = slice | np.ndarray | torch.Tensor
 
 
 class ArrayFile:
-    """An array in a .npy file, or one stored uncompressed in a .npz file. Its file must stay as it is while it is in use.
+    """An array in a .npy file, or an uncompressed array in a .npz file. The file must not change while it is in use.
 
-    shape, dtype: of the array; stamp: the file's size and time of change
-    Raises UserError for a file that is missing, is shorter than its array, or holds no array whose rows have fixed positions.
+    shape, dtype: of the array; stamp: the file's size and modification time
+    Raises UserError for a file that is missing, is shorter than its array, or contains no array with rows at fixed positions.
     """
 
     def __init__(self, path: Path, member: str | None = None) -> None:
@@ -64,9 +64,9 @@ class ArrayFile:
         return self.shape[0]
 
     def read(self, rows: np.ndarray, out: np.ndarray) -> None:
-        """Fill `out`, one element a row, with these rows; those from the file's length on are left out. Raises UserError if it is cut off.
+        """Fill `out`, one element per row, with these rows; rows beyond the file's length are skipped. Raises UserError if it is truncated.
 
-        The disk is asked for all of them at once, as one after another they take it several times as long.
+        All reads are requested at once, because sequential requests take several times as long.
         """
         content = out.reshape(-1).view(np.uint8).data
         runs = [(self._offset + row * self.row_bytes, content[slice(*span)]) for row, span in self._runs(rows)]
@@ -76,7 +76,7 @@ class ArrayFile:
             self._fill(offset, part)
 
     def _runs(self, rows: np.ndarray) -> Iterator[tuple[int, tuple[int, int]]]:
-        """Of the rows that follow each other: the first one, and where their bytes begin and end in the array to fill."""
+        """Yield, for each run of consecutive rows, the first one, and the range of its bytes in the array to fill."""
         within = np.flatnonzero(rows < len(self))
         breaks = (np.diff(rows[within], prepend=-2) != 1) | (np.diff(within, prepend=-2) != 1)
         begins = np.flatnonzero(breaks)
@@ -85,7 +85,7 @@ class ArrayFile:
             yield int(rows[position]), (position * self.row_bytes, (position + count) * self.row_bytes)
 
     def _fill(self, offset: int, part: memoryview) -> None:
-        while len(part):  # the system reads 2 GiB at once at most
+        while len(part):  # the system reads at most 2 GiB at once
             count = os.preadv(self._descriptor, [part], offset)
             if count == 0:
                 raise UserError(f"{self.path} was cut off while it was in use")
@@ -94,9 +94,9 @@ class ArrayFile:
 
 @dataclass(frozen=True)
 class Mapped:
-    """Rows of an array file, in the place of a tensor of images: `images[index]` reads rows, as a tensor on `device`.
+    """Rows of an array file instead of a tensor of images: `images[index]` reads rows, as a tensor on `device`.
 
-    rows: of the file, int64 (n,); those from the file's length on are of `joined`, images that are in memory
+    rows: rows of the file, int64 (n,); rows beyond the file's length refer to `joined`, images in memory
     """
 
     file: ArrayFile
@@ -109,24 +109,24 @@ class Mapped:
 
     @property
     def shape(self) -> torch.Size:
-        """As of the tensor that `self[:]` is."""
+        """The shape of the tensor `self[:]`."""
         return torch.Size((len(self.rows), *self.file.shape[1:]))
 
     @property
     def ndim(self) -> int:
-        """As of the tensor that `self[:]` is."""
+        """The number of dimensions of the tensor `self[:]`."""
         return len(self.file.shape)
 
     @property
     def dtype(self) -> torch.dtype:
-        """As of the tensor that `self[:]` is."""
+        """The dtype of the tensor `self[:]`."""
         return torch.from_numpy(np.empty(0, self.file.dtype)).dtype
 
     def __getitem__(self, index: Index) -> torch.Tensor:
         return self.read(index).to(self.device)
 
     def read(self, index: Index) -> torch.Tensor:
-        """The images at `index`, on the host; in pinned memory where they are to go to a CUDA device."""
+        """Read the images at `index`, on the host; in pinned memory if their target is a CUDA device."""
         rows, stored = self.rows[_on_host(index)], len(self.file)
         images = torch.empty((len(rows), *self.file.shape[1:]), dtype=self.dtype, pin_memory=self.device.type == "cuda")
         self.file.read(rows, images.numpy())
@@ -135,27 +135,27 @@ class Mapped:
         return images
 
     def take(self, index: Index) -> Mapped:
-        """The images at `index`, still in the file."""
+        """Return the images at `index`, still in the file."""
         return replace(self, rows=self.rows[_on_host(index)])
 
     def to(self, device: torch.device) -> Mapped:
-        """The same images, read to `device` from now on."""
+        """Return the same images, which are read to `device` from now on."""
         return replace(self, device=device)
 
     def join(self, more: torch.Tensor) -> Mapped:
-        """These images and, behind them, `more`, which are in memory."""
+        """Return these images followed by `more`, which are in memory."""
         joined = more.cpu() if self.joined is None else torch.cat([self.joined, more.cpu()])
         end = len(self.file) + len(joined)
         return replace(self, rows=np.append(self.rows, np.arange(end - len(more), end)), joined=joined)
 
     def chunks(self) -> Iterator[torch.Tensor]:
-        """All images, some at a time."""
+        """Yield all images, some at a time."""
         count = max(1, CHUNK // max(1, self.file.row_bytes))
         for first in range(0, len(self), count):
             yield self[first : first + count]
 
     def remembered(self, key: str, compute: Callable[[], str]) -> str:
-        """What `compute` gives, kept beside the file under `key` for the next time, if the place can be written."""
+        """Return the result of `compute`, stored beside the file under `key` for the next time if the directory is writable."""
         beside = self.file.path.with_suffix(".digest.json")
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             return str(json.loads(beside.read_text())[key])
@@ -169,23 +169,23 @@ Images = torch.Tensor | Mapped
 
 
 def mapped(path: Path, member: str | None = None) -> Mapped:
-    """All rows of the array in a .npy file, or of the array `member` stored in a .npz file, with the errors of ArrayFile."""
+    """Return all rows of the array in a .npy file, or of the array `member` in a .npz file, with the errors of ArrayFile."""
     file = ArrayFile(path, member)
     return Mapped(file, np.arange(len(file)))
 
 
 def taken(images: Images, index: slice | np.ndarray) -> Images:
-    """The images at `index`: copied where they are in memory, else still in their file."""
+    """Return the images at `index`: copied if they are in memory, otherwise still in their file."""
     return images.take(index) if isinstance(images, Mapped) else images[index]
 
 
 def _stamp(stat: os.stat_result) -> str:
-    """The size and time of change of a file: another content has another one."""
+    """Return the size and modification time of a file, which change with its content."""
     return f"{stat.st_size} {stat.st_mtime_ns}"
 
 
 def key_of(images: Mapped) -> bytes:
-    """What stands for the images' content as long as their file is the same."""
+    """Return a key that identifies the images' content as long as their file does not change."""
     return f"{images.file.path.name} {images.file.stamp} {hashlib.sha256(images.rows.tobytes()).hexdigest()}".encode()
 
 
@@ -194,7 +194,7 @@ def _on_host(index: Index) -> slice | np.ndarray:
 
 
 def _start(path: Path, file: BinaryIO, member: str) -> int:
-    """Where the content of a stored member of a zip file begins."""
+    """Return the offset of a stored member's content in a zip file."""
     with zipfile.ZipFile(path) as archive:
         found = archive.getinfo(f"{member}.npy")
     if found.compress_type != zipfile.ZIP_STORED:
@@ -205,7 +205,7 @@ def _start(path: Path, file: BinaryIO, member: str) -> int:
 
 
 def _header(file: BinaryIO, start: int) -> tuple[tuple[int, ...], np.dtype, int]:
-    """Shape, kind of number and offset of the array whose .npy content begins at `start`."""
+    """Return shape, data type and offset of the array whose .npy content begins at `start`."""
     file.seek(start)
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0

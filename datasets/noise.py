@@ -1,6 +1,6 @@
-"""Label noise. Each generator picks exactly round(rate n) examples and relabels them by the rows of a matrix Q.
+"""Label noise. Each generator selects exactly round(rate n) examples and relabels them by the rows of a matrix Q.
 
-With Q the distribution of the new label given the true one, the transition matrix is T = (1 - rate) I + rate Q,
+Q is the distribution of the new label given the true one, so the transition matrix is T = (1 - rate) I + rate Q,
 T[i, j] = p(noisy label j | true label i).
 """
 
@@ -17,7 +17,7 @@ from robust_benchmark.errors import FEW, UserError, choice, in_range, unknown
 
 @dataclass(frozen=True)
 class Seen:
-    """What a noise may look at: true labels, int64 (n,), their positions among the training images of `source`, (n,), and the trial."""
+    """The input of a noise: true labels, int64 (n,), their positions among the training images of `source`, (n,), and the trial."""
 
     labels: np.ndarray
     positions: np.ndarray
@@ -26,38 +26,38 @@ class Seen:
 
     @property
     def images(self) -> torch.Tensor:
-        """The images as stored, copied, or read from a mapped file, when they are asked for."""
+        """The images as stored, copied, or read from a mapped file on request."""
         return self.source.train_images[self.positions]
 
 
 class Corruption:
-    """What is wrong with a training set; this base class leaves it as it is.
+    """The label noise of a training set; this base class changes nothing.
 
-    rate: share of labels that are picked for relabelling; None where it is no option, so that wrong labels are counted
-    synthetic: it makes the given labels from the true ones, and so needs them; else those that the source gives stay
+    rate: share of labels that are selected for relabelling; None if it is not an option, so wrong labels are counted
+    synthetic: the noise makes given labels from the true ones and needs them; if false, the source's given labels stay
     """
 
     rate: float | None = 0.0
     synthetic: bool = True
 
     def on(self, source: Source) -> Corruption:
-        """The same for one source. Noise that depends on the names of classes overrides it."""
+        """Return the noise for one source. Noise that depends on the names of classes overrides it."""
         return self
 
     def select(self, labels: np.ndarray, num_classes: int, rng: np.random.Generator) -> np.ndarray:
-        """Indices of the examples that make the training set, from the true `labels`, (n,)."""
+        """Return indices of the training examples, from the true `labels`, (n,)."""
         return np.arange(len(labels))
 
     def targets(self, num_classes: int, trial_seed: int, rng: np.random.Generator) -> np.ndarray:
-        """Q of this trial, row-stochastic, (num_classes, num_classes)."""
+        """Return Q of this trial, row-stochastic, (num_classes, num_classes)."""
         return np.eye(num_classes)
 
     def relabel(self, seen: Seen, targets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Given labels, (n,). Noise that depends on more than the true label overrides it."""
+        """Return given labels, (n,). Noise that depends on more than the true label overrides it."""
         return self.corrupt(seen.labels, targets, rng)
 
     def corrupt(self, labels: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Labels, (n,), of which exactly round(rate n), picked uniformly, are redrawn from `targets`[true label]."""
+        """Return labels, (n,), with exactly round(rate n) of them, selected uniformly, redrawn from `targets`[true label]."""
         picked = rng.permutation(len(labels))[: round((self.rate or 0) * len(labels))]
         cumulative = targets.cumsum(axis=1)
         draws = rng.random(len(picked))[:, None]
@@ -66,13 +66,13 @@ class Corruption:
         return noisy
 
     def transition_matrix(self, targets: np.ndarray) -> np.ndarray | None:
-        """T = (1 - rate) I + rate Q; None where labels depend on more than the class, so that T is counted on the training set."""
+        """Return T = (1 - rate) I + rate Q; None if labels depend on more than the class, so T is counted on the training set."""
         rate = self.rate or 0
         return (1 - rate) * np.eye(len(targets)) + rate * targets
 
 
 def class_number(given: object, classes: tuple[str, ...]) -> int:
-    """The class that a user names, by its name or number. Raises UserError with the nearest name."""
+    """Return the number of the class that a user names, by name or number. Raises UserError with the nearest name."""
     if isinstance(given, str) and given in classes:
         return classes.index(given)
     number = int(given) if isinstance(given, str) and given.isdecimal() else given
@@ -84,17 +84,17 @@ def class_number(given: object, classes: tuple[str, ...]) -> int:
 
 
 class NoNoise(Corruption):
-    """The labels as published, or as a user's data gives them."""
+    """The labels as published, or as given in a user's data."""
 
     synthetic = False
 
 
 class UniformFlip(Corruption):
-    """Symmetric noise: a label flips to another class, each as likely (UniformFlip, section 4.2 of Ren et al., 2018).
+    """Symmetric noise: a label flips to any other class with equal probability (UniformFlip, section 4.2 of Ren et al., 2018).
 
-    rate: share of examples picked, in [0, 1]
+    rate: share of selected examples, in [0, 1]
     targets: one of others, released: 'others', the paper's definition: the K - 1 other classes, so `rate` of the labels are wrong;
-        'released', the published code's: classes 0 .. K - 2 whatever the true one, so a picked label may stay right
+        'released', as in the published code: classes 0 .. K - 2 for every true class, so a selected label may stay right
         (36 % wrong at rate 0.4 and K = 10) and class K - 1 is never a noise label.
     """
 
@@ -111,12 +111,12 @@ class UniformFlip(Corruption):
 class BackgroundFlip(Corruption):
     """All classes flip to one background class (BackgroundFlip, section 4.2 of Ren et al., 2018).
 
-    Of all examples, `rate` are labelled with the background class; those that are of it stay right (36 % wrong at
+    The share `rate` of all examples gets the background class as label. Labels of examples of this class stay right (36 % wrong at
     rate 0.4 and K = 10).
 
-    rate: share of examples picked, in [0, 1]
-    background: a class; a list of classes, of which the trial with seed s takes entry s modulo its length; or None, a class
-        drawn in each trial.
+    rate: share of selected examples, in [0, 1]
+    background: a class; or a list of classes, from which the trial with seed s takes entry s modulo its length; or None, which
+        draws a class in each trial.
     """
 
     def __init__(self, rate: float = 0.4, background: int | list[int] | None = None) -> None:

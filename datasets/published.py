@@ -21,14 +21,14 @@ WHERE = {
 
 
 def load(reader: str, root: str, download: bool = True, train_size: int | None = None) -> Source:
-    """The dataset that torchvision's class `reader` reads, from the directory `root`; downloaded on first use where `download`.
+    """Load the dataset of torchvision's class `reader` from the directory `root`; download it on first use if `download`.
 
     reader: one of MNIST, FashionMNIST, CIFAR10, CIFAR100
     root: the directory of the data
-    download: fetch what is missing
-    train_size: random training images that the source has, the same ones in every trial, at least 1; null for all. The test set is whole
+    download: download missing files
+    train_size: number of random training images, the same in every trial, at least 1; null for all. The test set is complete
 
-    Raises UserError, saying what to put where, when the data is neither on disk nor to be had, and for a `train_size` out of range.
+    Raises UserError with the required files if the data is neither on disk nor available, and for a `train_size` out of range.
     """
     train, test = (_open(reader, root, part, download) for part in (True, False))
     images, labels = _tensors(train)
@@ -39,17 +39,17 @@ def load(reader: str, root: str, download: bool = True, train_size: int | None =
 
 
 def _chosen(reader: str, n: int, train_size: int) -> torch.Tensor:
-    """Positions of `train_size` of `n` training images, in ascending order."""
+    """Return positions of `train_size` of `n` training images, in ascending order."""
     in_range("train_size", whole("train_size", train_size, 1), 1, n)
     return torch.from_numpy(np.sort(numpy_stream(0, reader, "train").permutation(n)[:train_size]))
 
 
 def load_mnist49(root: str, test_per_class: int | None = None, download: bool = True) -> Source:
-    """MNIST's fours (label 0) against its nines (label 1): the task of the paper's Figure 2.
+    """Load MNIST's fours (label 0) and nines (label 1): the task of the paper's Figure 2.
 
-    root: the directory of the data; download: fetch what is missing
-    test_per_class: images to test on of each class, at least 1; None for every test image (982 fours, 1,009 nines); 250, the first of each,
-        is the size the released code uses.
+    root: the directory of the data; download: download missing files
+    test_per_class: test images of each class, at least 1; None uses every test image (982 fours, 1,009 nines); 250, the first of each,
+        is the size in the released code.
     """
     if test_per_class is not None:
         at_least("test_per_class", test_per_class, 1)
@@ -66,15 +66,15 @@ def _four_or_nine(images: torch.Tensor, labels: torch.Tensor, per_class: int | N
 
 
 def _open(name: str, root: str, train: bool, download: bool) -> Any:
-    import torchvision.datasets as published  # slow to import and needed by these sources alone
+    import torchvision.datasets as published  # slow to import, and only these sources need it
 
     read = getattr(published, name)
     where = WHERE[name].format(root=Path(root).resolve())
     try:
         return read(root, train=train, download=False)
-    except RuntimeError:  # torchvision's word for "not on disk"
+    except RuntimeError:  # torchvision's message for "not on disk"
         pass
-    except Exception as error:  # and any other for a file that cannot be read
+    except Exception as error:  # any other error for a file that cannot be read
         raise UserError(f"{name} in {root} is damaged ({_first_line(error)}): put {where} anew") from error
     if not download:
         raise UserError(f"{name} is not in {root}: put {where}")
@@ -90,7 +90,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _tensors(dataset: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """uint8 (n, channels, height, width) and int64 (n,) from torchvision's (n, h, w) or (n, h, w, c)."""
+    """Return uint8 (n, channels, height, width) and int64 (n,) from torchvision's (n, h, w) or (n, h, w, c)."""
     images = torch.from_numpy(np.ascontiguousarray(dataset.data))
     images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
     return images, torch.as_tensor(dataset.targets, dtype=torch.int64)

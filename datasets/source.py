@@ -1,4 +1,4 @@
-"""The one form every dataset is loaded into."""
+"""The common format of all loaded datasets."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import torch.nn.functional as F
 
 from datasets.mapped import Images, Mapped, key_of
 
-UNKNOWN = -1  # in place of a true label that nobody knows
+UNKNOWN = -1  # replaces a true label that is unknown
 
 
 @dataclass(frozen=True)
 class Source:
-    """Data as published, or as a user has it, before any split or corruption.
+    """Data as published, or as provided by a user, before any split or corruption.
 
     train_images, test_images: uint8, (n, channels, height, width), or features, float32 (n, width); in memory, or mapped files
-    train_labels: int64, (n,), in 0 .. len(classes) - 1, as given
-    test_labels: int64, (n,), true ones
+    train_labels: int64, (n,), in 0 .. len(classes) - 1, the given labels
+    test_labels: int64, (n,), true labels
     classes: the name of each class
-    train_true_labels: int64, (n,), with UNKNOWN where the true label is not known; None: the given labels are true. Where some are known
-        and others are not, the known ones are those that the user vouches for: they make the clean set
-    encoding: how features were made of a table's columns, as text of datasets.encoding.Encoding
+    train_true_labels: int64, (n,), with UNKNOWN for an unknown label; None: the given labels are true. If only some are known, the user
+        trusts these, and they form the clean set
+    encoding: the conversion of a table's columns to features, as text of datasets.encoding.Encoding
     """
 
     train_images: Images
@@ -61,36 +61,36 @@ class Source:
 
     @property
     def true_labels(self) -> torch.Tensor:
-        """The training set's true labels, int64 (n,), with UNKNOWN among them."""
+        """The training set's true labels, int64 (n,), which may include UNKNOWN."""
         return self.train_labels if self.train_true_labels is None else self.train_true_labels
 
     @property
     def mapped_bytes(self) -> int:
-        """Bytes of the images that lie in mapped files."""
+        """Bytes of the images in mapped files."""
         mapped = [images for images in (self.train_images, self.test_images) if isinstance(images, Mapped)]
         return sum(images.shape.numel() * images.dtype.itemsize for images in mapped)
 
     @functools.cached_property
     def in_memory(self) -> Source:
-        """The same data with all images in memory."""
+        """Return the same data with all images in memory."""
         return replace(self, train_images=self.train_images[:], test_images=self.test_images[:]) if self.mapped_bytes else self
 
     @functools.cached_property
     def thumbnails(self) -> np.ndarray:
-        """The training images at 2x2 pixels, means of their quarters, float64 (n, channels * 4)."""
+        """Return the training images at 2x2 pixels, means of their quarters, float64 (n, channels * 4)."""
         chunks = self.train_images.chunks() if isinstance(self.train_images, Mapped) else self.train_images.split(1000)
         return np.concatenate([F.adaptive_avg_pool2d(chunk.double(), 2).flatten(1).numpy() for chunk in chunks])
 
     @functools.cached_property
     def digest(self) -> str:
-        """Hexadecimal SHA-256, shortened, of all images, labels and names of classes. For a mapped file it is kept beside the file."""
+        """Return the shortened hexadecimal SHA-256 of all images, labels and class names. For a mapped file it is stored beside it."""
         for images in (self.train_images, self.test_images):
             if isinstance(images, Mapped):
                 return images.remembered(self._digest(whole=False), lambda: self._digest(whole=True))
         return self._digest(whole=True)
 
     def _digest(self, whole: bool) -> str:
-        """whole: of the pixels in mapped files as well, and not of what stands for them"""
+        """whole: includes the pixels in mapped files, instead of a key for them"""
         sha = hashlib.sha256(repr(self.classes).encode())
         tensors = [self.train_images, self.train_labels, self.test_images, self.test_labels]
         for tensor in [*tensors, *([] if self.train_true_labels is None else [self.train_true_labels])]:

@@ -1,8 +1,8 @@
-"""Named random streams, so that one trial's draws never depend on another purpose's draws.
+"""Named random streams, so that draws for one purpose never depend on draws for another purpose.
 
-Every random decision of a trial (split, label noise, batch order, ...) has a stream of its own, keyed by the trial's seed and
-the stream's name. Two methods in one trial therefore meet the same split, the same flipped labels and the same batches
-(common random numbers), whatever else each of them draws.
+Every random decision of a trial (split, label noise, batch order, ...) has its own stream, keyed by the trial's seed and
+the stream's name. Therefore two methods in one trial see the same split, the same flipped labels and the same batches
+(common random numbers), independent of their other draws.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import torch
 
 
 def stream_seed(seed: int, *name: object) -> int:
-    """A 63-bit seed for the stream `name` of trial `seed`: a hash, so neighbouring seeds are unrelated."""
+    """Return a 63-bit seed for the stream `name` of trial `seed`: a hash, so neighbouring seeds are unrelated."""
     key = "/".join(map(str, (seed, *name))).encode()
     return int.from_bytes(hashlib.sha256(key).digest()[:8], "big") >> 1
 
 
 def numpy_stream(seed: int, *name: object) -> np.random.Generator:
-    """A NumPy generator for the stream `name` of trial `seed`."""
+    """Return a NumPy generator for the stream `name` of trial `seed`."""
     return np.random.default_rng(stream_seed(seed, *name))
 
 
 def torch_stream(device: torch.device | str, seed: int, *name: object) -> torch.Generator:
-    """A torch generator on `device` for the stream `name` of trial `seed`."""
+    """Return a torch generator on `device` for the stream `name` of trial `seed`."""
     return torch.Generator(device=device).manual_seed(stream_seed(seed, *name))

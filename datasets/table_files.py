@@ -1,4 +1,4 @@
-"""Files that hold a table: .csv, .parquet, and .npz with arrays of features and labels."""
+"""Files with a table: .csv, .parquet, and .npz with arrays of features and labels."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from robust_benchmark.errors import FEW, UserError, unknown
 from robust_benchmark.files import regular
 
 FEATURES, LABELS = ("X", "x", "features"), ("y", "labels")  # names of an .npz file's arrays
-TIMES = 2  # a table's content is in memory at least, while it is read and encoded
-PART = "train or test"  # the column that says which arrays of an .npz file a row comes from
+TIMES = 2  # minimum memory of a table relative to its content, while it is read and encoded
+PART = "train or test"  # the column with the origin of a row among the arrays of an .npz file
 
 
 @dataclass(frozen=True)
 class Roles:
-    """The names of the columns that are no features; None for those that a table has not.
+    """The names of the columns that are not features; None for a column that the table lacks.
 
-    label: given labels; true_label: true ones; trusted: whether the user vouches for a row's given label; split: train or test
+    label: given labels; true_label: true labels; trusted: whether the user trusts a row's given label; split: train or test
     """
 
     label: str
@@ -37,7 +37,7 @@ class Roles:
 
     @property
     def columns(self) -> dict[str, str]:
-        """The names that are given, by role. Raises UserError where two roles have one column."""
+        """Return the given names, by role. Raises UserError if two roles have one column."""
         found = {role: name for role, name in asdict(self).items() if name is not None}
         for role, name in found.items():
             others = [other for other in found if other != role and found[other] == name]
@@ -47,10 +47,10 @@ class Roles:
 
 
 def read(path: Path, roles: Roles) -> tuple[pd.DataFrame, Roles]:
-    """The table in a file, and its roles: an .npz file with X_test and y_test has a split of its own.
+    """Return the table in a file, and its roles: an .npz file with X_test and y_test has its own split.
 
-    Raises UserError for a file that is missing, of another form, broken, or too large for the memory that is available, and for arrays
-    that do not fit together.
+    Raises UserError for a file that is missing, has another format, is broken, or is too large for the available memory, and for arrays
+    that do not match.
     """
     readers = {".csv": _read_csv, ".parquet": _read_parquet, ".npz": _read_npz}
     regular(path, ": dataset=arrays reads the table in dataset.path")
@@ -59,12 +59,12 @@ def read(path: Path, roles: Roles) -> tuple[pd.DataFrame, Roles]:
     try:
         _check_size(path)
         return readers[path.suffix.lower()](path, roles)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:  # all are the readers' words for a broken file
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:  # the readers raise all of these for a broken file
         raise UserError(f"{path} is not a readable table ({str(error).splitlines()[0]})") from error
 
 
 def _check_size(path: Path) -> None:
-    """Raises UserError for a table that cannot be read in the memory that is available: it would end the process without a word."""
+    """Raise UserError for a table that does not fit in the available memory: reading it would end the process without a message."""
     size = path.stat().st_size
     if path.suffix.lower() == ".npz":
         with zipfile.ZipFile(path) as archive:
@@ -77,7 +77,7 @@ def _check_size(path: Path) -> None:
 
 
 def available_memory() -> int:
-    """Bytes that the system can give without swapping; all it has, where it does not say."""
+    """Return the bytes that the system can provide without swapping; its total memory if this is unknown."""
     try:
         found = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
     except OSError:
@@ -89,7 +89,7 @@ def _read_csv(path: Path, roles: Roles) -> tuple[pd.DataFrame, Roles]:
     table = pd.read_csv(path, low_memory=False, skipinitialspace=True)
     for name in table.columns[[infer_dtype(table[name]) == "string" for name in table.columns]]:
         texts = table[name].dropna()
-        if pd.to_numeric(texts, errors="coerce").notna().any():  # a file without types: numbers beside text are a slip
+        if pd.to_numeric(texts, errors="coerce").notna().any():  # in a file without types, numbers beside text are an error
             raise mixed(table[name])
     return table, roles
 
@@ -101,7 +101,7 @@ def _read_parquet(path: Path, roles: Roles) -> tuple[pd.DataFrame, Roles]:
 
 
 def _read_npz(path: Path, roles: Roles) -> tuple[pd.DataFrame, Roles]:
-    """Features are named x0, x1, ...; X_test and y_test, where they are, are tested on."""
+    """Read features named x0, x1, ...; X_test and y_test, if present, are the test rows."""
     with np.load(path, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     train = _part(arrays, roles, "")
@@ -117,9 +117,9 @@ def _read_npz(path: Path, roles: Roles) -> tuple[pd.DataFrame, Roles]:
 
 
 def _part(arrays: dict[str, np.ndarray], roles: Roles, ending: str) -> pd.DataFrame:
-    """The table of X and y, and of an array for each other role. ending: of the arrays' names
+    """Return the table of X and y, and of an array for each other role. ending: suffix of the arrays' names
 
-    The labels of arrays to test on are vouched for, so these need no others.
+    The labels of test arrays are trusted, so these need no other arrays.
     """
     features, labels = _array(arrays, FEATURES, ending), _array(arrays, (roles.label, *LABELS), ending)
     if features.ndim != 2:
@@ -135,7 +135,7 @@ def _part(arrays: dict[str, np.ndarray], roles: Roles, ending: str) -> pd.DataFr
 
 
 def _array(arrays: dict[str, np.ndarray], names: Sequence[str], ending: str, otherwise: np.ndarray | None = None) -> np.ndarray:
-    """The first array that there is of `names`, each with the ending."""
+    """Return the first existing array of `names`, each with the suffix `ending`."""
     found = [arrays[name + ending] for name in names if name + ending in arrays]
     found += [] if otherwise is None else [otherwise]
     if not found:

@@ -1,4 +1,4 @@
-"""A Task is what one trial learns from: a source, split, biased and corrupted by the trial's seed."""
+"""A Task is the data of one trial: a source that is split, made imbalanced and corrupted with the trial's seed."""
 
 from __future__ import annotations
 
@@ -20,17 +20,16 @@ from robust_benchmark.errors import UserError, in_range, whole
 
 @dataclass
 class Split:
-    """Sizes of the sets that are held out of the training images.
+    """Sizes of the sets that are held out from the training images.
 
     clean_per_class: images of each class in the clean set, at least 0
-    clean_total: images in the clean set in all, at least 0; where given, it decides. Where the source does
-        not know all true labels, the known ones are the clean set, or `clean_total` of them, and no other set holds any of them
-    stratified: the clean set holds the classes in equal parts (as nearly as can be); else it is a uniform draw
-    clean_noise_rate: this share of the clean set's labels, in [0, 1], is wrong, each another class, uniformly
-    hyper_validation: size of the hyper-validation set, at least 0, whose labels are corrupted as the training set's; class imbalance spares
-        it
-    clean_returns: methods that do not see the clean set train on its images as well, with its labels (the paper's MNIST
-        protocol, where every method meets the same 5,000 images)
+    clean_total: total number of images in the clean set, at least 0; it overrides clean_per_class. If the source does
+        not know all true labels, the known ones are the clean set, or `clean_total` of them, and no other set contains any of them
+    stratified: the clean set has equal numbers of each class (as nearly as possible); if false, it is a uniform draw
+    clean_noise_rate: share of wrong labels in the clean set, in [0, 1]; each becomes another class, uniformly
+    hyper_validation: size of the hyper-validation set, at least 0; label noise affects it like the training set, class imbalance does not
+    clean_returns: methods that do not see the clean set also train on its images, with its labels (the paper's MNIST
+        protocol, in which every method sees the same 5,000 images)
     """
 
     clean_per_class: int = 10
@@ -43,8 +42,11 @@ class Split:
 
 @dataclass(frozen=True)
 class Examples:
-    """Images, uint8 (n, channels, height, width), or features, float32 (n, width); the labels shown to learners and the true ones, int64
-    (n,), which count as known only where none is UNKNOWN (see Source). Images may lie in a mapped file: `images[index]` reads some."""
+    """Images, uint8 (n, channels, height, width), or features, float32 (n, width), with given and true labels.
+
+    Labels are int64 (n,). True labels count as known only if none is UNKNOWN (see Source). Images may be in a mapped file:
+    `images[index]` reads some of them.
+    """
 
     images: Images
     labels: torch.Tensor
@@ -54,19 +56,19 @@ class Examples:
         return len(self.labels)
 
     def take(self, index: slice | np.ndarray) -> Examples:
-        """The examples at `index`."""
+        """Return the examples at `index`."""
         return Examples(taken(self.images, index), self.labels[index], self.true_labels[index])
 
     def to(self, device: torch.device) -> Examples:
-        """The same examples on `device`; a mapped file stays where it is, and its images come to `device` as they are read."""
+        """Return the same examples on `device`; a mapped file does not move, and its images go to `device` when they are read."""
         return Examples(self.images.to(device), self.labels.to(device), self.true_labels.to(device))
 
     def fields(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Images, labels and true labels, all in memory."""
+        """Return images, labels and true labels, all in memory."""
         return self.images[:], self.labels, self.true_labels
 
     def join(self, more: Examples) -> Examples:
-        """These examples with `more`, of the same types, behind them, whose images come to memory."""
+        """Return these examples followed by `more`, of the same types, whose images are loaded into memory."""
         ours, theirs = self.images, more.images[:]
         images = ours.join(theirs) if isinstance(ours, Mapped) else torch.cat([ours, theirs])
         return Examples(images, torch.cat([self.labels, more.labels]), torch.cat([self.true_labels, more.true_labels]))
@@ -77,20 +79,20 @@ class Examples:
         return bool((self.true_labels != UNKNOWN).all())
 
     def wrong(self) -> int | None:
-        """How many labels are really wrong; None where nobody knows."""
+        """Return the number of labels that are actually wrong; None if unknown."""
         return int((self.labels != self.true_labels).sum()) if self.truth_is_known else None
 
 
 @dataclass(frozen=True)
 class Task:
-    """One trial's data. train and hyper_validation are corrupted; test is right, and so is clean but for `split.clean_noise_rate`.
+    """One trial's data. train and hyper_validation are corrupted; test is right, and clean is too except for `split.clean_noise_rate`.
 
-    noise_rate: the share of examples picked for relabelling, or, where no option says it, of wrong labels in the training set
+    noise_rate: the share of examples selected for relabelling, or, without such an option, of wrong labels in the training set
     transition_matrix: float64 (classes, classes), T[i, j] = p(noisy label j | true label i)
-    both are None where the true labels are not known
-    digests: of the source, and of what was drawn from it
-    train_positions: of the training set among the source's training images, int64 (n,)
-    encoding: how features were made of a table's columns, as text of datasets.encoding.Encoding
+    both are None if the true labels are unknown
+    digests: digests of the source and of the draw from it
+    train_positions: positions of the training set among the source's training images, int64 (n,)
+    encoding: the conversion of a table's columns to features, as text of datasets.encoding.Encoding
     """
 
     train: Examples
@@ -106,17 +108,17 @@ class Task:
     encoding: str | None = None
 
     def to(self, device: torch.device) -> Task:
-        """The same task with its images and labels on `device`."""
+        """Return the same task with its images and labels on `device`."""
         parts = {name: getattr(self, name).to(device) for name in ("train", "clean", "hyper_validation", "test")}
         return replace(self, **parts)
 
 
 @dataclass(frozen=True)
 class Draw:
-    """What a trial draws of a source's training images: positions, int64 (n,), and labels given to them.
+    """A trial's draw from a source's training images: positions, int64 (n,), and their given labels.
 
-    targets: Q of the label noise, float64 (classes, classes)
-    clean_labels: of the clean set, where some are made wrong
+    targets: matrix Q of the label noise, float64 (classes, classes)
+    clean_labels: labels of the clean set, if some are made wrong
     """
 
     train: np.ndarray
@@ -129,7 +131,7 @@ class Draw:
 
     @property
     def digest(self) -> str:
-        """Hexadecimal SHA-256, shortened, of all positions and labels."""
+        """Return the shortened hexadecimal SHA-256 of all positions and labels."""
         sha = hashlib.sha256()
         for array in astuple(self):
             if array is not None:
@@ -141,11 +143,11 @@ class Draw:
 def draw(
     source: Source, corruption: Corruption, split: Split, seed: int, sees_clean: bool = True, imbalance: Imbalance | None = None
 ) -> Draw:
-    """What trial `seed` draws; all but `sees_clean` methods of a trial draw the same.
+    """Return the draw of trial `seed`; all methods of a trial draw the same, except for those with `sees_clean`.
 
-    imbalance: selects training images before `corruption` does anything
-    sees_clean: whether the method may see the clean set; matters only where `split.clean_returns`
-    Raises UserError where the source is too small for the split, or does not know the true labels that the noise needs.
+    imbalance: selects training images before `corruption` acts
+    sees_clean: whether the method may see the clean set; matters only with `split.clean_returns`
+    Raises UserError if the source is too small for the split, or lacks true labels that the noise needs.
     """
     _check_truth(source, corruption)
     corruption = corruption.on(source)
@@ -175,12 +177,12 @@ def draw(
 def _positions(
     source: Source, corruption: Corruption, imbalance: Imbalance, split: Split, seed: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Positions of the images that training and clean set are taken from, of the clean set, and of the hyper-validation set."""
+    """Return positions of the images available for training and clean set, of the clean set, and of the hyper-validation set."""
     true, num_classes = source.true_labels.numpy(), len(source.classes)
     vouched = _vouched(true)
     rest = np.arange(len(true)) if vouched is None else np.setdiff1d(np.arange(len(true)), vouched)
     pool, hyper = _hold_out_hyper_validation(rest, split, numpy_stream(seed, "split"))
-    best_known = true if vouched is None else source.train_labels.numpy()  # what classes are counted by
+    best_known = true if vouched is None else source.train_labels.numpy()  # labels by which classes are counted
     for chosen, stream in ((imbalance, "class imbalance"), (corruption, "imbalance")):
         kept = chosen.select(best_known[pool], num_classes, numpy_stream(seed, stream))
         check_whole_numbers(chosen, "select", kept, None, len(pool))
@@ -200,7 +202,7 @@ def make_task(
     sees_clean: bool = True,
     imbalance: Imbalance | None = None,
 ) -> Task:
-    """The task of trial `seed`, as `draw` draws it, with its errors."""
+    """Return the task of trial `seed` from its `draw`, with the same errors."""
     preprocessing.check(source.train_images)
     drawn = draw(source, corruption, split, seed, sees_clean, imbalance)
 
@@ -232,7 +234,7 @@ def _check_truth(source: Source, corruption: Corruption) -> None:
 
 
 def _vouched(true: np.ndarray) -> np.ndarray | None:
-    """Positions of the known true labels where some are unknown; None where all are known."""
+    """Return positions of the known true labels if some are unknown; None if all are known."""
     known = true != UNKNOWN
     return None if known.all() else np.flatnonzero(known)
 
@@ -246,7 +248,7 @@ def _check_training_set(true: np.ndarray, train: np.ndarray, clean: np.ndarray, 
 
 
 def _noise_of(corruption: Corruption, drawn: Draw, train: Examples, num_classes: int) -> tuple[float | None, torch.Tensor | None]:
-    """Rate and transition matrix: those that the corruption states, or else those counted on the training set."""
+    """Return rate and transition matrix: those of the corruption, or those counted on the training set."""
     if not train.truth_is_known:
         return None, None
     share = (train.wrong() or 0) / len(train)
@@ -263,7 +265,7 @@ def _noise_of(corruption: Corruption, drawn: Draw, train: Examples, num_classes:
 
 
 def _made_wrong(labels: np.ndarray, rate: float, num_classes: int, rng: np.random.Generator) -> np.ndarray | None:
-    """Labels of which the share `rate`, rounded, is another class; None where none is wrong."""
+    """Change the rounded share `rate` of the labels to another class; return None if none changes."""
     in_range("split.clean_noise_rate", rate, 0, 1)
     return UniformFlip(rate).corrupt(labels, UniformFlip(rate).targets(num_classes, 0, rng), rng) if rate else None
 
@@ -279,7 +281,7 @@ def _hold_out_hyper_validation(positions: np.ndarray, split: Split, rng: np.rand
 
 
 def _clean_positions(labels: np.ndarray, classes: tuple[str, ...], split: Split, rng: np.random.Generator) -> np.ndarray:
-    """Positions of the clean set among images of these true `labels`, (clean,)."""
+    """Return positions of the clean set among images with these true `labels`, (clean,)."""
     if split.clean_total is None:
         size = whole("split.clean_per_class", split.clean_per_class, 0) * len(classes)
     else:

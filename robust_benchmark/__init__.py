@@ -1,4 +1,4 @@
-"""Robust-training methods compared under shared conditions, from Python.
+"""Comparison of robust-training methods under shared conditions, from Python.
 
     import robust_benchmark
 
@@ -6,11 +6,11 @@
     trials.groupby("method")["test_accuracy"].mean()
 
 `run_grid` trains and `load` reads, and both return a data frame with a row for each trial. `load_model` returns a trained model. A method
-is a subclass of `Method` under `@register("name")`; its `loss` takes a `Batch`, and its `needs` is a `Knowledge`. A mistake raises
+is a subclass of `Method` under `@register("name")`; its `loss` takes a `Batch`, and its `needs` is a `Knowledge`. A user's mistake raises
 `UserError`.
 
-Nothing heavy is imported before it is used. `load` works beside Hugging Face's `datasets`. All else takes the module names `benchmark`,
-`methods` and `datasets` in this process, so it needs a process without another package `datasets`.
+Large packages are imported on first use. `load` works beside Hugging Face's `datasets`. All other functions use the module names
+`benchmark`, `methods` and `datasets` in this process, so they need a process without another package `datasets`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Batch", "Knowledge", "Method", "UserError", "load", "load_model", "register", "run_grid"]
 
-PYTHONS = ((3, 11), (3, 13))  # the first and the last; this file and what it imports can be read by older ones, to say so
+PYTHONS = ((3, 11), (3, 13))  # the first and the last; older versions can read this file and its imports to report it
 if not PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]:
     said = "robust-training-benchmark needs Python {}.{} to {}.{}, and this is {}.{}".format(*PYTHONS[0], *PYTHONS[1], *sys.version_info)
     if os.path.basename(sys.argv[0]) in ("-m", "robust-benchmark"):  # -m: Python imports this package to run it
@@ -40,16 +40,15 @@ if not PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]:
 
 
 def run_grid(*overrides: str) -> pd.DataFrame:
-    """Train what is missing of a grid, as `robust-benchmark run` does; return all its trials, a row each, with the columns of `load`.
+    """Train the missing trials of a grid, like `robust-benchmark run`; return all its trials, one per row, with the columns of `load`.
 
     overrides: as on the command line, such as "method=l2rw,reed", "noise.rate=0.2,0.4" and "trials=3"
 
-    A trial is "done" or "diverged" as its record says. It is "failed" where it raised an error, which stops no other trial; its `path` is
-    the note with the traceback. It is "missing" where it is under way elsewhere (launcher.detach=true), and
-    where its process was killed.
-    What is recorded is not trained again: after a change of a method in a notebook, give another results_dir and
-    another checkpoint_dir. In a script, call it under `if __name__ == "__main__":`, as other processes may import the script.
-    Raises UserError for a mistake, and KeyboardInterrupt on Ctrl-C, after a checkpoint; the same call goes on from there.
+    A trial is "done" or "diverged" according to its record. It is "failed" if it raised an error, which stops no other trial; its `path` is
+    the note with the traceback. It is "missing" if it runs elsewhere (launcher.detach=true), or if its process was killed.
+    Recorded trials are not trained again: after changing a method in a notebook, use another results_dir and
+    another checkpoint_dir. In a script, call it under `if __name__ == "__main__":`, because other processes may import the script.
+    Raises UserError for a mistake, and KeyboardInterrupt on Ctrl-C, after a checkpoint; the same call continues from there.
     """
     api = imports.module("benchmark.api")
     with imports.for_children():
@@ -57,20 +56,20 @@ def run_grid(*overrides: str) -> pd.DataFrame:
 
 
 def load(results_dir: str | os.PathLike[str]) -> pd.DataFrame:
-    """The records under a directory, a row for each trial, in the order of their paths.
+    """Return the records under a directory, one row per trial, in the order of their paths.
 
-    method: with the options that differ from their defaults; dataset, noise: their names; seed: of the trial
-    status: "done" or "diverged"; sees: what the method may see; key: of the configuration, shared by its trials
-    path: the record's file, which also has what does not fit into a column: the history, the confusion matrix, timing and versions
-    then each metric at the last step as the record has it, accuracies as shares in [0, 1], NaN where the trial has none;
+    method: name with the options that differ from their defaults; dataset, noise: their names; seed: of the trial
+    status: "done" or "diverged"; sees: information that the method may use; key: of the configuration, shared by its trials
+    path: the record's file, which also has the history, the confusion matrix, timing and versions
+    then each metric of the record at the last step, accuracies as shares in [0, 1], NaN if the trial has none;
     then each option of the configuration by its dotted name, such as noise.rate and trainer.steps; lists as text.
 
-    Warns of files that cannot be read, and leaves them out. Raises UserError where there is no such directory.
+    Warns of files that cannot be read, and skips them. Raises UserError if the directory does not exist.
     """
     return imports.module("benchmark.analysis.trials", packages=["benchmark"]).load(results_dir)
 
 
-if not TYPE_CHECKING:  # a type checker would take any name for one of these
+if not TYPE_CHECKING:  # a type checker would accept any name for one of these
 
     def __getattr__(name: str) -> Any:
         homes = {"load_model": "benchmark.artifacts", "register": "methods.registry"}

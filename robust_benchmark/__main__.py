@@ -22,7 +22,7 @@ COMMANDS = {
 
 @guarded
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns the exit status of the one that the first argument names, or 2 where it names none."""
+    """Run the command that the first argument names; return its exit status, or 2 without a valid command."""
     name, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if name in ("--help", "-h"):
         print(_help())

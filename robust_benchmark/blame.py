@@ -1,4 +1,4 @@
-"""Whose mistake an error is: it names the plug-in, its file and the function, before the plug-in's own traceback."""
+"""Attribution of errors: names the responsible plug-in, its file and the function, before the plug-in's own traceback."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 from robust_benchmark.errors import ContractError, UserError
 
-FINDERS = ("methods.registry", "benchmark.objects")  # they call plug-ins, and make no mistake of theirs
+FINDERS = ("methods.registry", "benchmark.objects")  # they call plug-ins and cause none of their errors
 
 
 class Owner(NamedTuple):
-    """said: the plug-in with its file, for sentences; package: the first part of the names of its modules"""
+    """said: the plug-in with its file, for messages; package: the first part of the names of its modules"""
 
     said: str
     package: str
@@ -24,9 +24,9 @@ class Owner(NamedTuple):
 
 @contextmanager
 def blaming(owners: Sequence[Owner]) -> Iterator[None]:
-    """Within it, an error of an owner's code, `sys.exit` included, becomes a ContractError that names it. Other errors stay as they are.
+    """Context in which an error of an owner's code, including `sys.exit`, becomes a ContractError with its name. Other errors pass through.
 
-    owners: the first one whose code was under way is named, and the last one for a broken contract that the suite noticed
+    owners: the error names the first one whose code was running, or the last one if the suite detected a broken contract
     """
     try:
         yield
@@ -54,7 +54,7 @@ def _blamed(error: BaseException, owners: Sequence[Owner]) -> ContractError | No
 
 
 def _first(error: BaseException, package: str) -> TracebackType | None:
-    """The traceback from the first call of the package's code on."""
+    """Return the traceback from the first call of the package's code on."""
     rest = error.__traceback__
     while rest is not None and not _is_of(rest, package):
         rest = rest.tb_next
@@ -62,7 +62,7 @@ def _first(error: BaseException, package: str) -> TracebackType | None:
 
 
 def _innermost(error: BaseException) -> str:
-    """The module whose code raised the error."""
+    """Return the module whose code raised the error."""
     return [str(frame.f_globals.get("__name__", "")) for frame, _ in traceback.walk_tb(error.__traceback__)][-1]
 
 
@@ -72,7 +72,7 @@ def _is_of(rest: TracebackType, package: str) -> bool:
 
 
 def _place(begin: TracebackType) -> str:
-    """'file:line' of the innermost call that is neither torch's nor Python's own."""
+    """Return 'file:line' of the innermost call outside torch and Python itself."""
     calls = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(begin) if not _is_foreign(frame.f_globals)]
     file, line = calls[-1]
     return f"{shown(file)}:{line}"
@@ -84,11 +84,11 @@ def _is_foreign(scope: dict[str, object]) -> bool:
 
 
 def shown(file: str) -> str:
-    """The file's path, relative to the working directory where it lies in it."""
+    """Return the file's path, relative to the working directory if it is inside."""
     return str(Path(file).relative_to(Path.cwd())) if Path(file).is_relative_to(Path.cwd()) else file
 
 
 def in_words(error: BaseException) -> str:
-    """The error's type and the first line of its text."""
+    """Return the error's type and the first line of its text."""
     text = (str(error).strip().splitlines() or [""])[0]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

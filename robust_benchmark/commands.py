@@ -1,4 +1,4 @@
-"""What all commands share: how they end."""
+"""The common end of all commands."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Main = Callable[[Sequence[str] | None], int]
 
 
 def guarded(main: Main) -> Callable[..., int]:
-    """A command whose output may go anywhere, and whose exit status is 130 on Ctrl-C, and 2 for the user's mistake, in one sentence.
+    """Make a command safe for any output; its exit status is 130 on Ctrl-C, and 2 with one sentence for a user's mistake.
 
-    The status is also 2 where a file cannot be read or written, or where stdout cannot, as on a full disk. A reader of stdout that leaves
-    before the end changes no status.
+    The status is also 2 if a file cannot be read or written, or if stdout cannot be written, as on a full disk. A reader of stdout that
+    stops early does not change the status.
     """
 
     @functools.wraps(main)

@@ -8,7 +8,7 @@ from typing import Any
 
 
 def entry_points(group: str) -> metadata.EntryPoints:
-    """Those of one group. The packages of the environment are read once."""
+    """Return the entry points of one group. The packages of the environment are read once."""
     return _all().select(group=group)
 
 

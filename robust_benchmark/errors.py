@@ -1,4 +1,4 @@
-"""Errors a user can act on."""
+"""Errors that a user can correct."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ class UserError(Exception):
 
 
 class ContractError(UserError):
-    """A plug-in's mistake: what was expected of it and what came, in one sentence.
+    """A plug-in's mistake: the expected and the actual value, in one sentence.
 
-    named: whether the sentence begins with the plug-in and its file
-    trace: the traceback from the first frame of the plug-in's own code on, where the error came from there; else ''
+    named: whether the sentence starts with the plug-in and its file
+    trace: the traceback from the first frame of the plug-in's own code on, if the error came from there; else ''
     """
 
     named: bool = False
@@ -23,18 +23,18 @@ class ContractError(UserError):
 
 
 def explained(error: BaseException) -> str:
-    """A UserError's sentence, and after it the traceback of a plug-in's own code; of other errors, the traceback, on lines of its own."""
+    """Return a UserError's sentence with the traceback of a plug-in's own code; for other errors, the traceback, on separate lines."""
     if not isinstance(error, UserError):
         return "\n" + "".join(traceback.format_exception(error)).rstrip()
     trace = error.trace if isinstance(error, ContractError) else ""
     return f"{error}\n{trace}" if trace else str(error)
 
 
-FEW = 12  # names of a user's data that a sentence lists
+FEW = 12  # names of a user's data that a message lists
 
 
 def unknown(kind: str, name: str, known: Iterable[str], most: int = 40) -> UserError:
-    """The error for a `name` that is no `kind`, with the nearest right one and, where there are at most `most`, all of them.
+    """Return the error for an unknown `name` of this `kind`, with the nearest known name and, if there are at most `most`, all of them.
 
     >>> print(unknown("method", "reeed", ["reed", "l2rw"]))
     no method 'reeed'; nearest: reed (2 known: l2rw, reed)
@@ -49,7 +49,7 @@ def unknown(kind: str, name: str, known: Iterable[str], most: int = 40) -> UserE
 
 
 def in_range(name: str, value: float, low: float, high: float) -> float:
-    """`value` where low <= value <= high; else a UserError that names it and the range."""
+    """Return `value` if low <= value <= high; else raise a UserError that names it and the range."""
     _number(name, value)
     if not low <= value <= high:  # also catches NaN
         raise UserError(f"{name} {value:g} is not in [{low:g}, {high:g}]")
@@ -57,7 +57,7 @@ def in_range(name: str, value: float, low: float, high: float) -> float:
 
 
 def at_least(name: str, value: float, low: float) -> float:
-    """`value` where value >= low; else a UserError that names it and the bound."""
+    """Return `value` if value >= low; else raise a UserError that names it and the bound."""
     _number(name, value)
     if not value >= low:
         raise UserError(f"{name} must be at least {low:g}, not {value:g}")
@@ -65,7 +65,7 @@ def at_least(name: str, value: float, low: float) -> float:
 
 
 def whole(name: str, value: int, low: int) -> int:
-    """`value` where it is an integer >= low; else a UserError that names it and the bound."""
+    """Return `value` if it is an integer >= low; else raise a UserError that names it and the bound."""
     at_least(name, value, low)
     if not isinstance(value, int):
         raise UserError(f"{name} must be a whole number, not {value}")
@@ -73,7 +73,7 @@ def whole(name: str, value: int, low: int) -> int:
 
 
 def choice(name: str, value: str, allowed: tuple[str, ...]) -> str:
-    """`value` where it is one of `allowed`; else a UserError with the nearest."""
+    """Return `value` if it is one of `allowed`; else raise a UserError with the nearest."""
     if value not in allowed:
         raise unknown(name, value, allowed)
     return value

@@ -1,4 +1,4 @@
-"""One way to write a file, whole or not at all, whatever happens meanwhile; and ways to read none but regular files."""
+"""Atomic writing of files, and reading of regular files only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from robust_benchmark.errors import UserError
 
-CHUNK = 2**16  # bytes, more than nearly all records have
+CHUNK = 2**16  # bytes; nearly all records are smaller
 KINDS = {
     stat.S_IFLNK: "a symbolic link",
     stat.S_IFDIR: "a directory",
@@ -23,21 +23,21 @@ KINDS = {
 
 
 class NotAFile(UserError, OSError):
-    """Something else is in the place of a regular file: reading it could hang or have no end, and a link could lead anywhere."""
+    """A path is not a regular file: reading it could block or never end, and a link could point anywhere."""
 
 
 class Unwritable(OSError):
-    """A file that `write` cannot write: a record, a checkpoint or what else is to be kept."""
+    """A file that `write` cannot write, such as a record or a checkpoint."""
 
 
 @contextlib.contextmanager
 def whole(path: Path, first_stays: bool = False, durable: bool = False, previous: Path | None = None) -> Iterator[Path]:
-    """Give the path of a part file to write; at the end of the `with` block the part file takes the place of `path`.
+    """Provide the path of a temporary file to write; at the end of the `with` block, it replaces `path`.
 
-    first_stays: a file that is at `path` already stays, and the part file goes away; NotAFile where it is none
-    durable: the content is on the disk before it takes its place
-    previous: where a file that is at `path` already goes
-    Raises OSError; the part file goes away then, and `path` is as it was.
+    first_stays: an existing file at `path` stays, and the temporary file is removed; NotAFile if it is not a file
+    durable: the content is on the disk before it replaces `path`
+    previous: new path of an existing file at `path`
+    Raises OSError; then the temporary file is removed, and `path` does not change.
     """
     part = path.with_suffix(f".{uuid.uuid4().hex}.part")
     try:
@@ -48,7 +48,7 @@ def whole(path: Path, first_stays: bool = False, durable: bool = False, previous
             try:
                 os.link(part, path)
             except FileExistsError:
-                with contextlib.suppress(FileNotFoundError):  # it is gone again
+                with contextlib.suppress(FileNotFoundError):  # it no longer exists
                     check_regular(path)
         else:
             if previous is not None and path.exists():
@@ -59,7 +59,7 @@ def whole(path: Path, first_stays: bool = False, durable: bool = False, previous
 
 
 def write(path: Path, content: bytes | str, first_stays: bool = False, durable: bool = False, previous: Path | None = None) -> None:
-    """Write `content`, text as UTF-8, as by `whole`. Makes the directory of `path` where it is missing. Raises NotAFile and Unwritable."""
+    """Write `content`, text as UTF-8, with `whole`. Creates the directory of `path` if needed. Raises NotAFile and Unwritable."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole(path, first_stays, durable, previous) as part:
@@ -71,10 +71,10 @@ def write(path: Path, content: bytes | str, first_stays: bool = False, durable: 
 
 
 def regular(path: Path, advice: str = "") -> os.stat_result:
-    """The status of the regular file at `path`, also behind a link. Opening a pipe may wait for ever, and a device may never end.
+    """Return the status of the regular file at `path`, following links. Opening a pipe may block, and a device may never end.
 
-    advice: what a user reads behind the words "no file PATH"
-    Raises UserError where there is nothing, or something else.
+    advice: text after the words "no file PATH"
+    Raises UserError if nothing or something else is there.
     """
     try:
         found = path.stat()
@@ -89,19 +89,19 @@ def regular(path: Path, advice: str = "") -> os.stat_result:
 
 
 def check_regular(path: str | Path) -> None:
-    """Raises NotAFile where something other than a regular file is at `path`, and OSError where nothing is."""
+    """Raise NotAFile if `path` is not a regular file, and OSError if it does not exist."""
     mode = os.lstat(path).st_mode
     if not stat.S_ISREG(mode):
         raise NotAFile(f"{path} is {_kind(mode)} and not a file")
 
 
 def read_regular(path: str | Path) -> bytes:
-    """The content of the regular file at `path`. Never waits and never follows a link. Raises as `check_regular`."""
+    """Return the content of the regular file at `path`. Never waits and never follows a link. Raises the errors of `check_regular`."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
             content = os.read(file, CHUNK)
-            if len(content) in (0, CHUNK):  # else it is a short file: asking each time would take a fifth longer
+            if len(content) in (0, CHUNK):  # else it is a short file: checking each time would take a fifth longer
                 check_regular(path)
                 content += os.read(file, max(0, os.fstat(file).st_size - len(content)))
             return content

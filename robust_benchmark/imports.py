@@ -1,6 +1,6 @@
-"""Where the suite's packages lie, and how a process imports them although other projects have packages of the same names.
+"""The location of the suite's packages, and their import although other projects have packages with the same names.
 
-They lie beside this package in a checkout, and in its folder suite/ where a wheel is installed: no other import finds them there.
+In a checkout they are beside this package; in an installed wheel they are in its folder suite/, where no other import finds them.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ PACKAGES = ("benchmark", "methods", "datasets")
 
 
 def command(name: str) -> str:
-    """How a user starts the command of that name."""
+    """Return the shell command that starts the command of that name."""
     return f"robust-benchmark {name}" if INSTALLED else f"python -m benchmark.{name}"
 
 
 def put_first() -> None:
-    """Let this process, which is a command of ours, and those that it starts find the suite's packages before all others."""
+    """Let this process, which is one of our commands, and its child processes find the suite's packages before all others."""
     os.environ.update(_variables())
     sys.path.insert(0, str(SUITE))
 
 
 @contextmanager
 def for_children() -> Iterator[None]:
-    """Let processes that are started within the `with` block find the suite's packages before all others; then this one is as before."""
+    """Let child processes started in the `with` block find the suite's packages before all others; then restore this process."""
     variables = _variables()
     before = {name: os.environ[name] for name in variables.keys() & os.environ.keys()}
-    put_first()  # sys.path too, which multiprocessing hands on to what it spawns
+    put_first()  # also sys.path, which multiprocessing passes on to spawned processes
     try:
         yield
     finally:
@@ -50,18 +50,18 @@ def for_children() -> Iterator[None]:
 
 
 def _variables() -> dict[str, str]:
-    """The environment in which a new Python looks into SUITE first, and then where this process looks."""
+    """Return an environment in which a new Python searches SUITE first, and then the paths of this process."""
     current = [os.getcwd()] if {"", os.getcwd()} & set(sys.path) else []
     inherited = [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
     path = os.pathsep.join([str(SUITE), *current, *inherited])
-    return {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}  # safe: `python -m` does not put the current directory before all
+    return {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}  # safe: `python -m` does not put the current directory first
 
 
 def module(name: str, packages: Sequence[str] = PACKAGES) -> ModuleType:
-    """The suite's module of that name, without any change of sys.path.
+    """Return the suite's module of that name, without any change of sys.path.
 
-    packages: those of the suite that it reaches, which take their names in this process
-    Raises UserError where this process has imported another package of one of these names.
+    packages: packages of the suite that it imports, which take their names in this process
+    Raises UserError if this process has imported another package with one of these names.
     """
     for package in packages:
         if package in sys.modules and not _is_ours(package, getattr(sys.modules[package], "__file__", None)):
@@ -80,7 +80,7 @@ def _is_ours(package: str, file: str | None) -> bool:
 
 
 def _import(package: str) -> None:
-    """Import the suite's package from where it lies. Warns where another one, installed but not imported yet, is out of reach by this."""
+    """Import the suite's package from its location. Warns if this hides another installed package that is not imported yet."""
     other = importlib.util.find_spec(package)
     if other is not None and other.has_location and not _is_ours(package, other.origin):
         warnings.warn(f"from now on `import {package}` in this process gives the benchmark's package, not {other.origin}", stacklevel=4)

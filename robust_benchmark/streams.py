@@ -1,4 +1,4 @@
-"""Standard streams that end no command: closed, full, read by nobody, or of an encoding that lacks a character."""
+"""Standard streams that never end a command: closed, full, unread, or with an encoding that lacks a character."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from typing import Any, TextIO
 ENCODING_ERRORS = "robust_benchmark.spelled"  # the name of `_spelled` among the handlers of encoding errors
 SPELLED = {"±": "+-"}
 PATIENCE = 0.1  # seconds that stderr waits for a reader
-GONE = (errno.EPIPE, errno.EIO)  # the reader left, or the terminal closed
+GONE = (errno.EPIPE, errno.EIO)  # the reader closed the pipe, or the terminal closed
 
 
 @contextlib.contextmanager
 def safe() -> Iterator[None]:
-    """Within it, nothing that is written to stdout or stderr raises, and stderr never makes the caller wait for long.
+    """Context in which writing to stdout or stderr never raises, and stderr never blocks the caller for long.
 
-    What cannot be written is lost; `lost` says why. A stream that somebody else put in place, such as a notebook, stays.
-    The descriptors of streams that were closed lead to /dev/null from now on, so that no file which is opened later gets their numbers.
+    Output that cannot be written is lost, and `lost` gives the reason. A stream from other software, such as a notebook, stays.
+    From then on, descriptors of closed streams point to /dev/null, so that no file opened later gets their numbers.
     """
     for number in range(3):
         _keep_open(number)
@@ -39,16 +39,16 @@ def safe() -> Iterator[None]:
 
 
 def lost() -> OSError | None:
-    """Why output to stdout was lost; None where it was not, and where its reader left before the end, as `head` does."""
+    """Return the reason why output to stdout was lost; None if it was not, or if its reader stopped early, as `head` does."""
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     error = raw.error if isinstance(raw, _Descriptor) else None
     return None if error is None or error.errno in GONE else error
 
 
 class _Descriptor(io.RawIOBase):
-    """A file descriptor that takes all that is written, and drops what cannot be written.
+    """A file descriptor that accepts all output, and drops output that cannot be written.
 
-    patience: seconds to wait for a reader, None for ever; error: why something was dropped first
+    patience: seconds to wait for a reader, None for no limit; error: the reason of the first dropped output
     """
 
     def __init__(self, number: int, patience: float | None) -> None:
@@ -69,8 +69,8 @@ class _Descriptor(io.RawIOBase):
         try:
             if select.select([], [self._number], [], self._waits)[1]:
                 self._waits = self._patience
-                return os.write(self._number, data[: select.PIPE_BUF])  # which a pipe that is ready takes without a wait
-            self._waits = 0.0  # nobody has read: from now on no waiting, until somebody does
+                return os.write(self._number, data[: select.PIPE_BUF])  # which a ready pipe accepts without waiting
+            self._waits = 0.0  # nobody has read: do not wait from now on, until somebody does
         except OSError as error:
             self.error = self.error or error
         return len(data)
@@ -100,7 +100,7 @@ def _keep_open(number: int) -> None:
 
 
 def _spelled(error: UnicodeError) -> tuple[str, int]:
-    """Handles an encoding error: the character in ASCII."""
+    """Handle an encoding error: return the character in ASCII."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     return "".join(SPELLED.get(each) or ascii(each)[1:-1] for each in error.object[error.start : error.end]), error.end

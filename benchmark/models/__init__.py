@@ -1,1 +1,1 @@
-"""Classifiers: subclasses of Classifier made from (num_classes, image_shape), which map normalised images to logits (n, num_classes)."""
+"""Classifiers: subclasses of Classifier, created from (num_classes, image_shape), that map normalised images to logits (n, num_classes)."""

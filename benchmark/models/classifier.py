@@ -1,4 +1,4 @@
-"""What every classifier is: features of images, and an output layer on top of them."""
+"""The common structure of classifiers: features of images, and an output layer."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ class Classifier(nn.Module):
         self.output = output
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """Features (n, d) of normalised images (n, channels, height, width)."""
+        """Return features (n, d) of normalised images (n, channels, height, width)."""
         return self.body(images)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits (n, num_classes)."""
+        """Return logits (n, num_classes)."""
         return self.output(self.features(images))
 
     def stages(self) -> dict[str, nn.Module]:
-        """The modules from the input to "output", in order; each parameter belongs to exactly one of them."""
+        """Return the modules from the input to "output", in order; each parameter belongs to exactly one of them."""
         return {**dict(self.body.named_children()), "output": self.output}
 
 
 def in_order(**stages: nn.Module) -> nn.Sequential:
-    """The stages one after another, by their names."""
+    """Return the stages in sequence, by their names."""
     return nn.Sequential(OrderedDict(stages))
 
 
 class GlobalAveragePool(nn.Module):
-    """The mean over the pixels: (n, channels, height, width) to (n, channels)."""
+    """The mean over pixels: (n, channels, height, width) to (n, channels)."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return images.mean(dim=(2, 3))

@@ -10,9 +10,9 @@ from robust_benchmark.errors import whole
 
 
 class ConvNet(Classifier):
-    """Two 3x3 convolutions with batch norm and ReLU, pooled twice, and a linear layer; any image size from 4x4 on.
+    """Two 3x3 convolutions with batch norm and ReLU, pooled twice, and a linear layer; any image size of at least 4x4.
 
-    width: channels of the first convolution, at least 1; the second has twice as many
+    width: channels of the first convolution, at least 1; the second has twice this number
     """
 
     def __init__(self, num_classes: int, image_shape: torch.Size, width: int = 16) -> None:

@@ -12,16 +12,16 @@ STEM = 12  # channels
 
 
 class FastNet(Classifier):
-    """A 3x3 stem of 12 channels and three blocks, each of which halves the sides; average pool over the pixels; images from 8x8 on.
+    """A 3x3 stem of 12 channels and three blocks that each halve the sides; average pool over the pixels; images of at least 8x8.
 
-    A block is two 3x3 convolutions, each with batch norm and ReLU, and a max pool right after the first one.
-    width: channels of the first block; the second has twice as many, the third four times
+    A block is two 3x3 convolutions, each with batch norm and ReLU, and a max pool directly after the first one.
+    width: channels of the first block; the second has twice this number, the third four times
     Raises UserError for smaller images.
 
-    291,674 parameters and 20 million multiplications an image at 32 channels and 3x32x32. PyTorch's default initial weights.
+    291,674 parameters and 20 million multiplications per image with 32 channels and 3x32x32 inputs. PyTorch's default initial weights.
 
-    Source: the order of layers is that of K. Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", 2024, here with an ordinary
-    stem, ReLU in place of GELU, batch norm's scale, and average in place of max pooling at the end, with which L2RW can collapse.
+    Source: K. Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", 2024, for the order of layers; here with an ordinary stem,
+    ReLU instead of GELU, batch norm's scale, and average instead of max pooling at the end. With max pooling, L2RW can collapse.
     """
 
     def __init__(self, num_classes: int, image_shape: torch.Size, width: int = 32) -> None:

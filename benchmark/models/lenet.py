@@ -10,11 +10,11 @@ from benchmark.models.classifier import Classifier, in_order
 
 
 class LeNet(Classifier):
-    """Three 5x5 convolutions (16, 32, 64), each max-pooled 3x3 by 2 and rectified, and linear layers of 100 and the output.
+    """Three 5x5 convolutions (16, 32, 64), each followed by 3x3 max pooling with stride 2 and ReLU; linear layers of 100 and the output.
 
     With two classes the output is a single logit z, as in the released code: the logits returned are (0, z), whose softmax
-    cross-entropy is the sigmoid cross-entropy of z. 167,113 parameters on 28x28x1. Weights start truncated normal of standard
-    deviation 0.1, biases at zero.
+    cross-entropy is the sigmoid cross-entropy of z. 167,113 parameters on 28x28x1. Initial weights are truncated normal with
+    standard deviation 0.1; biases are zero.
 
     Source: the released code of Ren et al., ICML 2018 (mnist/reweight.py); the paper says "LeNet".
     """
@@ -35,7 +35,7 @@ class LeNet(Classifier):
 
 
 class SingleLogit(nn.Linear):
-    """A linear layer of one logit z for two classes: the logits (0, z)."""
+    """A linear layer with one logit z for two classes: the logits (0, z)."""
 
     def __init__(self, in_features: int) -> None:
         super().__init__(in_features, 1)
@@ -45,5 +45,5 @@ class SingleLogit(nn.Linear):
 
 
 def _same_max_pool(height: int, width: int) -> nn.MaxPool2d:
-    """TensorFlow's SAME pooling, 3x3 by 2: even sides are padded after only (by ceil_mode), odd ones on both sides."""
+    """Apply TensorFlow's SAME pooling, 3x3 with stride 2: even sides are padded only at the end (by ceil_mode), odd ones on both sides."""
     return nn.MaxPool2d(3, 2, padding=(height % 2, width % 2), ceil_mode=True)

@@ -15,10 +15,10 @@ from robust_benchmark.errors import UserError, in_range, whole
 class MLP(Classifier):
     """Linear layers with ReLU and dropout; images are flattened.
 
-    hidden: widths of the hidden layers, at least 1; none makes a linear classifier, whose features are the pixels
+    hidden: widths of the hidden layers, at least 1; an empty list gives a linear classifier, whose features are the pixels
     dropout: probability of dropping a unit of a hidden layer, in [0, 1]
 
-    Raises UserError for a `hidden` that is no list of numbers of at least 1, and a dropout outside [0, 1].
+    Raises UserError if `hidden` is not a list of numbers of at least 1, and for a dropout outside [0, 1].
     """
 
     def __init__(self, num_classes: int, image_shape: torch.Size, hidden: Sequence[int] = (256, 256), dropout: float = 0.0) -> None:

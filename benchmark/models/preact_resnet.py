@@ -10,15 +10,15 @@ from robust_benchmark.errors import whole
 
 
 class PreActResNet18(Classifier):
-    """A 3x3 stem and four stages of two pre-activation units each, at strides 1, 2, 2, 2; average pool over the pixels.
+    """A 3x3 stem and four stages of two pre-activation units each, with strides 1, 2, 2, 2; average pool over the pixels.
 
-    width: channels of the stem and of stage 1, at least 1; each later stage has twice as many as the one before it
+    width: channels of the stem and of stage 1, at least 1; each later stage has twice the channels of the previous one
 
     11,171,274 parameters at 10 classes and the default width. PyTorch's default initial weights.
 
     Source: He et al., "Identity Mappings in Deep Residual Networks", ECCV 2016, in the form of the released code of Li, Socher and
-    Hoi, "DivideMix", ICLR 2020. That form has batch norm and ReLU after the stem and none before the pool, and a unit without a
-    projection adds its input after the first batch norm and ReLU; He et al. add the raw input, and end with batch norm and ReLU.
+    Hoi, "DivideMix", ICLR 2020. It has batch norm and ReLU after the stem and none before the pool. A unit without a projection
+    adds its input after the first batch norm and ReLU; He et al. add the raw input, and end with batch norm and ReLU.
     """
 
     def __init__(self, num_classes: int, image_shape: torch.Size, width: int = 64) -> None:
@@ -35,7 +35,7 @@ class PreActResNet18(Classifier):
 
 
 class PreActUnit(nn.Module):
-    """Pre-activation unit; see PreActResNet18. A 1x1 convolution projects the shortcut where the shape changes."""
+    """Pre-activation unit; see PreActResNet18. A 1x1 convolution projects the shortcut if the shape changes."""
 
     def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
         super().__init__()

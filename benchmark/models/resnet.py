@@ -12,19 +12,19 @@ from robust_benchmark.errors import choice, in_range, whole
 
 
 class ResNet(Classifier):
-    """A residual network of three stages of two-convolution units, at strides 1, 2, 2.
+    """A residual network with three stages of two-convolution units, with strides 1, 2, 2.
 
-    units: residual units a stage, at least 1; widen: factor of the stages' 16, 32 and 64 channels, at least 1
+    units: residual units per stage, at least 1; widen: factor of the stages' 16, 32 and 64 channels, at least 1
     variant: one of paper, standard.
-        'paper', the released code's pre-activation units: batch norm without scale (epsilon 1e-3, decay 0.999), shortcuts
+        'paper', the pre-activation units of the released code: batch norm without scale (epsilon 1e-3, decay 0.999), shortcuts
             without parameters (average pooling, zero channels on both sides), stage 1 without leading batch norm, dropout
             before a unit's first convolution;
-        'standard', the published architectures: post-activation units of He et al. (2016) where `widen` is 1, pre-activation
-            units with projections and dropout between the convolutions (Zagoruyko and Komodakis, 2016) where it is more.
+        'standard', the published architectures: post-activation units of He et al. (2016) if `widen` is 1, otherwise pre-activation
+            units with projections and dropout between the convolutions (Zagoruyko and Komodakis, 2016).
     dropout: probability of dropping an activation, in [0, 1]
 
-    Parameters, 10 and 100 classes. paper: ResNet-32 462,954 and 468,804, WRN-28-10 36,211,178 and 36,268,868;
-    standard: ResNet-32 464,154 and 470,004, WRN-28-10 36,479,194 and 36,536,884.
+    Parameters with 10 and 100 classes: paper, ResNet-32 462,954 and 468,804, WRN-28-10 36,211,178 and 36,268,868;
+    standard, ResNet-32 464,154 and 470,004, WRN-28-10 36,479,194 and 36,536,884.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class ResNet(Classifier):
 
 
 class ShiftBatchNorm(nn.BatchNorm2d):
-    """Batch norm that learns a shift and no scale, with TensorFlow contrib's defaults (epsilon 1e-3, decay 0.999)."""
+    """Batch norm with a learnt shift and no scale, with TensorFlow contrib's defaults (epsilon 1e-3, decay 0.999)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, eps=1e-3, momentum=1e-3)
@@ -73,7 +73,7 @@ class ShiftBatchNorm(nn.BatchNorm2d):
 
 
 class SameConv2d(nn.Conv2d):
-    """A 3x3 convolution with TensorFlow's SAME padding: at stride 2, even sides are padded after only."""
+    """A 3x3 convolution with TensorFlow's SAME padding: at stride 2, even sides are padded only at the end."""
 
     def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
         super().__init__(channels_in, channels_out, 3, stride, padding=1 if stride == 1 else 0, bias=False)
@@ -132,7 +132,7 @@ class BasicUnit(nn.Module):
 
 
 class WideUnit(nn.Module):
-    """Pre-activation unit with a projection where the shape changes (Zagoruyko and Komodakis, "Wide Residual Networks", 2016)."""
+    """Pre-activation unit with a projection if the shape changes (Zagoruyko and Komodakis, "Wide Residual Networks", 2016)."""
 
     def __init__(self, channels_in: int, channels_out: int, stride: int, dropout: float, first_stage: bool) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Any classifier of torchvision, split into features and output."""
+"""Classifiers of torchvision, split into features and output."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ AUXILIARY = ("AuxLogits", "aux1", "aux2")  # further classifiers of inception_v3
 
 
 class Torchvision(Classifier):
-    """A classifier of torchvision by its name there, whose last linear layer is `output`.
+    """A classifier of torchvision by its name; its last linear layer is `output`.
 
-    arch: its name, such as resnet50
-    weights: None for random ones, or torchvision's name of pretrained ones, such as DEFAULT; then the output layer alone is new
+    arch: torchvision's name, such as resnet50
+    weights: None for random weights, or torchvision's name of pretrained ones, such as DEFAULT; then only the output layer is new
 
-    One-channel images are repeated to three. Inception v3 and GoogLeNet go without their auxiliary classifiers. SqueezeNet's last 1x1
-    convolution becomes a linear layer after the pool, so its logits are not rectified. A vision transformer without pretrained
-    weights is made for the size of the images.
+    One-channel images are repeated to three channels. Inception v3 and GoogLeNet have no auxiliary classifiers here. SqueezeNet's last 1x1
+    convolution becomes a linear layer after the pool, so its logits have no ReLU. A vision transformer without pretrained
+    weights is created for the size of the images.
 
-    Raises UserError for an unknown `arch` or `weights`, for weights that cannot be downloaded, and for images that the network does
-    not take: of another number of channels than 1 and 3, or of a side that is too small or not the one it is made for.
+    Raises UserError for an unknown `arch` or `weights`, for weights that cannot be downloaded, and for unsupported images:
+    images with another number of channels than 1 and 3, or with a side that is too small or differs from the required one.
     """
 
     def __init__(self, num_classes: int, image_shape: torch.Size, arch: str = "resnet18", weights: str | None = None) -> None:
@@ -40,9 +40,9 @@ class Torchvision(Classifier):
         return self.body(images.expand(-1, 3, -1, -1))
 
     def stages(self) -> dict[str, nn.Module]:
-        """The network's children that have parameters; where these are fewer than four, the parts of its sequences and lists instead.
+        """Return the network's children that have parameters; if there are fewer than four, the parts of its sequences and lists instead.
 
-        What stands in no child, such as a class token, is the stage "parameters".
+        Parameters outside all children, such as a class token, form the stage "parameters".
         """
         own = dict(self.body.named_parameters(recurse=False))
         stages = _trained(dict(self.body.named_children()))
@@ -52,7 +52,7 @@ class Torchvision(Classifier):
 
     @torch.no_grad()
     def _try(self, arch: str, image_shape: torch.Size) -> None:
-        """One image, so that a shape which the network does not take is an error here."""
+        """Run one image, so that an unsupported shape is an error here."""
         try:
             self.eval()(torch.zeros(1, *image_shape))
         except (AssertionError, RuntimeError, ValueError) as error:
@@ -63,7 +63,7 @@ class Torchvision(Classifier):
 def _random(arch: str, num_classes: int, image_shape: torch.Size) -> nn.Module:
     options: dict[str, Any] = {"num_classes": num_classes}
     if arch in ("inception_v3", "googlenet"):
-        options["init_weights"] = True  # the default, which torchvision warns of
+        options["init_weights"] = True  # the default, which torchvision warns about
     if arch.startswith("vit_"):
         options["image_size"] = image_shape[1]
     try:
@@ -80,7 +80,7 @@ def _pretrained(arch: str, weights: str) -> nn.Module:
         raise unknown(f"weights of torchvision's {arch}", str(weights), known)
     try:
         return _made(arch, weights=weights)
-    except (OSError, RuntimeError) as error:  # no network, or a part of the file
+    except (OSError, RuntimeError) as error:  # no network connection, or a partial file
         raise _missing(f"{weights} of torchvision's {arch}", known[weights].url, error) from error
 
 
@@ -91,7 +91,7 @@ def _missing(weights: str, url: str, error: Exception) -> UserError:
 
 
 def _made(arch: str, **options: Any) -> nn.Module:
-    """The network, without auxiliary classifiers."""
+    """Return the network, without auxiliary classifiers."""
     from torchvision.models import get_model
 
     network = get_model(_known(arch), progress=False, **options)
@@ -105,14 +105,14 @@ def _made(arch: str, **options: Any) -> nn.Module:
 def _known(arch: str) -> str:
     from torchvision import models
 
-    known = models.list_models(module=models)  # the classifiers, neither detection nor segmentation nor quantised ones
+    known = models.list_models(module=models)  # only classifiers: no detection, segmentation or quantised networks
     if arch not in known:
         raise unknown("classifier of torchvision", str(arch), known)
     return arch
 
 
 def _without_output(network: nn.Module) -> nn.Linear:
-    """Takes the layer that makes the logits out of the network: its last linear layer or convolution, as a linear layer."""
+    """Remove the layer that computes the logits: the network's last linear layer or convolution; return it as a linear layer."""
     layers = {name: module for name, module in network.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)}
     name, last = layers.popitem()
     network.set_submodule(name, nn.Identity())
