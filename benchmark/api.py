@@ -1,4 +1,4 @@
-"""A grid as a call from Python: what `robust_benchmark.run_grid` does."""
+"""A grid as a call from Python: the implementation of `robust_benchmark.run_grid`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run_grid(overrides: Sequence[str]) -> pd.DataFrame:
 
 
 def _unrecorded(cell: Cell, seed: int) -> Record:
-    """What a row shows of a trial that has no record."""
+    """Return the row of a trial without a record."""
     path = trial.path(cell, seed)
     note = path.with_suffix(".failure")
     status, file = ("failed", note) if note.exists() else ("missing", path)
@@ -44,7 +44,7 @@ def _unrecorded(cell: Cell, seed: int) -> Record:
 
 
 def _needs(cell: Cell) -> list[str]:
-    """What the method sees beyond noisy labels; nothing where its mistake is that it cannot be made."""
+    """Return the information that the method uses in addition to noisy labels; empty if the method cannot be built."""
     try:
         return registry.build(cell.identity["method"]).needs.names()
     except ContractError:

@@ -1,4 +1,4 @@
-"""Trained models, from the weights that runs keep with `keep=[weights]`."""
+"""Trained models, from the weights that runs save with `keep=[weights]`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from methods.base import Method, View
 from robust_benchmark.errors import UserError
 from robust_benchmark.files import check_regular
 
-if TYPE_CHECKING:  # pandas, which images do not need
+if TYPE_CHECKING:  # imports pandas, which images do not need
     import pandas as pd
 
     from datasets.encoding import Encoding
@@ -30,11 +30,11 @@ if TYPE_CHECKING:  # pandas, which images do not need
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A method with the weights that a trial ended with.
+    """A method with the weights at the end of a trial.
 
     classes: their names, in the order of the columns of `predict_proba`
     image_shape: (channels, height, width), or (features,)
-    encoding: how features are made of a table's columns
+    encoding: the conversion of a table's columns to features
     """
 
     method: Method
@@ -45,9 +45,9 @@ class TrainedModel:
 
     @torch.no_grad()
     def predict_proba(self, examples: np.ndarray | torch.Tensor | pd.DataFrame) -> np.ndarray:
-        """Probabilities of the classes, float32 (n, classes).
+        """Return the probabilities of the classes, float32 (n, classes).
 
-        examples: images as the data set has them, uint8 (n, channels, height, width); or rows of a table as they stand in its file, a
+        examples: images in the format of the data set, uint8 (n, channels, height, width); or rows in the format of the table's file, a
             DataFrame or an array of its feature columns in their order
         Raises UserError for examples of another type or shape.
         """
@@ -65,7 +65,7 @@ class TrainedModel:
 
 
 def _stored_as(image_shape: tuple[int, ...]) -> torch.dtype:
-    """The type of stored images, which have three sides, or features."""
+    """Return the type of stored images, which have three dimensions, or of features."""
     return torch.uint8 if len(image_shape) == 3 else torch.float32
 
 
@@ -74,11 +74,11 @@ def _name(dtype: torch.dtype) -> str:
 
 
 def load_model(record: str | Path | Mapping[str, Any], checkpoint_dir: str | Path = ".checkpoints") -> TrainedModel:
-    """The trained model of a record: architecture, weights and preprocessing, on the CPU and in float32.
+    """Return the trained model of a record: architecture, weights and preprocessing, on the CPU and in float32.
 
     record: the path of a record, a record, or a row of `robust_benchmark.load`
-    checkpoint_dir: of the run that kept the weights (keep=[weights])
-    Raises UserError where the weights were not kept, or are another trial's.
+    checkpoint_dir: directory of the run that saved the weights (keep=[weights])
+    Raises UserError if the weights were not saved, or belong to another trial.
     """
     whole = read_record(record if isinstance(record, str | Path) else record["path"])
     file = place(checkpoint_dir, whole["key"], whole["seed"], "weights")
@@ -124,7 +124,7 @@ def _read_weights(file: Path, record: Record) -> tuple[dict[str, torch.Tensor], 
 
 
 def _blank_task(record: Record, classes: tuple[str, ...], image_shape: tuple[int, ...], preprocessing: Preprocessing) -> Task:
-    """A task of the sizes of the record's, without its content: what a method sets up from it, the weights replace."""
+    """Return a task with the sizes of the record's, without content: the weights replace everything that a method computes from it."""
 
     def blank(size: int) -> Examples:
         labels = torch.arange(size) % len(classes)

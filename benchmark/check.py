@@ -1,4 +1,4 @@
-"""`python -m benchmark.check method=mine`: whether methods keep the rules of the interface, as a table for their README."""
+"""`python -m benchmark.check method=mine`: checks whether methods follow the rules of the interface, and prints a table."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from robust_benchmark.commands import guarded
 from robust_benchmark.errors import UserError
 from robust_benchmark.imports import command
 
-DATA = {"noise": "uniflip", "dataset.preprocessing.pad": 1}  # unless given: wrong labels, and images with different views
-ROUNDS, REPEATS = 7, 5  # of measuring the cost
+DATA = {"noise": "uniflip", "dataset.preprocessing.pad": 1}  # defaults: wrong labels, and images with different views
+ROUNDS, REPEATS = 7, 5  # rounds of measuring the cost
 
 
 @dataclass(frozen=True)
 class Report:
-    """All that is found of one method.
+    """The results for one method.
 
-    refusals: by the kind of data, the sentence with which the method refuses it
-    waits: where a step would make the host wait for a GPU; None where it does not train
-    cost: seconds a step as a ratio to plain training, the median over rounds; None where it is not measured
+    refusals: by the kind of data, the method's error for data that it rejects
+    waits: places where a step would make the host wait for a GPU; None if it does not train
+    cost: seconds per step relative to plain training, the median over rounds; None if it is not measured
     """
 
     cell: Cell
@@ -46,13 +46,13 @@ class Report:
 
     @property
     def failures(self) -> list[str]:
-        """A sentence for each check that failed."""
+        """A sentence for each failed check."""
         return [f"{self.cell.label}, {name}: {found.sentence}" for name, found in self.findings.items() if found.state == "failed"]
 
 
 @guarded
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status: 0, 1 where a check failed, 2 for the user's mistake, 130 when interrupted."""
+    """Run the command; return its exit status: 0, 1 if a check failed, 2 for a user's mistake, 130 when interrupted."""
     parser = argparse.ArgumentParser(
         prog=command("check"),
         description="Checks that methods keep the rules of the interface, on small tasks, and prints a table. Overrides are those of "
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def small_cells(overrides: Sequence[str]) -> list[Cell]:
-    """The grid of `overrides`, with small trainings, and of all methods unless some are given. Raises UserError."""
+    """Return the grid of `overrides`, with small trainings, and of all methods unless some are given. Raises UserError."""
     given = {override.partition("=")[0] for override in overrides}
     defaults = {"method": ",".join(sorted(choices().values())), **DATA, **SMALL, "trials": 1, "device": "cpu"}
     grid = cells([*(f"{name}={value}" for name, value in defaults.items() if name not in given), *overrides])
@@ -77,7 +77,7 @@ def small_cells(overrides: Sequence[str]) -> list[Cell]:
 
 
 def report(cell: Cell, costs: bool = False) -> Report:
-    """What is found of the method of a cell of `small_cells`. Raises UserError where the data cannot be had."""
+    """Return the results for the method of a cell of `small_cells`. Raises UserError if the data is not available."""
     with one_thread(CPU):
         subject = Subject(cell)
         findings = examine(subject)
@@ -97,20 +97,20 @@ def _report(cell: Cell, costs: bool) -> Report:
         return report(cell, costs)
     except UserError:
         raise
-    except (Exception, SystemExit) as error:  # a method so broken that no check could begin; the others are checked all the same
+    except (Exception, SystemExit) as error:  # a method so broken that no check can start; the others are still checked
         traceback.print_exc()
         failed = Finding("failed", f"{type(error).__name__}: {error}")
         return Report(cell, dict.fromkeys(CHECKS, Finding("-")) | {"trains": failed}, {}, None, None)
 
 
 def _cost(cell: Cell) -> float:
-    """At the trainer's own batch size."""
+    """Measure at the trainer's own batch size."""
     small = {f"{name}={value}" for name, value in SMALL.items()}
     return float(np.median(relative_seconds([override for override in cell.overrides if override not in small], ROUNDS, REPEATS)))
 
 
 def text(reports: Sequence[Report]) -> str:
-    """A Markdown table with a row for each method, and below it what failed and what is refused."""
+    """Return a Markdown table with a row for each method, followed by failures and rejections."""
     headers = ["method", "sees", *CHECKS, "waits for a GPU", "cost"]
     table = tabulate([_row(report) for report in reports], headers, tablefmt="github", disable_numparse=True)
     failures = [f"- {failure}" for report in reports for failure in report.failures]

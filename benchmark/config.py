@@ -1,4 +1,4 @@
-"""From overrides on the command line to the cells of a grid, by Hydra."""
+"""From overrides on the command line to the cells of a grid, with Hydra."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ from benchmark.template import Template, Unfit
 from methods import registry
 from robust_benchmark.errors import UserError, unknown
 
-MANY = 5  # mistakes after which no further cell is looked at
-DEEPEST = 10  # bases within bases
+MANY = 5  # number of mistakes after which no other cell is checked
+DEEPEST = 10  # maximum nesting of bases
 
 
 @dataclass(frozen=True)
 class Cell:
     """One configuration with its trials.
 
-    identity: what determines the numbers, plain data; key: its digest; label: the method's name
+    identity: the options that determine the numbers, plain data; key: its digest; label: the method's name
 
-    choice: of `method`, as the command line has it; the label where options of the method are changed
-    overrides: that compose this cell alone
+    choice: the choice of `method`, as on the command line; the label if options of the method are changed
+    overrides: overrides that compose only this cell
     """
 
     config: RunConfig
@@ -71,7 +71,7 @@ class Cell:
 
     @property
     def determining_overrides(self) -> list[str]:
-        """The overrides that compose this identity: those of what lies outside it are left out."""
+        """The overrides that compose this identity, without options outside it."""
         return [override for override in self.overrides if option_of(override).partition(".")[0] in (*PARTS, *ADDED, "split", "experiment")]
 
     @property
@@ -81,9 +81,9 @@ class Cell:
 
 
 def cells(overrides: Sequence[str]) -> list[Cell]:
-    """The grid that `overrides` describe: any comma sweeps, and so do the experiment's `sweep` and `rows`; equal cells come once.
+    """Return the grid of `overrides`: commas sweep, and so do the experiment's `sweep` and `rows`; equal cells appear once.
 
-    Raises UserError for whatever is wrong with them, with the nearest right name.
+    Raises UserError for an error in them, with the nearest valid name.
     """
     with _hydra():
         found: dict[str, Cell] = {}
@@ -109,9 +109,9 @@ def cells(overrides: Sequence[str]) -> list[Cell]:
 
 @contextmanager
 def _hydra() -> Iterator[None]:
-    """Hydra initialised on conf/, with every registered method as a choice of `method`."""
+    """Initialise Hydra on conf/, with every registered method as a choice of `method`."""
     store = ConfigStore.instance()
-    for name in {*registry.names()} - {file.path.stem for file in files("method")}:  # Hydra would take it for the schema of its twin
+    for name in {*registry.names()} - {file.path.stem for file in files("method")}:  # Hydra would use it as the schema of its twin
         store.store(group="method", name=name, node=registry.schema(name))
     for name, schema in (("trainer", TrainerConfig), ("local", LocalLauncher), ("slurm", SlurmLauncher)):
         store.store(group="schema", name=name, node=schema)
@@ -123,9 +123,9 @@ def _hydra() -> Iterator[None]:
 def _sweeps_of_experiment(
     overrides: Sequence[str], fixed: tuple[str, ...], experiments: dict[tuple[str, ...], Experiment]
 ) -> list[list[str]]:
-    """The combinations of the experiment's own sweeps as overrides, without the sweeps of options that the user gives.
+    """Return the combinations of the experiment's own sweeps as overrides, without sweeps of options that the user gives.
 
-    experiments: those composed so far, by the `fixed` overrides that choose them
+    experiments: the experiments composed so far, by the `fixed` overrides that choose them
     """
     given = {option_of(override) for override in overrides}
     if "experiment" not in given:
@@ -140,14 +140,14 @@ def _sweeps_of_experiment(
 
 
 def _together(keys: str, choice: Any) -> list[str]:
-    """Overrides that set the comma-separated `keys` to one choice of theirs."""
+    """Return overrides that set the comma-separated `keys` to one of their choices."""
     values = choice if "," in keys else [choice]
     pairs = zip(keys.split(","), values, strict=True)
     return [each for key, value in pairs for each in expanded(f"{key}={value if isinstance(value, str) else json.dumps(value)}")]
 
 
 def _refuse_additions(overrides: Sequence[str]) -> None:
-    """Raises UserError for an override that adds or takes away an option, but for those of sbatch."""
+    """Raise UserError for an override that adds or removes an option, except for those of sbatch."""
     for override in overrides:
         option = option_of(override)
         if override[0] in "+~" and not override.startswith(f"+{EXTRA}"):
@@ -158,19 +158,19 @@ def _refuse_additions(overrides: Sequence[str]) -> None:
 
 
 def composed_options(choices: Sequence[str]) -> dict[str, tuple[Any, Option | None]]:
-    """All options of the default configuration with these choices: value and description, by their dotted names. Raises UserError."""
+    """Return all options of the default configuration with these choices: value and description, by dotted names. Raises UserError."""
     with _hydra():
         return _options(choices)
 
 
 def _options(overrides: Sequence[str]) -> dict[str, tuple[Any, Option | None]]:
-    """All options of the choices among the overrides."""
+    """Return all options of the choices among the overrides."""
     composed = _compose([override for override in overrides if override.partition("=")[0] in GROUPS])
     return described(cast(dict[str, Any], OmegaConf.to_container(composed, resolve=False)))
 
 
 def _cell(overrides: Sequence[str], swept: set[str], templates: dict[tuple[str, ...], Template]) -> Cell:
-    """The cell of these overrides; the values that are `swept` are set in a template of the others."""
+    """Return the cell of these overrides; the `swept` values are set in a template of the others."""
     values = [override for override in overrides if option_of(override) in swept]
     fixed = tuple(override for override in overrides if option_of(override) not in swept)
     try:
@@ -187,23 +187,23 @@ def _cell(overrides: Sequence[str], swept: set[str], templates: dict[tuple[str, 
     check(config)
     rescale(config)
     whole = asdict(config)
-    config.method = whole["method"]  # the class of its options is made while composing, so no other process could read it
+    config.method = whole["method"]  # composing reads the class of its options, so no other process could read it
     determined = identity({part: whole[part] for part in (*PARTS, "split", "scale", "precision")}, registry.added_options)
     name = label(determined["method"])
     choices = ["", *(override.partition("=")[2] for override in overrides if option_of(override) == "method")]
-    changed = any(option_of(override).startswith("method.") for override in overrides)  # so that it is no row of an experiment's table
+    changed = any(option_of(override).startswith("method.") for override in overrides)  # so that it is not a row of an experiment's table
     return Cell(config, determined, digest(determined, KEY), name, name if changed else choices[-1], tuple(overrides))
 
 
 def composed_choice(group: str, name: str) -> dict[str, Any]:
-    """The options of a choice with its import path, as its file has them. Raises UserError where there is no such choice."""
+    """Return the options of a choice with its import path, from its file. Raises UserError if there is no such choice."""
     with _hydra():
         composed = _compose([f"{group}={name}"])
     return cast(dict[str, Any], OmegaConf.to_container(composed[group], resolve=True))
 
 
 def _template(fixed: Sequence[str]) -> Template:
-    """Raises Unfit where the configuration is none without the swept values."""
+    """Return the template. Raises Unfit if the configuration is invalid without the swept values."""
     try:
         return Template(_typed(fixed))
     except (UserError, OmegaConfBaseException) as error:
@@ -211,10 +211,10 @@ def _template(fixed: Sequence[str]) -> Template:
 
 
 def _typed(overrides: Sequence[str]) -> DictConfig:
-    """The composed configuration as one of RunConfig."""
+    """Return the composed configuration as a RunConfig."""
     composed = _compose([override for override in overrides if not is_of_base(override)])
     _resolve_bases(composed.method)
-    for override in filter(is_of_base, overrides):  # options of a base exist only once the base is known
+    for override in filter(is_of_base, overrides):  # options of a base exist only when the base is known
         _set(composed, override)
         _resolve_bases(composed.method)
     _check(composed)
@@ -225,7 +225,7 @@ def _typed(overrides: Sequence[str]) -> DictConfig:
 
 
 def _check(composed: DictConfig) -> None:
-    """Raises UserError for options that are missing, unknown, or of a value that must not be: all of them at once."""
+    """Raise UserError for options that are missing, unknown, or have an invalid value: all of them at once."""
     for part in (*PARTS, "split", "experiment"):
         if not OmegaConf.is_dict(composed.get(part)):
             raise UserError(f"{part} must have options, not be {composed.get(part)}")
@@ -235,7 +235,7 @@ def _check(composed: DictConfig) -> None:
 
 
 class Mistakes(UserError):
-    """Several mistakes at once, a sentence each."""
+    """Several mistakes at once, one sentence each."""
 
     def __init__(self, sentences: Sequence[str]) -> None:
         super().__init__("; ".join(sentences))
@@ -273,7 +273,7 @@ def _compose(overrides: Sequence[str]) -> DictConfig:
 
 
 def _checked(composed: DictConfig) -> DictConfig:
-    """Without what is Hydra's own. Raises UserError where the file of a choice lacks what its group needs."""
+    """Return it without Hydra's own entries. Raises UserError if the file of a choice lacks a required entry of its group."""
     chosen = composed.hydra.runtime.choices
     refuse_twin("method", chosen.get("method") or "")
     with open_dict(composed):
@@ -285,7 +285,7 @@ def _checked(composed: DictConfig) -> DictConfig:
 
 
 def _no_yaml(error: YAMLError) -> UserError:
-    """Names the file that cannot be parsed."""
+    """Return the error that names the file that cannot be parsed."""
     mark = getattr(error, "problem_mark", None)
     file, line = (mark.name, f" (line {mark.line + 1})") if mark else (getattr(error, "name", "a configuration file"), "")
     reason = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error).splitlines()[0]
@@ -293,7 +293,7 @@ def _no_yaml(error: YAMLError) -> UserError:
 
 
 def _composition_error(error: ConfigCompositionException, overrides: Sequence[str]) -> UserError:
-    """Names the nearest right option where the name of one is wrong."""
+    """Return the error that names the nearest valid option if an option's name is wrong."""
     cause = error.__cause__ or error
     wrong = re.search(r"override '?([\w.@/]+)", str(error))
     if wrong is None:
@@ -305,7 +305,7 @@ def _composition_error(error: ConfigCompositionException, overrides: Sequence[st
 
 
 def _mistake(override: str, known: Mapping[str, tuple[Any, Option | None]]) -> UserError | None:
-    """What is wrong with an override of one of the `known` options, or of none of them; None where that cannot be seen."""
+    """Return the error of an override, for one of the `known` options or for none of them; None if there is no visible error."""
     name = option_of(override)
     if name not in known:
         return unknown_option(name, known)
@@ -316,14 +316,14 @@ def _mistake(override: str, known: Mapping[str, tuple[Any, Option | None]]) -> U
 
 
 def _user_error(error: BaseException) -> UserError:
-    """A library's error in one sentence."""
+    """Return a library's error in one sentence."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     key = next((line.partition(": ")[2] for line in lines if line.startswith("full_key: ")), None)
     return UserError(f"{key}: {lines[0]}" if key and key not in lines[0] else lines[0])
 
 
 def _resolve_bases(method: DictConfig) -> None:
-    """Replace each `base` given by name, or by name and some options, by its whole configuration."""
+    """Replace each `base`, given by name or by name and some options, with its whole configuration."""
     chain: list[str] = []
     while "base" in method:
         options = _base_options(method.base)
@@ -341,7 +341,7 @@ def _resolve_bases(method: DictConfig) -> None:
 
 
 def _base_options(given: Any) -> dict[str, Any]:
-    """Name and options of a base that is given by its name or by both. Raises UserError where it has no name that is one."""
+    """Return name and options of a base given by its name or by both. Raises UserError if it has no valid name."""
     options = cast(dict[str, Any], OmegaConf.to_container(given)) if OmegaConf.is_dict(given) else {"name": given}
     if "name" not in options:
         raise UserError(f"method.base {json.dumps(options)} has no 'name'")

@@ -1,7 +1,7 @@
-"""`python -m benchmark.convert DIRECTORY`: records of schema 1 become records of today's schema, in the places of their new keys.
+"""`python -m benchmark.convert DIRECTORY`: converts records of schema 1 to today's schema, with their new keys.
 
-Numbers, seeds, environments and revisions stay as they are. What schema 1 lacks is made from what the record names: the fingerprint from
-the code of its revision, which git has, and the digests of the data by drawing them again. To be deleted once no run of schema 1 is left.
+Numbers, seeds, environments and revisions do not change. The fingerprint, which schema 1 lacks, comes from the code of the recorded
+revision in git, and the digests of the data come from drawing it again. This module can be deleted when no run of schema 1 remains.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ LONG = ("per_class_accuracy", "confusion_matrix", "weight_histograms", "history"
 
 @guarded
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status: 0, or 2 for the user's mistake."""
+    """Run the command; return its exit status: 0, or 2 for a user's mistake."""
     parser = argparse.ArgumentParser(prog="python -m benchmark.convert", description="Rewrite records of schema 1 for this version.")
     parser.add_argument("directory", type=Path, help="directory of records, searched with its folders")
     parser.add_argument("--data-dir", default="data", help="where published data sets are (default data)")
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _schema(path: str) -> object:
-    """What the file says; raises UserError where it says nothing."""
+    """Return the schema in the file; raise UserError if it has none."""
     try:
         return json.loads(read_regular(path))["schema"]
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
@@ -95,7 +95,7 @@ def _converted(old: Record, data_dir: str) -> Record:
 
 @functools.cache
 def _checkout(revision: str) -> Path:
-    """The tree of a revision, in a temporary directory that stays until the process ends."""
+    """Return the tree of a revision, in a temporary directory that exists until the process ends."""
     directory = tempfile.TemporaryDirectory()
     _kept.append(directory)
     try:
@@ -110,7 +110,7 @@ _kept: list[tempfile.TemporaryDirectory] = []
 
 
 def _digests(old: Record, data_dir: str) -> dict[str, str]:
-    """Those of the data drawn again, which must have the counts that the record has."""
+    """Return the digests of the data drawn again, which must have the counts in the record."""
     source = _source(canonical(old["config"]["dataset"]["source"]), data_dir)
     noise = instantiate({key: value for key, value in old["config"]["noise"].items() if key != "name"}, _convert_="all")
     drawn = draw(source, noise, Split(**old["config"]["split"]), old["seed"], "clean_set" in old["needs"])

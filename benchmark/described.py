@@ -1,4 +1,4 @@
-"""Every option of a configuration, described by what it configures, and what is wrong with its value."""
+"""Descriptions of every option of a configuration, from the code that it configures, and checks of its value."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from methods import registry
 from robust_benchmark.errors import UserError, unknown
 
 LAUNCHERS: dict[str, type] = {"local": LocalLauncher, "slurm": SlurmLauncher}
-OWN = ("name", "_target_", "_partial_", "base", "source", "preprocessing")  # what a choice is, and what has options of its own
+OWN = ("name", "_target_", "_partial_", "base", "source", "preprocessing")  # the keys that define a choice, and those with other options
 GIVEN = {"model": 2}  # arguments that no option gives: the number of classes and the shape of images
 
 
 @dataclass(frozen=True)
 class Section:
-    """Options that one thing has. at: their dotted name; known: what it takes; given: what the configuration has; of: the thing"""
+    """The options of one object. at: their dotted name; known: its options; given: the options of the configuration; of: the object"""
 
     at: str
     known: Options
@@ -31,12 +31,12 @@ class Section:
     of: str
 
     def name(self, option: str) -> str:
-        """The dotted name of one of them."""
+        """Return the dotted name of one of them."""
         return f"{self.at}.{option}" if self.at else option
 
     @property
     def faults(self) -> Iterator[str]:
-        """A sentence for each option that it does not take, or not with this value."""
+        """Return a sentence for each unknown option and each invalid value."""
         for name, value in self.given.items():
             if name in self.known and name not in OWN:
                 yield from filter(None, [self.known[name].fault(self.name(name), value)])
@@ -46,12 +46,12 @@ class Section:
 
 
 def faults(config: Mapping[str, Any]) -> list[str]:
-    """A sentence for each option of a configuration, plain data, that must not be there, or must not have its value. Raises UserError."""
+    """Return a sentence for each unknown option and invalid value of a configuration, plain data. Raises UserError."""
     return [fault for section in sections(config) for fault in section.faults]
 
 
 def described(config: Mapping[str, Any]) -> dict[str, tuple[Any, Option | None]]:
-    """Value and description of every option of a configuration, by its dotted name; None where nothing describes it. Raises UserError."""
+    """Return value and description of every option of a configuration, by its dotted name; None without a description. Raises UserError."""
     return {
         section.name(name): (value, section.known.get(name))
         for section in sections(config)
@@ -61,20 +61,20 @@ def described(config: Mapping[str, Any]) -> dict[str, tuple[Any, Option | None]]
 
 
 def unknown_option(name: str, known: Mapping[str, Any]) -> UserError:
-    """The error for an option that a configuration has not, whose options are `known`."""
+    """Return the error for an unknown option of a configuration whose options are `known`."""
     options = {*known, *GROUPS}
     siblings = [option for option in options if "." in option and option.partition(".")[0] == name.partition(".")[0]]
     return unknown("option", name, siblings or {option.partition(".")[0] for option in options})
 
 
 def sections(config: Mapping[str, Any]) -> Iterator[Section]:
-    """All options of a configuration, plain data. Raises UserError for a method that is none."""
+    """Return all options of a configuration, plain data. Raises UserError for an invalid method."""
     yield _of_run({name: value for name, value in config.items() if name not in (*UNTYPED, "method")})
     yield from _of_method("method", config["method"])
     dataset = config["dataset"]
     source, said = _of_target(dataset["source"]["_target_"]), _said("dataset", dataset["name"])
     shared = Options(source)
-    shared.is_open = True  # options that the file hands on to the source, perhaps by other names
+    shared.is_open = True  # options that the file passes to the source, possibly under other names
     yield Section("dataset", shared, dataset, said)
     yield Section("dataset.source", source, dataset["source"], said)
     yield Section("dataset.preprocessing", options_of(Preprocessing), dataset["preprocessing"], said)
@@ -83,7 +83,7 @@ def sections(config: Mapping[str, Any]) -> Iterator[Section]:
 
 
 def _of_run(config: Mapping[str, Any]) -> Section:
-    """All that data classes describe."""
+    """Return all options that data classes describe."""
     known, launcher = Options(options_of(RunConfig)), config.get("launcher")
     if launcher:
         del known["launcher"]
@@ -93,7 +93,7 @@ def _of_run(config: Mapping[str, Any]) -> Section:
 
 def _leaves(config: Mapping[str, Any], known: Options, at: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in config.items():
-        if isinstance(value, Mapping) and f"{at}{name}" not in known:  # a mapping that is no option itself
+        if isinstance(value, Mapping) and f"{at}{name}" not in known:  # a mapping that is not an option itself
             yield from _leaves(value, known, f"{at}{name}.")
         else:
             yield f"{at}{name}", value
@@ -106,7 +106,7 @@ def _of_method(at: str, given: Mapping[str, Any]) -> Iterator[Section]:
 
 
 def _of_choice(group: str, given: Mapping[str, Any]) -> Section:
-    """The options of a choice that its `_target_` takes."""
+    """Return the options of a choice that its `_target_` accepts."""
     return Section(group, _of_target(given["_target_"], GIVEN.get(group, 0)), given, _said(group, given["name"]))
 
 
@@ -116,12 +116,12 @@ def _said(group: str, name: str) -> str:
 
 @functools.cache
 def _of_target(target: str, skipped: int = 0) -> Options:
-    """The options of what `target` names, but for the first arguments; any where it cannot be imported: making it gives the reason."""
+    """Return the options of `target`, except for the first arguments; any options if its import fails: creating it gives the reason."""
     left = Options()
     left.is_open = True
     try:
         known = options_of(pkgutil.resolve_name(target))
-    except (Exception, SystemExit):  # whatever importing a plug-in raises
+    except (Exception, SystemExit):  # importing a plug-in may raise anything
         return left
     left.update(list(known.items())[skipped:])
     left.is_open = known.is_open

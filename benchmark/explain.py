@@ -1,4 +1,4 @@
-"""What `--help` and `--cfg job` show: each option with its value, type and meaning."""
+"""The output of `--help` and `--cfg job`: each option with its value, type and meaning."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from robust_benchmark.imports import command
 
 WIDTH = 140
 COMMENT = 110  # columns of a comment in a configuration
-CHOICES = ("method", "dataset", "imbalance", "noise", "model")  # whose options are many, and are shown one choice at a time
+CHOICES = ("method", "dataset", "imbalance", "noise", "model")  # groups with many options, which are shown one choice at a time
 
 
 def usage() -> str:
-    """What a command without arguments explains."""
+    """Return the explanation that a command without arguments prints."""
     run = command("run")
     return "\n".join(
         [
@@ -38,7 +38,7 @@ def usage() -> str:
 
 
 def text(overrides: Sequence[str]) -> str:
-    """The options of the choices that are named, or else all choices and the options that none of them has. Raises UserError."""
+    """Return the options of the named choices, or all choices and the options outside them. Raises UserError."""
     return "\n\n".join(_choice(override) for override in overrides) if overrides else _all()
 
 
@@ -46,7 +46,7 @@ def _all() -> str:
     lines = [usage(), "", _wrapped(f"How they are written: {FORMS}.", "")]
     try:
         lines += _shared()
-    except UserError as error:  # a mistake in the folders of plug-ins, of which the choices tell more
+    except UserError as error:  # a mistake in the folders of plug-ins, which the choices describe in more detail
         lines += ["", f"the options cannot be shown: {error}"]
     for group in GROUPS:
         choices = lines_of(group)
@@ -56,7 +56,7 @@ def _all() -> str:
 
 
 def _shared() -> list[str]:
-    """The options that stand outside the choices of data, method and model."""
+    """Return the options outside the choices of data, method and model."""
     options = composed_options([])
     shared = [name for name in options if name.partition(".")[0] not in (*CHOICES, "experiment")]
     lines = ["", "Options, with the value that they have unless given:", "", *(_line(name, *options[name]) for name in shared)]
@@ -78,7 +78,7 @@ def _choice(override: str) -> str:
 
 
 def _own(group: str, options: Mapping[str, tuple[Any, Option | None]]) -> list[str]:
-    """Lines on the options of a group, without those that take their value from another one."""
+    """Return lines on the options of a group, without those that take their value from another one."""
     return [_line(name, *found) for name, found in options.items() if name.startswith(f"{group}.") and not str(found[0]).startswith("${")]
 
 
@@ -92,12 +92,12 @@ def _wrapped(line: str, indent: str) -> str:
 
 
 def _explained(option: Option | None) -> str:
-    """Type and meaning, in which the range stands."""
+    """Return type and meaning, with the range."""
     return "" if option is None else ": ".join(filter(None, [option.type, option.meaning]))
 
 
 def commented(cell: Cell) -> str:
-    """The configuration of a cell as YAML, with a comment at each option."""
+    """Return the configuration of a cell as YAML, with a comment at each option."""
     config = OmegaConf.structured(cell.config)
     options = described(cast(dict[str, Any], OmegaConf.to_container(config)))
     lines, path = [], [""]

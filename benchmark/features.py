@@ -1,4 +1,4 @@
-"""What a data set cannot do, each in a sentence: models that need other inputs, and on a table of features, augmentation."""
+"""Limits of a data set, each in a sentence: models that need other inputs, and augmentation of features."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from robust_benchmark.errors import UserError
 
 
 def tried(make: ModelFactory, name: str, outputs: int, shape: torch.Size) -> nn.Module:
-    """A model for inputs of this shape. Raises UserError where a model of the suite cannot take them, which only making it shows."""
+    """Return a model for inputs of this shape. Raises UserError if a model of the suite cannot take them, which only creating it shows."""
     try:
         return make(outputs, shape)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
@@ -23,7 +23,7 @@ def tried(make: ModelFactory, name: str, outputs: int, shape: torch.Size) -> nn.
 
 
 def check_views_of_features(label: str, trainer: Trainer) -> None:
-    """Raises UserError for augmentation, which is of images. label: of the method"""
+    """Raise UserError for augmentation of features; only images have it. label: name of the method"""
     if trainer.task.preprocessing.random:
         raise UserError("dataset.preprocessing.pad and flip move the pixels of images, and this data set is a table: leave them out")
     if any("strong" in phase.views for phase in trainer.phases):

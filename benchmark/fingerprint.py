@@ -1,6 +1,6 @@
-"""Digests of the source code that makes a record's numbers, and which records come from earlier code.
+"""Digests of the source code that produces a record's numbers, and detection of records from earlier code.
 
-Imports the standard library alone, so that every Python can load this file by its path.
+It imports only the standard library, so every Python can load this file by its path.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 EQUIVALENT = Path(__file__).with_name("equivalent.txt")
 FOLDERS = {"method": "methods", "model": "benchmark/models", "data": "datasets", "trainer": "benchmark/training"}
-BOOKKEEPING = "methods/registry.py"  # finds methods and makes no number, though each of them imports it
+BOOKKEEPING = "methods/registry.py"  # finds methods and computes no numbers, although each method imports it
 UNKNOWN = "unknown"
-MANY = 4  # sentences on one part in a caption
+MANY = 4  # maximum number of sentences on one part in a caption
 WITHOUT_MEANING = {"ctx", "kind", "type_comment", "type_ignores"}  # fields of the syntax tree
 TARGET = re.compile(r"""_target_["']?\s*:\s*["']?([\w.]+)""")
 COMMENT = re.compile(r"(?<!\S)#.*")
@@ -29,7 +29,7 @@ Fingerprint = dict[str, str]
 
 
 class _Names(NamedTuple):
-    """The choices whose code makes a record's numbers; methods: the outermost wrapper first."""
+    """The choices whose code produces a record's numbers; methods: the outermost wrapper first."""
 
     methods: tuple[str, ...]
     model: str
@@ -39,7 +39,7 @@ class _Names(NamedTuple):
 
 
 class _Module(NamedTuple):
-    """What a source file holds; imports: paths without ending, of attributes too; methods: names of the methods registered in it."""
+    """The content of a source file; imports: paths without extension, also of attributes; methods: names of the registered methods."""
 
     digest: str
     imports: tuple[Path, ...]
@@ -47,12 +47,12 @@ class _Module(NamedTuple):
 
 
 def of(config: Mapping[str, Any], root: Path = ROOT, plugins: Mapping[str, str | Path] | None = None) -> Fingerprint:
-    """The digest of each part of the code: method, model, data, trainer, and plugin where some of it lies outside the checkout.
+    """Return the digest of each part of the code: method, model, data, trainer, and plugin if some of it is outside the checkout.
 
     config: the identity of a record; root: the checkout
     plugins: the file of the module behind each choice of a plug-in, by its name on the command line, such as "method=mine"
-    A part is 'unknown' where neither the checkout nor `plugins` has a choice, or where this Python cannot parse a file.
-    Digests are of the files as they are when first asked for: later calls in the same process do not read them again.
+    A part is 'unknown' if neither the checkout nor `plugins` has a choice, or if this Python cannot parse a file.
+    Files are read at the first call; later calls in the same process do not read them again.
     """
     return dict(_of(_names(config), root, _items(plugins)))
 
@@ -91,12 +91,12 @@ def _of(names: _Names, root: Path, plugins: tuple[tuple[str, Path], ...]) -> Fin
 
 
 def _is_of_checkout(file: Path, root: Path) -> bool:
-    """Whether it is code of the suite, which a choice of a plug-in may name too."""
+    """Return whether it is code of the suite, which a choice of a plug-in may also name."""
     return any(file.resolve().is_relative_to(root / folder) for folder in FOLDERS.values())
 
 
 def _choices(part: str, names: _Names, root: Path) -> list[tuple[str, list[Path]]]:
-    """The choices whose code makes the part, each with its modules in the checkout: none where the checkout does not know it."""
+    """Return the choices whose code makes the part, each with its modules in the checkout: none if the checkout does not know it."""
     if part == "method":
         return [(f"method={name}", _registered(root).get(name, [])) for name in names.methods]
     if part == "model":
@@ -114,14 +114,14 @@ def _registered(root: Path) -> dict[str, list[Path]]:
 
 
 def _targets(group: str, name: str, root: Path) -> list[Path]:
-    """The modules of every `_target_` of a choice in conf/; none where one of them lies outside the checkout."""
+    """Return the modules of every `_target_` of a choice in conf/; none if one of them is outside the checkout."""
     modules = [_module(target.split("."), root) for target in TARGET.findall(_configuration(root / "conf" / group, name))]
     found = [module for module in modules if module]
     return found if len(found) == len(modules) else []
 
 
 def _configuration(folder: Path, name: str) -> str:
-    """The YAML without comments of the choice `name`: of the file so named, else of one that says so, else an empty one."""
+    """Return the YAML, without comments, of the choice `name`: the file with this name, else a file that sets it, else an empty text."""
     own = folder / f"{name}.yaml"
     files = [own] if own.is_file() else sorted(folder.rglob("*.yaml"))
     texts = [COMMENT.sub("", file.read_text(encoding="utf-8")) for file in files]
@@ -130,18 +130,18 @@ def _configuration(folder: Path, name: str) -> str:
 
 
 def _module(target: list[str], root: Path) -> Path | None:
-    """The file of the module that holds the dotted `target`."""
+    """Return the file of the module that contains the dotted `target`."""
     places = [root.joinpath(*target[:depth]) for depth in range(len(target), 0, -1)]
     return next((file for place in places for file in _files(place)), None)
 
 
 def _files(module: Path) -> list[Path]:
-    """The file of the module at a path without ending, or of the package there, where there is one."""
+    """Return the file of the module at a path without extension, or of the package there, if it exists."""
     return [file for file in (module.with_suffix(".py"), module / "__init__.py") if file.is_file()]
 
 
 def _reached(starts: Iterable[Path], folder: Path, root: Path) -> set[Path]:
-    """`starts` and all that they import within `folder` in the end, with the packages these modules lie in."""
+    """Return `starts` and everything that they import within `folder`, directly or indirectly, with the packages of these modules."""
     found: set[Path] = set()
     todo = list(starts)
     while todo:
@@ -154,13 +154,13 @@ def _reached(starts: Iterable[Path], folder: Path, root: Path) -> set[Path]:
 
 
 def _package(file: Path) -> Iterable[Path]:
-    """The Python files of the outermost package that `file` lies in; `file` alone where it lies in none."""
+    """Return the Python files of the outermost package that contains `file`; only `file` if there is none."""
     packages = list(itertools.takewhile(lambda folder: (folder / "__init__.py").is_file(), file.parents))
     return packages[-1].rglob("*.py") if packages else [file]
 
 
 def _digest_of_files(files: set[Path], root: Path, leave_out: Iterable[Path] = ()) -> str:
-    """A digest that depends on neither the names nor the order of the files; 'unknown' where one cannot be read."""
+    """Return a digest that does not depend on the names or the order of the files; 'unknown' if one cannot be read."""
     if UNKNOWN in (_read(file, root).digest for file in files):
         return UNKNOWN
     return _short("\n".join(sorted(_read(file, root).digest for file in files.difference(leave_out))))
@@ -187,7 +187,7 @@ def _imports(tree: ast.AST, file: Path, root: Path) -> Iterator[Path]:
 
 
 def _methods(tree: ast.AST, stem: str) -> Iterator[str]:
-    """The names of classes under `@register`, which is the file's, and under `@register("name")`."""
+    """Return the names of classes under `@register`, which is the file's name, and under `@register("name")`."""
     for decorator in (each for node in ast.walk(tree) if isinstance(node, ast.ClassDef) for each in node.decorator_list):
         call = decorator if isinstance(decorator, ast.Call) else ast.Call(decorator, [], [])
         if "register" in (getattr(call.func, "id", None), getattr(call.func, "attr", None)):
@@ -195,7 +195,7 @@ def _methods(tree: ast.AST, stem: str) -> Iterator[str]:
 
 
 def digest_of(source: str | bytes) -> str:
-    """12 hexadecimal digits that change with the code in `source`, and not with comments, docstrings, layout or the version of Python.
+    """Return 12 hexadecimal digits that depend on the code in `source`, not on comments, docstrings, layout or the version of Python.
 
     Raises SyntaxError.
     """
@@ -207,16 +207,16 @@ def _short(text: str) -> str:
 
 
 def _canonical(node: Any) -> str:
-    """One text for a syntax tree; `ast.dump` and `ast.unparse` differ from version to version."""
+    """Return a text for a syntax tree that is equal on all Python versions, unlike those of `ast.dump` and `ast.unparse`."""
     if isinstance(node, list):
         return f"[{','.join(map(_canonical, node))}]"
     if isinstance(node, ast.AST):
         return f"{type(node).__name__}({','.join(f'{name}={_canonical(value)}' for name, value in sorted(_fields(node).items()))})"
-    return hex(node) if type(node) is int else ascii(node)  # repr has a limit for int, and depends on the Unicode version for str
+    return hex(node) if type(node) is int else ascii(node)  # repr limits the length of int, and depends on the Unicode version for str
 
 
 def _fields(node: ast.AST) -> dict[str, Any]:
-    """The fields that mean something, alike in all versions of Python."""
+    """Return the fields with a meaning, in the same form in all versions of Python."""
     fields = {name: value for name, value in ast.iter_fields(node) if name not in WITHOUT_MEANING}
     if isinstance(node, ast.Constant):
         return fields
@@ -230,12 +230,12 @@ def _fields(node: ast.AST) -> dict[str, Any]:
 
 
 def _is_docstring(statement: ast.stmt) -> bool:
-    """Whether it is a string alone, which does nothing wherever it stands."""
+    """Return whether it is only a string, which has no effect anywhere."""
     return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant) and isinstance(statement.value.value, str)
 
 
 def _merged(values: list[ast.expr]) -> list[ast.expr]:
-    """The parts of an f-string with neighbouring texts as one, and none empty."""
+    """Return the parts of an f-string, with neighbouring texts merged and empty ones removed."""
     merged: list[ast.expr] = []
     for is_text, group in itertools.groupby(values, lambda value: isinstance(value, ast.Constant)):
         parts = list(group)
@@ -245,7 +245,7 @@ def _merged(values: list[ast.expr]) -> list[ast.expr]:
 
 
 def stale_parts(recorded: Mapping[str, str], today: Mapping[str, str], equivalent: Path = EQUIVALENT) -> list[str]:
-    """The parts of `today` whose code is not known to give the numbers of the `recorded` code; unknown parts are not judged.
+    """Return the parts of `today` whose code may give other numbers than the `recorded` code; unknown parts are not compared.
 
     equivalent: the list of older digests that give the numbers of newer ones; raises ValueError for a line of fewer than three columns
     """
@@ -255,7 +255,7 @@ def stale_parts(recorded: Mapping[str, str], today: Mapping[str, str], equivalen
 
 @functools.cache
 def _newer(part: str, digest: str, equivalent: Path) -> set[str]:
-    """The digest and all that the list leads to from it."""
+    """Return the digest and all digests that the list reaches from it."""
     steps = _equivalences(equivalent)
     found: set[str] = set()
     todo = [digest]
@@ -269,7 +269,7 @@ def _newer(part: str, digest: str, equivalent: Path) -> set[str]:
 
 @functools.cache
 def _equivalences(path: Path) -> Mapping[tuple[str, str], list[str]]:
-    """Newer digests by part and older digest."""
+    """Return newer digests by part and older digest."""
     steps = defaultdict(list)
     for line in path.read_text(encoding="utf-8").splitlines():
         if line.strip() and not line.startswith("#"):
@@ -279,9 +279,9 @@ def _equivalences(path: Path) -> Mapping[tuple[str, str], list[str]]:
 
 
 def earlier(records: Iterable[Mapping[str, Any]], root: Path = ROOT, plugins: Mapping[str, str | Path] | None = None) -> list[str]:
-    """Sentences on how many of the records come from code that is not today's, for a table's caption.
+    """Return sentences for a table's caption with the number of records from earlier code.
 
-    One sentence for each method, model and pair of data set and noise, or for all of a part where these were more than MANY.
+    One sentence covers each method, model and pair of data set and noise; if there are more than MANY, one sentence covers the part.
     """
     trials: dict[str, Counter[str]] = defaultdict(Counter)
     stale: dict[str, Counter[str]] = defaultdict(Counter)
@@ -296,7 +296,7 @@ def earlier(records: Iterable[Mapping[str, Any]], root: Path = ROOT, plugins: Ma
 
 
 def _alike(records: Sequence[Mapping[str, Any]]) -> Counter[tuple[_Names, tuple[tuple[str, str], ...]]]:
-    """How many records have these choices and this fingerprint. Equal parts of records are mostly one object, and are looked at once."""
+    """Count the records by choices and fingerprint. Equal parts of records are usually one object, and are read once."""
     parts = {(id(record["config"]), id(record.get("fingerprint"))): record for record in records}
     found: Counter[tuple[_Names, tuple[tuple[str, str], ...]]] = Counter()
     for part, count in Counter((id(record["config"]), id(record.get("fingerprint"))) for record in records).items():
@@ -305,7 +305,7 @@ def _alike(records: Sequence[Mapping[str, Any]]) -> Counter[tuple[_Names, tuple[
 
 
 def _subjects(names: _Names) -> Mapping[str, str]:
-    """What a sentence calls each part of the code."""
+    """Return the words for each part of the code in a sentence."""
     return {
         "method": f"method {' around '.join(names.methods)}",
         "model": f"model {names.model}",

@@ -1,7 +1,7 @@
-"""The folders of configuration files: conf/, and those of plug-ins, which are laid out as conf/ is.
+"""The folders of configuration files: conf/, and those of plug-ins, which have the layout of conf/.
 
-A package names its folder by an entry point of the group `robust_training.conf`. The value is a package, which has the folder `conf` in
-it, or a module, which has it beside it. The environment variable ROBUST_TRAINING_CONF names folders directly, separated as in PATH.
+A package names its folder by an entry point of the group `robust_training.conf`. The value is a package that contains the folder `conf`,
+or a module with the folder beside it. The environment variable ROBUST_TRAINING_CONF names folders directly, separated as in PATH.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CONF = ROOT / "conf"
 
 
 class Folder(NamedTuple):
-    """origin: the package or the variable that names it; problem: a sentence on why it cannot be used, or ''."""
+    """origin: the package or the variable that names it; problem: the reason why it cannot be used, or ''."""
 
     path: Path
     origin: str
@@ -45,23 +45,23 @@ class File(NamedTuple):
 
 
 def problems() -> list[str]:
-    """A sentence for each folder that a plug-in names and that cannot be used."""
+    """Return a sentence for each folder of a plug-in that cannot be used."""
     return [folder.problem for folder in _plugins() if folder.problem]
 
 
 def search_path() -> list[str]:
-    """The override by which Hydra looks into the folders of plug-ins, after conf/; none where there are none."""
+    """Return the override that makes Hydra search the folders of plug-ins, after conf/; none if there are none."""
     paths = [folder.path.as_posix() for folder in _plugins() if not folder.problem]
     return [f"hydra.searchpath={json.dumps(paths, ensure_ascii=False)}"] if paths else []
 
 
 def files(group: str) -> list[File]:
-    """The files of a group, those of conf/ first."""
+    """Return the files of a group, those of conf/ first."""
     return [File(path, folder.origin) for folder in _usable() for path in sorted((folder.path / group).glob("*.yaml"))]
 
 
 def _places(group: str, name: str) -> list[File]:
-    """Where files of a choice of that name may lie, those of conf/ first."""
+    """Return possible paths of a choice of that name, those of conf/ first."""
     return [File(folder.path / group / f"{name}.yaml", folder.origin) for folder in _usable()]
 
 
@@ -70,18 +70,18 @@ def _usable() -> list[Folder]:
 
 
 def file_of(group: str, name: str) -> str:
-    """The file of a choice, for sentences."""
+    """Return the file of the choice, for messages."""
     return next((str(file) for file in files(group) if file.path.stem == name), f"conf/{group}/{name}.yaml")
 
 
 def twins() -> list[str]:
-    """A sentence for each choice that has two places. Each of them is refused where it is chosen."""
+    """Return a sentence for each choice with two files. Choosing it is an error."""
     names = {(group, file.path.stem) for group in GROUPS for file in files(group)}
     return [sentence for group, name in sorted(names) if (sentence := _twin(group, name))]
 
 
 def refuse_twin(group: str, name: str) -> None:
-    """Raises UserError where two choices of a group have this name."""
+    """Raise UserError if two choices of a group have this name."""
     sentence = _twin(group, name)
     if sentence:
         raise UserError(sentence)
@@ -95,7 +95,7 @@ def _twin(group: str, name: str) -> str:
 
 
 def lines_of(group: str) -> dict[str, str]:
-    """Every choice of a group with its line in --help: the first comment of its file, or a method's summary, and where it is from."""
+    """Return every choice of a group with its line in --help: the first comment of its file, or a method's summary, and its origin."""
     found = {}
     for name in registry.names() if group == "method" else []:
         module = registry.get(name).__module__
@@ -117,7 +117,7 @@ def _plugins() -> tuple[Folder, ...]:
 
 @functools.cache
 def _named(variable: str) -> tuple[Folder, ...]:
-    """The folders of entry points and those that the environment variable names, each once."""
+    """Return the folders of entry points and of the environment variable, each once."""
     found = {folder.path: folder for folder in [*_of_entry_points(), *_of_variable(variable)]}
     return tuple(found.values())
 
@@ -133,7 +133,7 @@ def _of_entry_points() -> Iterator[Folder]:
         said = f"the entry point '{entry.name}' of {package}"
         try:
             path = _beside(entry)
-        except (Exception, SystemExit) as error:  # whatever importing their package raises
+        except (Exception, SystemExit) as error:  # importing their package may raise anything
             problem = f"{said} names '{entry.value}', which cannot be imported: {type(error).__name__}: {error}"
             yield Folder(Path(entry.value), package, problem)
         else:
@@ -141,7 +141,7 @@ def _of_entry_points() -> Iterator[Folder]:
 
 
 def _beside(entry: EntryPoint) -> Path:
-    """The folder `conf` in the entry point's package, or beside its module. Raises what importing the package around it raises."""
+    """Return the folder `conf` in the entry point's package, or beside its module. Raises the errors of importing the enclosing package."""
     spec = find_spec(entry.module)
     if spec is None:
         raise ModuleNotFoundError(f"No module named '{entry.module}'")

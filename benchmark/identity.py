@@ -1,4 +1,4 @@
-"""What a cell is: the options that determine its numbers, by name and value and never by import path."""
+"""The identity of a cell: the options that determine its numbers, by name and value, without import paths."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 from robust_benchmark.errors import UserError
 
 PARTS = ("method", "dataset", "imbalance", "noise", "model", "trainer")
-UNTYPED = ("dataset", "imbalance", "noise", "model")  # made by what their `_target_` names
-PLACES = ("root", "cache")  # options of a source and of a noise that say where files lie, not what is in them
+UNTYPED = ("dataset", "imbalance", "noise", "model")  # created by the `_target_` that they name
+PLACES = ("root", "cache")  # options of a source and of a noise that give the location of files, not their content
 
-# Options that are younger than the first records, by their dotted names, with the value that they had before they existed. At that value
-# an option is no part of an identity, so the keys of older records stay. Options of a method stand in its class, as `added_options`.
+# Options that are newer than the first records, by their dotted names, with the value that reproduces the earlier behaviour. At that
+# value an option is not part of an identity, so older keys do not change. A method's class has its own, in `added_options`.
 ADDED: dict[str, Any] = {
     "scale": 1.0,
     "precision": "float32",
@@ -34,9 +34,9 @@ ADDED: dict[str, Any] = {
 
 
 def identity(options: Mapping[str, Any], added_options: Callable[[str], Mapping[str, Any]]) -> dict[str, Any]:
-    """All of `options` (PARTS, split, and further ones of ADDED) that determines the numbers of a trial, as plain data.
+    """Return the part of `options` (PARTS, split, and others in ADDED) that determines the numbers of a trial, as plain data.
 
-    added_options: of a method, by its name
+    added_options: added options of a method, by its name
     Raises UserError for a number that is not finite.
     """
     found = {name: _plain(value, name, typed=name not in UNTYPED) for name, value in options.items()}
@@ -47,7 +47,7 @@ def identity(options: Mapping[str, Any], added_options: Callable[[str], Mapping[
 
 
 def without_added_options(method: Mapping[str, Any], added_options: Callable[[str], Mapping[str, Any]]) -> dict[str, Any]:
-    """A method's options, and its bases', less those that have the value from before they existed."""
+    """Return the options of a method and its bases, without those at the value that reproduces the earlier behaviour."""
     found = _without(dict(method), added_options(method["name"]))
     return found | {"base": without_added_options(found["base"], added_options)} if "base" in found else found
 
@@ -57,7 +57,7 @@ def _without_places(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without(options: dict[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:
-    """`options` less each option of `added`, by its dotted name, that has the value given there."""
+    """Return `options` without each option of `added`, by its dotted name, that has the value given there."""
     left = options
     for name, before in added.items():
         left = _without_one(left, name.split("."), before)
@@ -74,7 +74,7 @@ def _without_one(options: dict[str, Any], path: list[str], before: Any) -> dict[
 
 
 def _plain(node: Any, name: str, typed: bool) -> Any:
-    """`node` without import paths, and with whole floats as integers unless its options are typed, so that 0 and 0.0 are one value."""
+    """Return `node` without import paths, and with whole floats as integers unless its options are typed, so 0 and 0.0 are equal."""
     if isinstance(node, dict):
         return {key: _plain(value, f"{name}.{key}", typed) for key, value in node.items() if not key.startswith("_")}
     if isinstance(node, list):

@@ -1,4 +1,4 @@
-"""What is measured: name, caption, unit and direction of every metric, declared once. Nothing here imports torch."""
+"""The metrics: name, caption, unit and direction of each, declared once. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Metric:
 
     name: in a record's `metrics` and `history`, and on the command line
     caption: in tables and figures
-    unit: '%' for a share that records keep in [0, 1] and that is shown in percent; else shown as it is kept
-    larger_is_better: False where a smaller value is better
-    absent: when a record lacks it; '' for never
-    complement_of: the metric whose share it completes to 1, where records keep only that one
-    low, high: the range of what records keep
+    unit: '%' for a share that records store in [0, 1] and that is shown in percent; other values are shown as stored
+    larger_is_better: False if a smaller value is better
+    absent: the case in which a record lacks it; '' for never
+    complement_of: the stored metric whose share it completes to 1, if records store only that one
+    low, high: the range of the stored value
     """
 
     name: str
@@ -34,7 +34,7 @@ class Metric:
 
     @property
     def label(self) -> str:
-        """Caption and unit, as an axis has them.
+        """The caption and unit, for the label of an axis.
 
         >>> METRICS["ece"].label, METRICS["brier"].label
         ('Expected calibration error (%)', 'Brier score')
@@ -43,11 +43,11 @@ class Metric:
 
     @property
     def kept(self) -> str:
-        """The name under which records keep it."""
+        """The name under which records store it."""
         return self.complement_of or self.name
 
     def of(self, metrics: Mapping[str, Any]) -> float:
-        """The value in this metric's unit, from the metrics of one evaluation; NaN where they lack it.
+        """Return the value in this metric's unit, from the metrics of one evaluation; NaN if they lack it.
 
         >>> METRICS["test_error"].of({"test_accuracy": 0.75})
         25.0
@@ -102,7 +102,7 @@ METRICS = {metric.name: metric for metric in _ALL}
 
 
 def metric(name: str) -> Metric:
-    """The metric of that name. Raises UserError with the nearest name."""
+    """Return the metric of that name. Raises UserError with the nearest name."""
     if name not in METRICS:
         raise unknown("metric", name, METRICS)
     return METRICS[name]

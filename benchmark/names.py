@@ -1,6 +1,6 @@
-"""One name for each configuration of a method: the choice of `method=` that composes it, with the options that differ.
+"""A name for each configuration of a method: the choice of `method=` that composes it, with the options that differ.
 
-`reed_soft` is a name, and so is `reed:beta=0.5`. Tables print these names; `method=` and `--methods` take them.
+`reed_soft` and `reed:beta=0.5` are such names. Tables print them; `method=` and `--methods` accept them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from methods import registry
 
 
 def label(method: Mapping[str, Any]) -> str:
-    """The name of a method's part of an identity.
+    """Return the name of a method's part of an identity.
 
     >>> label({"name": "reed", "beta": 0.95, "soft": True}), label({"name": "reed", "beta": 0.5, "soft": False})
     ('reed_soft', 'reed:beta=0.5')
@@ -30,7 +30,7 @@ def label(method: Mapping[str, Any]) -> str:
 
 
 def expand(name: str) -> list[str]:
-    """The overrides that compose the configuration of that name.
+    """Return the overrides that compose the configuration of that name.
 
     >>> expand("reed:beta=0.5")
     ['method=reed', 'method.beta=0.5']
@@ -58,9 +58,9 @@ def _text(value: Any) -> str:
 
 
 def choices() -> dict[str, str]:
-    """The choice of `method=` by the canonical JSON of its configuration.
+    """Return the choices of `method=` by the canonical JSON of their configurations.
 
-    Of several with equal ones it is the registered one, but of a wrapper around its default base the first file.
+    Among several choices with equal configurations, the registered method counts; for a wrapper around its default base, the first file.
     """
     classes = tuple((name, registry.get(name)) for name in registry.names())
     return _choices(classes, tuple((file.path.stem, file.path) for file in files("method")))
@@ -73,13 +73,13 @@ def _choices(classes: tuple[tuple[str, type], ...], paths: tuple[tuple[str, Path
     for name in sorted({*registered, *files}, key=lambda name: (name not in registered or registry.wraps(name), name not in files, name)):
         try:
             found.setdefault(canonical(without_added_options(_composed(name, files), registry.added_options)), name)
-        except Exception:  # a mistake in a file, in as many ways as YAML has; it is reported where the file is chosen
+        except Exception:  # YAML files can have many kinds of errors; this one is reported when the file is chosen
             continue
     return found
 
 
 def _composed(name: str, files: Mapping[str, Path]) -> dict[str, Any]:
-    """What Hydra composes for the choice `name`, a hundred times as fast."""
+    """Return Hydra's composition of the choice `name`, a hundred times as fast."""
     composed = _with_parents(name, files)
     return composed | {"base": _composed(composed["base"], files)} if isinstance(composed.get("base"), str) else composed
 

@@ -1,4 +1,4 @@
-"""From the options of a choice to the object that its `_target_` makes of them."""
+"""From the options of a choice to the object that its `_target_` creates."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from robust_benchmark.blame import Owner, blaming, in_words
 from robust_benchmark.errors import UserError
 
 KINDS = {"dataset": Source, "noise": Corruption, "imbalance": Imbalance}
-OURS = ("benchmark", "torchvision")  # packages of the models that come with the suite
-NAMED = (*KINDS, "model", "trainer")  # groups whose choices stand in identities by the names that their files say
+OURS = ("benchmark", "torchvision")  # packages of the suite's models
+NAMED = (*KINDS, "model", "trainer")  # groups whose choices appear in identities by the names in their files
 
 
 def check_file(group: str, name: str, options: Mapping[str, Any]) -> None:
-    """Raises UserError where the file of a choice of NAMED lacks what every file of its group has."""
+    """Raise UserError if the file of a choice of NAMED lacks a required entry of its group."""
     fault = _fault(group, name.rpartition("/")[2], options)
     if fault:
         raise UserError(f"{_said(group, name)} {fault}")
 
 
 def _fault(group: str, name: str, options: Mapping[str, Any]) -> str:
-    others = [file.path.stem for file in files(group)] if group == "dataset" else []  # one may be another with other defaults
+    others = [file.path.stem for file in files(group)] if group == "dataset" else []  # it may be a variant with other defaults
     if options.get("name") not in (name, *others):
         return f"must say `name: {name}`, and says {options.get('name')!r}"
     if group == "trainer":
@@ -50,9 +50,9 @@ def _fault(group: str, name: str, options: Mapping[str, Any]) -> str:
 
 
 def make(group: str, options: Mapping[str, Any], name: str = "") -> Any:
-    """What a choice of dataset (its `source`), noise or imbalance makes of its options. Raises UserError, which names the file.
+    """Create the object of a choice of dataset (its `source`), noise or imbalance. Raises UserError, which names the file.
 
-    name: of the choice, where the options do not have it
+    name: name of the choice, if the options lack it
     """
     said = _said(group, name or options["name"])
     made = _instantiated(said, options if name else {key: value for key, value in options.items() if key != "name"})
@@ -62,7 +62,7 @@ def make(group: str, options: Mapping[str, Any], name: str = "") -> Any:
 
 
 def model_factory(options: Mapping[str, Any]) -> Callable[[int, torch.Size], nn.Module]:
-    """What makes the models of a choice of `model`. It, and what it makes, raises UserError, which names the file, for no usable model."""
+    """Return a factory of the models of a choice of `model`. It raises UserError with the file's name if the model is not usable."""
     said, target = _said("model", options["name"]), options["_target_"]
     factory = _instantiated(said, {key: value for key, value in options.items() if key != "name"})
     try:
@@ -85,7 +85,7 @@ def model_factory(options: Mapping[str, Any]) -> Callable[[int, torch.Size], nn.
 
 @torch.no_grad()
 def _try(model: nn.Module, said: str, num_classes: int, image_shape: torch.Size) -> None:
-    """Raises UserError where the model gives no logits for an image. Changes neither the model nor random numbers."""
+    """Raise UserError if the model gives no logits for an image. Changes neither the model nor random numbers."""
     with torch.random.fork_rng(devices=[]):
         found = model.eval()(torch.zeros(1, *image_shape))
     model.train()
@@ -95,7 +95,7 @@ def _try(model: nn.Module, said: str, num_classes: int, image_shape: torch.Size)
 
 
 def takes(target: str, option: str) -> bool:
-    """Whether what `target` names takes an option. False where it cannot be imported; making it gives the reason."""
+    """Return whether `target` accepts an option. False if it cannot be imported; creating it gives the reason."""
     try:
         return option in _signature(target).parameters
     except (Exception, SystemExit):
@@ -116,14 +116,14 @@ def _kind(made: Any) -> str:
 
 
 def _instantiated(said: str, options: Mapping[str, Any]) -> Any:
-    """A UserError within comes out as it is."""
+    """Create the object. A UserError within it passes through."""
     try:
         return instantiate(dict(options), _convert_="all")
     except SystemExit as error:
         raise UserError(f"{said}: {options['_target_']}: {in_words(error)}") from error
     except InstantiationException as error:
         reason: BaseException = error.__cause__ or error
-        if str(reason).startswith("Error loading") and reason.__cause__:  # Hydra's own around the one of the import
+        if str(reason).startswith("Error loading") and reason.__cause__:  # Hydra's own error around that of the import
             reason = reason.__cause__
         if isinstance(reason, UserError):
             raise reason from None

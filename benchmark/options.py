@@ -1,4 +1,4 @@
-"""The options of a run, typed: what Hydra's tree in conf/ is checked against."""
+"""The typed options of a run, which check Hydra's tree in conf/."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ STAGES = ("main", "early_stopping", "finetune", "clean_only")
 
 @dataclass
 class Stage:
-    """A schedule relative to the trainer's.
+    """A schedule relative to that of the trainer.
 
-    share: its steps, as a share of the trainer's, above 0
-    lr: its learning rate, at least 0; null is the trainer's
-    decay_at: where the learning rate falls, as shares of the trainer's steps, in [0, 1]
+    share: its steps, as a share of the trainer's steps, above 0
+    lr: its learning rate, at least 0; null uses the trainer's
+    decay_at: steps at which the learning rate falls, as shares of the trainer's steps, in [0, 1]
     """
 
     share: float = 1.0
@@ -32,20 +32,20 @@ class Stage:
 class TrainerConfig:
     """Group `trainer`. One number, `steps`, scales every schedule.
 
-    steps: of the main schedule, which every other one is a share of, at least 1
-    batch_size: examples a step, at least 1
+    steps: steps of the main schedule, at least 1; every other schedule is a share of it
+    batch_size: examples per step, at least 1
     lr: the initial learning rate, at least 0
-    momentum: of sgd, in [0, 1]
-    weight_decay: on the weights of convolutions and linear layers, at least 0
-    decay_factor: what the learning rate is multiplied by at each decay, at least 0
-    optimiser: of what a method trains by default, one of sgd, adam, adamw
-    nesterov: sgd looks ahead along its momentum
-    betas: two decays, of adam and adamw, in [0, 1)
-    clip_norm: the largest Euclidean norm of all gradients together, at least 0; 0 is no clipping
-    ema: decay at each step of averaged parameters, which evaluations use, in [0, 1); 0 is no averages
-    cosine: every schedule falls along half a cosine to final_share of its learning rate, instead of at its decays
-    final_share: the share of the learning rate at a cosine's end, in [0, 1]
-    warm_up: the share of each schedule's steps along which its learning rate rises to its full value, in [0, 1]
+    momentum: momentum of sgd, in [0, 1]
+    weight_decay: weight decay of convolutions and linear layers, at least 0; it does not act on biases and norms
+    decay_factor: factor of the learning rate at each decay, at least 0
+    optimiser: default optimiser of a method, one of sgd, adam, adamw
+    nesterov: sgd uses Nesterov momentum
+    betas: the two decays of adam and adamw, in [0, 1)
+    clip_norm: maximum Euclidean norm of all gradients together, at least 0; 0 disables clipping
+    ema: decay per step of the averaged parameters that evaluations use, in [0, 1); 0 disables averaging
+    cosine: the learning rate of every schedule falls along half a cosine to final_share, instead of at its decays
+    final_share: share of the learning rate at the end of a cosine, in [0, 1]
+    warm_up: share of each schedule's steps in which its learning rate rises to its full value, in [0, 1]
     evaluate_every: steps from one evaluation to the next, at least 1
     """
 
@@ -71,7 +71,7 @@ class TrainerConfig:
     clean_only: Stage = field(default_factory=Stage)
 
     def schedules(self) -> Schedules:
-        """The schedules in steps."""
+        """Return the schedules in steps."""
         return Schedules(**{name: self._schedule(getattr(self, name)) for name in STAGES})
 
     def _schedule(self, stage: Stage) -> Schedule:
@@ -81,17 +81,17 @@ class TrainerConfig:
         return Schedule(steps, lr, decay_at, self.decay_factor, self.cosine, self.final_share, round(self.warm_up * steps))
 
     def optimiser_spec(self) -> Optimiser:
-        """The optimiser of what a method trains by default."""
+        """Return the default optimiser of a method."""
         first, second = self.betas
         return Optimiser(self.optimiser, None, self.momentum, self.nesterov, self.weight_decay, (first, second))
 
 
 @dataclass
 class LocalLauncher:
-    """Processes of this machine, which share the grid among themselves.
+    """Processes of this machine that share the grid.
 
-    processes: how many, at least 1
-    detach: return at once and let them run
+    processes: number of processes, at least 1
+    detach: return at once and let the processes run
     """
 
     name: str = "local"
@@ -101,19 +101,19 @@ class LocalLauncher:
 
 @dataclass
 class SlurmLauncher:
-    """Job arrays of a SLURM cluster; null leaves a choice to the cluster.
+    """Job arrays of a SLURM cluster; null uses the cluster's default.
 
-    job_name: as squeue shows it; '' is the grid's
-    partition, account: as sbatch takes them
-    gpus: of one task, at least 0
-    cpus: of one task, at least 1
-    mem_gb: gigabytes of memory of one task, above 0
-    minutes: of one task, at least 1; one that reaches this limit is queued again and goes on
-    parallelism: tasks at once, at least 1
-    trials_per_task: trials that a task trains, at least 1
-    signal_seconds: this long before its end, a task is asked to write a checkpoint, at least 0
-    setup: lines of shell before each task, such as 'module load cuda'
-    extra: further options of sbatch: +launcher.extra.qos=long
+    job_name: name in squeue; '' uses the grid's name
+    partition, account: options of sbatch
+    gpus: GPUs per task, at least 0
+    cpus: CPU cores per task, at least 1
+    mem_gb: gigabytes of memory per task, above 0
+    minutes: time limit per task, at least 1; a task that reaches it is queued again and continues
+    parallelism: maximum number of tasks at once, at least 1
+    trials_per_task: trials per task, at least 1
+    signal_seconds: seconds before the time limit at which a task writes a checkpoint, at least 0
+    setup: lines of shell that run before each task, such as 'module load cuda'
+    extra: other options of sbatch: +launcher.extra.qos=long
     detach: return at once instead of waiting for the table
     """
 
@@ -138,10 +138,10 @@ Launcher = LocalLauncher | SlurmLauncher
 
 @dataclass
 class Experiment:
-    """Group `experiment`: a named grid, and what the report makes of it.
+    """Group `experiment`: a named grid, and the settings of its report.
 
     sweep: override -> choices; 'a,b' -> pairs of choices that go together
-    rows: choice of method -> {name: its name in the table, <dataset>: the paper's [mean, half-width]}; swept too
+    rows: choice of method -> {name: its name in the table, <dataset>: the paper's [mean, half-width]}; also swept
     figure: {kind, ...}, the arguments of `benchmark.analysis.figures.draw`
     notes: footnotes of the table
     """
@@ -155,27 +155,27 @@ class Experiment:
 
 @dataclass
 class RunConfig:
-    """The whole configuration. What does not change the numbers of a trial stands outside a cell's identity.
+    """The whole configuration. Options that do not change the numbers of a trial are not part of a cell's identity.
 
-    trials: of each configuration, with the seeds seed, seed + 1, and so on, at least 1
-    seed: of the first trial, at least 0
-    device: auto, cpu, cuda or cuda:N; auto is cuda where there is one
-    results_dir: where records are written
-    checkpoint_dir: where unfinished trials and kept artifacts lie
-    checkpoint_seconds: from one checkpoint to the next, at least 0
-    claim_seconds: after this silence of the process that trains a trial, another one takes it over, at least 0.1
-    data_dir: where published data sets are kept, or downloaded to
-    precision: of forward passes, one of float32, bf16; bf16 is another configuration, as its numbers differ
-    compile: losses go through torch.compile
-    channels_last: memory format of weights and activations; null: on CPUs, where it is fastest
-    cuda_graphs: steps are captured, proved and replayed; null: on CUDA
-    side_by_side: trials at once on one device, at least 1; null: on CUDA one for each 16 GiB of its memory, 4 at the most; else 1
-    resident: images lie in memory, on the device; false: they stay in a mapped file, where there is one; null: where they are large
-    keep: what trials leave in checkpoint_dir, one of weights, evidence, predictions; evidence is on training examples, predictions are
-        test logits
-    rerun: one of missing, stale; stale: records of other data or of an earlier version of the code are set aside and train again
-    processes: that train at once without a launcher, at least 1; null: on a CPU one for each core, on CUDA this process
-    scale: of every schedule's steps, in (0, 1]; records below 1 say so, and tables keep them apart
+    trials: number of trials of each configuration, with the seeds seed, seed + 1, and so on, at least 1
+    seed: seed of the first trial, at least 0
+    device: auto, cpu, cuda or cuda:N; auto uses cuda if available
+    results_dir: directory of records
+    checkpoint_dir: directory of unfinished trials and kept artifacts
+    checkpoint_seconds: seconds between checkpoints, at least 0
+    claim_seconds: seconds without an update of the training process, after which another process takes the trial over, at least 0.1
+    data_dir: directory of published data sets, also for downloads
+    precision: precision of forward passes, one of float32, bf16; bf16 is another configuration, because its numbers differ
+    compile: torch.compile compiles the losses
+    channels_last: use the channels-last memory format for weights and activations; null: on CPUs, where it is fastest
+    cuda_graphs: capture steps in CUDA graphs, prove and replay them; null: on CUDA
+    side_by_side: trials at once on one device, at least 1; null: on CUDA one per 16 GiB of its memory, at most 4; otherwise 1
+    resident: images are in memory, on the device; false: they stay in a mapped file, if there is one; null: large images do
+    keep: files that trials write to checkpoint_dir, one of weights, evidence, predictions; evidence covers training examples,
+        predictions are test logits
+    rerun: one of missing, stale; stale: set records of other data or earlier code aside and train these trials again
+    processes: number of training processes without a launcher, at least 1; null: on a CPU one per core, on CUDA this process
+    scale: factor of every schedule's steps, in (0, 1]; records store a value below 1, and tables separate them
     """
 
     method: Any = None
@@ -208,7 +208,7 @@ class RunConfig:
 
 
 def check(config: RunConfig) -> None:
-    """Raises UserError for options that do not go together; each by itself is what its docstring allows."""
+    """Raise UserError for incompatible options; the docstring of each option gives its own range."""
     if "evidence" in config.keep and find_spec("pyarrow") is None:
         raise UserError("keep=[evidence] writes Parquet files, which needs pyarrow: pip install pyarrow")
     _check_trainer(config.trainer)
@@ -225,7 +225,7 @@ def _check_trainer(trainer: TrainerConfig) -> None:
 
 
 def rescale(config: RunConfig) -> None:
-    """Every schedule at `scale` of its steps, evaluated as often in all."""
+    """Scale every schedule to `scale` of its steps, with the same number of evaluations."""
     if config.scale != 1:
         trainer = config.trainer
         trainer.steps = max(1, round(config.scale * trainer.steps))
@@ -233,5 +233,5 @@ def rescale(config: RunConfig) -> None:
 
 
 def preprocessing(config: RunConfig) -> Preprocessing:
-    """The dataset's preprocessing."""
+    """Return the dataset's preprocessing."""
     return Preprocessing(**config.dataset["preprocessing"])

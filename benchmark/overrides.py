@@ -1,4 +1,4 @@
-"""The overrides of a command line: how they may be written, and which sweep."""
+"""The overrides of a command line: their syntax, and which options can be swept."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ QUOTED = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"")
 
 
 def option_of(override: str) -> str:
-    """The dotted name of the option that an override sets."""
+    """Return the dotted name of the option that an override sets."""
     return override.partition("=")[0].lstrip("+~")
 
 
 def is_of_base(override: str) -> bool:
-    """Whether it sets an option of a method's base, which exists only once the base is known."""
+    """Return whether it sets an option of a method's base, which exists only when the base is known."""
     return option_of(override).startswith("method.base.")
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:
-    """The overrides, less those that say that there is no experiment or launcher. Raises UserError for how one is written."""
+    """Return the overrides without those that set no experiment or launcher. Raises UserError for invalid syntax."""
     given = [override for override in overrides if override not in ("experiment=null", "launcher=null")]
     return [_parsed(override) for override in given]
 
@@ -65,7 +65,7 @@ def _not_taken(override: str) -> UserError:
 
 
 def refuse_name(override: str) -> None:
-    """Raises UserError for an override of a name or an import path, which say what a choice is and stand in its file alone."""
+    """Raise UserError for an override of a name or an import path, which define a choice and belong only in its file."""
     option = option_of(override)
     last = option.rpartition(".")[2]
     if last.startswith("_") or (last == "name" and option != "experiment.name"):
@@ -77,7 +77,7 @@ def refuse_name(override: str) -> None:
 
 
 def _check_choices(group: str, value: str) -> None:
-    """Raises UserError with the nearest choice of a group."""
+    """Raise UserError with the nearest choice of a group."""
     known = choices_of(group)
     for label in value.split(",") if group != "method" else re.split(r",(?![^\[{]*[\]}])", value):
         name = label.strip().partition(":")[0]
@@ -86,7 +86,7 @@ def _check_choices(group: str, value: str) -> None:
 
 
 def no_choice(group: str, name: str, known: Iterable[str]) -> UserError:
-    """The error for a choice that does not exist, with the nearest one, and with what keeps a plug-in's choices out."""
+    """Return the error for an unknown choice, with the nearest one, and with problems of plug-ins."""
     if group == "method":
         registry.refuse_left_out(name)
     left_out = registry.problems() if group == "method" else []
@@ -94,18 +94,18 @@ def no_choice(group: str, name: str, known: Iterable[str]) -> UserError:
 
 
 def choices_of(group: str) -> list[str]:
-    """The names of all choices of a group."""
+    """Return the names of all choices of a group."""
     return [*(registry.names() if group == "method" else []), *(file.path.stem for file in files(group))]
 
 
 def _escaped(override: str) -> str:
-    """`method=reed:beta=0.5` as Hydra's grammar takes it."""
+    """Return `method=reed:beta=0.5` in the form that Hydra's grammar accepts."""
     option, _, names = override.partition("=")
     return f"{option}={names.replace('=', chr(92) + '=')}"
 
 
 def _check_sweep(parsed: Override, override: str) -> None:
-    """Raises UserError for a sweep that is no list of values, or one of what does not change a trial's numbers."""
+    """Raise UserError for a sweep that is not a list of values, or of an option that does not change a trial's numbers."""
     if not parsed.is_sweep_override():
         return
     if parsed.value_type is not ValueType.SIMPLE_CHOICE_SWEEP:
@@ -117,7 +117,7 @@ def _check_sweep(parsed: Override, override: str) -> None:
 
 
 def swept_values(parsed: Sequence[Override]) -> set[str]:
-    """The swept options that are no group and no base, and that no other override has to do with."""
+    """Return the swept options that are neither a group nor a base, and that no other override affects."""
     names = [override.get_key_element() for override in parsed]
     swept = {name for name, override in zip(names, parsed, strict=True) if override.is_sweep_override()}
     values = {name for name in swept if re.fullmatch(r"(?!method\.base|experiment)\w+(\.\w+)+", name)}
@@ -125,12 +125,12 @@ def swept_values(parsed: Sequence[Override]) -> set[str]:
 
 
 def _overlap(name: str, other: str) -> bool:
-    """Whether one of two options lies in the other; the choice of a group does not count."""
+    """Return whether one of two options contains the other; the choice of a group does not count."""
     return f"{other}.".startswith(f"{name}.") or (name.startswith(f"{other}.") and other not in GROUPS)
 
 
 def combinations(parsed: Sequence[Override]) -> Iterator[list[str]]:
-    """The Cartesian product of the comma-separated choices."""
+    """Return the Cartesian product of the comma-separated choices."""
     choices = [
         [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
         if override.is_sweep_override()
@@ -142,6 +142,6 @@ def combinations(parsed: Sequence[Override]) -> Iterator[list[str]]:
 
 
 def expanded(override: str) -> list[str]:
-    """The overrides that a choice of `method` stands for."""
+    """Return the overrides that a choice of `method` represents."""
     option, _, name = override.partition("=")
     return expand(name.replace("\\", "")) if option == "method" else [override]

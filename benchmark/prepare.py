@@ -1,4 +1,4 @@
-"""`python -m benchmark.prepare dataset=cifar10`: download and decode what a grid trains on, and say what is where; nothing trains."""
+"""`python -m benchmark.prepare dataset=cifar10`: download and decode the data of a grid, and print what is available; trains nothing."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from robust_benchmark.imports import command
 
 @guarded
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status: 0, 2 for what is missing or mistaken, 130 when interrupted."""
+    """Run the command; return its exit status: 0, 2 for missing data or a mistake, 130 when interrupted."""
     parser = argparse.ArgumentParser(
         prog=command("prepare"),
         description="Downloads and decodes the data of a grid, and downloads pretrained weights; prints what is where. Trains nothing.",
     )
     parser.add_argument("overrides", nargs="*", help="those of the grid, such as dataset=cifar10 or experiment=table2")
     given = parser.parse_intermixed_args(arguments)
-    problems: dict[str, None] = {}  # each once, in their order
+    problems: dict[str, None] = {}  # each once, in order
     for line in _prepared(cells(given.overrides), problems):
         print(line, flush=True)
     for problem in problems:
@@ -38,9 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _prepared(grid: Sequence[Cell], problems: dict[str, None]) -> Iterator[str]:
-    """What is there, line by line, as it comes to be there: each data set, each draw from it and each model once.
+    """Yield lines on available data as it becomes available: each data set, each draw from it and each model once.
 
-    What one cell lacks goes to `problems`, and hinders no other.
+    Missing data of one cell goes to `problems`, and does not affect other cells.
     """
     known: set[str] = set()
 

@@ -1,4 +1,4 @@
-"""Which trials of a grid are recorded, and whether their records are of today's data and code."""
+"""The recorded trials of a grid, and whether their records come from today's data and code."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from robust_benchmark.errors import UserError
 
 
 def recorded(trials: Sequence[Trial], set_aside: bool = False) -> dict[tuple[str, int], Record]:
-    """The records that there are, by key and seed, each checked as a whole, with the fields that tables need.
+    """Return the existing records, by key and seed, each completely checked, with the fields that tables need.
 
     set_aside: rename damaged ones to end in .stale, so that their trials are missing
-    Raises UserError for one that cannot be read.
+    Raises UserError for a record that cannot be read.
     """
     found = {}
     for cell, seed in trials:
@@ -40,7 +40,7 @@ def recorded(trials: Sequence[Trial], set_aside: bool = False) -> dict[tuple[str
 
 
 def check_data(trials: Sequence[Trial], records: dict[tuple[str, int], Record]) -> None:
-    """Raises UserError where a record was made from other images or labels than the trial would train on today."""
+    """Raise UserError if a record was made from other images or labels than the trial would use today."""
     other = [
         records[cell.key, seed]["path"] for cell, seed in trials if (cell.key, seed) in records and _of_other_data(cell, seed, records)
     ]
@@ -52,7 +52,7 @@ def check_data(trials: Sequence[Trial], records: dict[tuple[str, int], Record]) 
 
 
 def set_stale_aside(trials: Sequence[Trial], records: dict[tuple[str, int], Record]) -> dict[tuple[str, int], Record]:
-    """The records of today's data and code; each of the others is renamed to end in .stale, so that its trial is missing."""
+    """Return the records of today's data and code; rename each of the others to end in .stale, so that its trial is missing."""
     current = dict(records)
     for cell, seed in trials:
         record = current.get((cell.key, seed))
@@ -63,18 +63,18 @@ def set_stale_aside(trials: Sequence[Trial], records: dict[tuple[str, int], Reco
 
 
 def _set_aside(path: Path) -> None:
-    """Rename a file in a record's place, to a name that is free. Raises UserError where that cannot be done."""
+    """Rename a file at a record's path to an unused name. Raises UserError if this fails."""
     endings = (f".{number}.stale" if number else ".stale" for number in itertools.count())
     free = next(place for ending in endings if not os.path.lexists(place := path.with_suffix(ending)))
     try:
         path.rename(free)
-    except FileNotFoundError:  # another command did it just now
+    except FileNotFoundError:  # another command has just done it
         pass
     except OSError as error:
         raise UserError(f"cannot rename {path}: {error.strerror}") from error
 
 
 def _of_other_data(cell: Cell, seed: int, records: dict[tuple[str, int], Record]) -> bool:
-    """Whether the trial's data differs from that of its record; data that is not on this machine does not."""
+    """Return whether the trial's data differs from that of its record; false if the data is not on this machine."""
     today = trial.digests_of(cell, seed)
     return today is not None and today != records[cell.key, seed]["digests"]

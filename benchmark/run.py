@@ -1,4 +1,4 @@
-"""`python -m benchmark.run method=l2rw,reed noise=bgflip`: train what is missing of a grid, print its table."""
+"""`python -m benchmark.run method=l2rw,reed noise=bgflip`: train the missing trials of a grid, and print its table."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from robust_benchmark.imports import command
 
 @guarded
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status: 0, 1 where a trial failed, 2 for the user's mistake, 130 when interrupted."""
+    """Run the command; return its exit status: 0, 1 if a trial failed, 2 for a user's mistake, 130 when interrupted."""
     parser = argparse.ArgumentParser(prog=command("run"), add_help=False)
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--help", "-h", action="store_true")
     parser.add_argument("--cfg", choices=("job",))
-    given = parser.parse_intermixed_args(arguments)  # options may stand among the overrides, as with Hydra
+    given = parser.parse_intermixed_args(arguments)  # options may appear among the overrides, as with Hydra
     if given.help or given.cfg or not given.overrides:
         print(_explanation(given), end="")
         return 0
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _explanation(given: argparse.Namespace) -> str:
-    """What is shown instead of training."""
+    """Return the text to print instead of training."""
     from benchmark import explain  # which training does not need
 
     if given.cfg and not given.help:
@@ -53,14 +53,14 @@ def _explanation(given: argparse.Namespace) -> str:
 
 
 def complete(grid: Sequence[Cell], overrides: Sequence[str]) -> tuple[dict[TrialId, Record], list[str], int]:
-    """Train what is missing of the grid of `overrides`.
+    """Train the missing trials of the grid of `overrides`.
 
-    Returns the records that there are, what failed, a line each, and the signal that stopped it or 0. Raises UserError.
+    Returns the existing records, a line for each failure, and the signal that stopped it or 0. Raises UserError.
     """
     config = grid[0].config
     for warning in _warnings():
         print(f"warning: {warning}", file=sys.stderr)
-    elsewhere = isinstance(config.launcher, SlurmLauncher)  # a cluster's data and devices may be out of sight here
+    elsewhere = isinstance(config.launcher, SlurmLauncher)  # a cluster's data and devices may not be visible here
     trials = [(cell, seed) for cell in grid for seed in cell.seeds]
     remove_left({trial.path(cell, cell.config.seed).parent for cell in grid})
     done = recorded(trials, set_aside=config.rerun == "stale")
@@ -68,7 +68,7 @@ def complete(grid: Sequence[Cell], overrides: Sequence[str]) -> tuple[dict[Trial
         if config.rerun == "stale":
             _check_writable(grid[0])
             if not elsewhere:
-                trial.device_of(config.device)  # what trains these trials again is there
+                trial.device_of(config.device)  # the data and code that train these trials again are available
             done = set_stale_aside(trials, done)
         elif not elsewhere:
             check_data(trials, done)
@@ -79,12 +79,12 @@ def complete(grid: Sequence[Cell], overrides: Sequence[str]) -> tuple[dict[Trial
 
 
 def _warnings() -> list[str]:
-    """A sentence for each choice of a plug-in that is left out."""
+    """Return a sentence for each skipped choice of a plug-in."""
     return [*registry.problems(), *twins()]
 
 
 def _device(name: str) -> torch.device:
-    """The device of that name; the CPU where there is none such, as a finished grid is shown on any machine."""
+    """Return the device of that name; the CPU if it does not exist, because any machine can show a finished grid."""
     try:
         return trial.device_of(name)
     except UserError:
@@ -94,7 +94,7 @@ def _device(name: str) -> torch.device:
 def _run(grid: Sequence[Cell], overrides: Sequence[str]) -> int:
     done, failed, stopped_by = complete(grid, overrides)
     if done:
-        from benchmark.analysis.tables import render  # SciPy, which training does not need
+        from benchmark.analysis.tables import render  # imports SciPy, which training does not need
 
         print(f"\n{render(list(done.values()))}")
     for line in failed:
@@ -107,7 +107,7 @@ def _run(grid: Sequence[Cell], overrides: Sequence[str]) -> int:
 
 
 def _train(grid: Sequence[Cell], missing: Sequence[Trial], overrides: Sequence[str]) -> tuple[list[str], int]:
-    """Here, or wherever the launcher says; returns what failed, a line each, and the signal that stopped it or 0."""
+    """Train here, or with the launcher; return a line for each failure, and the signal that stopped it or 0."""
     launcher = grid[0].config.launcher
     _check_writable(grid[0])
     if launcher is None:
@@ -118,17 +118,17 @@ def _train(grid: Sequence[Cell], missing: Sequence[Trial], overrides: Sequence[s
     if launcher is None:
         failed, stopped_by = workers.train(able)
     else:
-        from benchmark.launching.launch import launch  # submitit, which training here does not need
+        from benchmark.launching.launch import launch  # imports submitit, which training here does not need
 
         failed, stopped_by = launch(grid, able, overrides)
     return [*refused, *failed], stopped_by
 
 
 def _prepared(missing: Sequence[Trial], elsewhere: bool) -> tuple[list[Trial], list[str]]:
-    """The trials that can train, and a line for each other one, which gets a note of the reason.
+    """Return the trials that can train, and a line for each other one, which gets a note with the reason.
 
-    elsewhere: data and device are out of sight, so that only the method is tried
-    Raises UserError where no trial can train, and none of the reasons is a mistake in a plug-in's code.
+    elsewhere: data and device are not visible, so only the method is tested
+    Raises UserError if no trial can train, and none of the reasons is a mistake in a plug-in's code.
     """
     reasons: dict[str, BaseException] = {}
     for cell in {cell.key: cell for cell, _ in missing}.values():
@@ -146,19 +146,19 @@ def _prepared(missing: Sequence[Trial], elsewhere: bool) -> tuple[list[Trial], l
 
 
 def _of_plugin(error: BaseException) -> bool:
-    """Whether the error is of a plug-in's own code, and no mistake in what the user asks for."""
+    """Return whether the error comes from a plug-in's own code, and is not a user's mistake."""
     return isinstance(error, ContractError) or not isinstance(error, UserError)
 
 
 def _noted(cell: Cell, seed: int, error: BaseException) -> str:
-    """Note that the trial failed; returns the line that says so."""
+    """Note that the trial failed; return the line that reports it."""
     note = trial.path(cell, seed).with_suffix(".failure")
     failures.note(note, error)
     return f"{name(cell, seed)}: {failures.last_line(error)} (see {note})"
 
 
 def _check_writable(cell: Cell) -> None:
-    """Raises UserError before hours of training rather than after."""
+    """Raise UserError before hours of training rather than after."""
     for directory in (cell.config.results_dir, cell.config.checkpoint_dir):
         try:
             Path(directory).mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Signals: which of them stop training after a step, and which do not reach the processes that a command starts."""
+"""Signals: those that stop training after a step, and those that do not reach the child processes of a command."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Protocol
 
 
 class Stoppable(Protocol):
-    """What is to stop. stopped_by: the number of the signal that says so, or 0"""
+    """An object that a signal stops. stopped_by: the number of the signal, or 0"""
 
     stopped_by: int
 
 
 @contextmanager
 def stopping_on_signals(work: Stoppable) -> Iterator[None]:
-    """The first Ctrl-C, SIGTERM, SIGUSR2 or SIGHUP stops after the step, with a checkpoint; a second one stops at once.
+    """Context in which the first Ctrl-C, SIGTERM, SIGUSR2 or SIGHUP stops after the step, with a checkpoint; a second one stops at once.
 
-    But a second SIGHUP is ignored, as a terminal that closes may send two, and so is every one where it was before, as under nohup.
+    A second SIGHUP is ignored, because a closing terminal may send two. Every SIGHUP is ignored if it was ignored before, as under nohup.
     """
 
     def handle(number: int, _: FrameType | None) -> None:
@@ -38,7 +38,7 @@ def stopping_on_signals(work: Stoppable) -> Iterator[None]:
 
 @contextmanager
 def out_of_reach_of_the_terminal() -> Iterator[None]:
-    """Processes that start here receive neither Ctrl-C nor the terminal's end: the command passes it on, with time for a checkpoint."""
+    """Context whose child processes receive neither Ctrl-C nor SIGHUP: the command forwards them, with time for a checkpoint."""
     previous = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
     try:
         yield

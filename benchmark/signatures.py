@@ -1,8 +1,8 @@
 """The options of a class, function or data class: type and default from its signature, range and meaning from its docstring.
 
-A docstring describes an option in a line `name: meaning`, whose further lines are indented; `a, b: meaning` describes two, and
-`a: meaning; b: meaning` one after the other. A comma and then `in [0, 1]`, `in (0, 1]`, `at least 1`, `above 0` or `one of x, y, z` is
-the range; of a list, it is that of each entry.
+A docstring describes an option in a line `name: meaning`, with indented continuation lines. `a, b: meaning` describes two options, and
+`a: meaning; b: meaning` one after the other. A comma followed by `in [0, 1]`, `in (0, 1]`, `at least 1`, `above 0` or `one of x, y, z`
+is the range; for a list, it applies to each entry.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ RANGE = re.compile(
 
 
 class Range(NamedTuple):
-    """Numbers between low and high; the ends belong to it where `closed` says so."""
+    """Numbers between low and high; `closed` says whether each end is included."""
 
     low: float
     high: float
@@ -56,7 +56,7 @@ class Range(NamedTuple):
 
 @dataclass(frozen=True)
 class Option:
-    """kind: its annotation, Any without one; default: REQUIRED where it has none; names: the texts that it may be, any if there are none"""
+    """kind: its annotation, Any without one; default: REQUIRED without a default; names: the allowed texts, empty if there is no limit"""
 
     kind: Any
     default: Any
@@ -66,19 +66,19 @@ class Option:
 
     @property
     def allowed(self) -> str:
-        """Type and range, such as 'a number in [0, 1] or null'."""
+        """The type and range, such as 'a number in [0, 1] or null'."""
         if not self.names:
             return _spoken(self.kind, self.range)
         return f"{'a list, each ' if get_origin(self.kind) is list else ''}one of {', '.join(self.names)}"
 
     @property
     def type(self) -> str:
-        """As `allowed`, without the range; '' where the meaning says it, or nothing does."""
+        """The type as in `allowed`, without the range; '' if the meaning gives it, or if there is none."""
         spoken = _spoken(self.kind, None)
         return "" if self.names or spoken == "a value" else spoken
 
     def fault(self, name: str, value: Any) -> str:
-        """A sentence where the option `name` must not have this value, else ''."""
+        """Return a sentence if the option `name` must not have this value, else ''."""
         leaves = list(_leaves(value))
         wrong = [each for each in leaves if self.names and isinstance(each, str) and each not in self.names]
         if wrong:
@@ -92,13 +92,13 @@ class Option:
 
 
 class Options(dict[str, Option]):
-    """By name. is_open: others are taken as well, by **options."""
+    """Options by name. is_open: other names are accepted too, by **options."""
 
     is_open = False
 
 
 def options_of(target: Callable[..., Any]) -> Options:
-    """The options of a class, a function or a data class, in their order, with a data class among them as its options, by dotted names."""
+    """Return the options of a class, a function or a data class, in order; a nested data class gives its options, by dotted names."""
     return _options_of(target)
 
 
@@ -117,7 +117,7 @@ def _options_of(target: Callable[..., Any]) -> Options:
 
 
 def _parameters(target: Callable[..., Any], found: Options) -> Iterator[tuple[str, Any, Any]]:
-    """Name, annotation and default of each."""
+    """Yield name, annotation and default of each."""
     if is_dataclass(target):
         hints = get_type_hints(target)
         for field in fields(target):
@@ -132,7 +132,7 @@ def _parameters(target: Callable[..., Any], found: Options) -> Iterator[tuple[st
 
 
 def _hints(target: Callable[..., Any]) -> dict[str, Any]:
-    """Annotations; none where one of them names what is not there at run time."""
+    """Return the annotations; none if one of them names an object that does not exist at run time."""
     try:
         return get_type_hints(target.__init__ if inspect.isclass(target) else target)
     except Exception:  # a plug-in's annotation may raise anything
@@ -140,7 +140,7 @@ def _hints(target: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _meanings(target: Callable[..., Any], known: Mapping[str, Option]) -> dict[str, str]:
-    """By name, from the docstrings of the target and, where the class inherits its options, of the classes that it has them from."""
+    """Return meanings by name, from the docstrings of the target and of the classes from which it inherits options."""
     docs = [each.__doc__ for each in (reversed(target.__mro__) if inspect.isclass(target) else [target])]
     return {name: meaning for doc in docs for name, meaning in _entries(inspect.cleandoc(doc or ""), known)}
 
@@ -163,7 +163,7 @@ def _entries(doc: str, known: Mapping[str, Option]) -> Iterator[tuple[str, str]]
 
 
 def _parts(entry: str, known: Mapping[str, Option]) -> list[str]:
-    """An entry taken apart where a semicolon begins the next one."""
+    """Split an entry at each semicolon that starts another one."""
     parts: list[str] = []
     for part in entry.split("; "):
         if _names(part, known) or not parts:
@@ -174,7 +174,7 @@ def _parts(entry: str, known: Mapping[str, Option]) -> list[str]:
 
 
 def _names(text: str, known: Mapping[str, Option]) -> list[str]:
-    """The options that an entry begins with."""
+    """Return the options with which an entry starts."""
     names = text.partition(": ")[0].split(", ")
     return names if ": " in text and all(name in known for name in names) else []
 
@@ -191,7 +191,7 @@ def _range(meaning: str) -> tuple[Range | None, tuple[str, ...]]:
 
 
 def _fits(kind: Any, value: Any) -> bool:
-    """Whether a value, plain data, is of the annotated kind; one of a kind that plain data is not may be anything."""
+    """Return whether a value, plain data, has the annotated kind; any value is accepted if plain data cannot have this kind."""
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
         return any(_fits(each, value) for each in inner)
@@ -213,7 +213,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _leaves(value: Any) -> Iterator[Any]:
-    """What a list holds, and the lists in it; another value is its own only leaf."""
+    """Yield the entries of a list and of its nested lists; another value is its own only leaf."""
     if isinstance(value, list | tuple):
         for each in value:
             yield from _leaves(each)
@@ -236,7 +236,7 @@ def _spoken(kind: Any, within: Range | None, many: bool = False) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as sentences and --help show it."""
+    """Return a value in the form of messages and --help."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""A composed configuration in which plain values are changed without composing it again, which takes a hundred times as long."""
+"""A composed configuration whose plain values change without composing it again, which would take a hundred times as long."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Plain = bool | int | float | str | None
 
 
 class Unfit(Exception):
-    """The overrides are no plain values of this configuration; they have to be composed, which also tells what is wrong with them."""
+    """The overrides are not plain values of this configuration; composing them also gives the error."""
 
 
 class Template:
-    """Makes objects of a typed configuration with some of its leaves changed, each value checked by OmegaConf once."""
+    """Makes objects of a typed configuration with some leaves changed; OmegaConf checks each value once."""
 
     def __init__(self, typed: DictConfig) -> None:
         self._typed = copy.deepcopy(typed)
@@ -27,10 +27,10 @@ class Template:
         self._object = OmegaConf.to_object(typed)
         self._text = OmegaConf.to_yaml(typed)
         self._leaves: dict[str, tuple[list[str], Any]] = {}
-        self.checked: set[str] = set()  # overrides whose values are known to be allowed
+        self.checked: set[str] = set()  # overrides whose values are known to be valid
 
     def make(self, overrides: Sequence[str]) -> Any:
-        """The configuration with these overrides, an object of its own. Raises Unfit."""
+        """Return the configuration with these overrides, as a separate object. Raises Unfit."""
         made = copy.deepcopy(self._object)
         for override in overrides:
             if override not in self._leaves:
@@ -46,7 +46,7 @@ class Template:
         return made
 
     def _leaf(self, override: str) -> tuple[list[str], Any]:
-        """Where the override's value goes, and the value as its type has it."""
+        """Return the place of the override's value, and the value in its type."""
         try:
             (parsed,) = OverridesParser.create().parse_overrides([override])
             key, value = parsed.get_key_element(), parsed.value()

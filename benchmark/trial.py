@@ -42,11 +42,11 @@ from robust_benchmark.files import check_regular
 from robust_benchmark.imports import INSTALLED
 
 Trial = tuple[Cell, int]  # a cell and a seed
-FAILURES = (Exception, SystemExit)  # what the code of a method, a data set or a noise may raise
+FAILURES = (Exception, SystemExit)  # exceptions from the code of a method, a data set or a noise
 
 
 def device_of(name: str) -> torch.device:
-    """The device that the option `device` names; 'auto' is CUDA where there is one. Raises UserError."""
+    """Return the device that the option `device` names; 'auto' is CUDA if available. Raises UserError."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
@@ -58,7 +58,7 @@ def device_of(name: str) -> torch.device:
 
 
 def side_by_side(cell: Cell) -> int:
-    """How many trials run at once in a process, on one device."""
+    """Return the number of trials that run at once in a process, on one device."""
     device = device_of(cell.config.device)
     if cell.config.side_by_side is not None or device.type == "cpu":
         return cell.config.side_by_side or 1
@@ -67,9 +67,9 @@ def side_by_side(cell: Cell) -> int:
 
 
 def resident(config: RunConfig, size: int) -> bool:
-    """Whether images of so many bytes, which can be mapped, come to memory: as the option says, or else where they are small.
+    """Return whether this number of bytes of mappable images is loaded into memory: by the option, or if they are small.
 
-    Small is at most a quarter of the memory of the device and of this machine.
+    Small means at most a quarter of the memory of the device and of this machine.
     """
     if config.resident is not None:
         return config.resident
@@ -81,29 +81,29 @@ def resident(config: RunConfig, size: int) -> bool:
 
 
 def steps(cell: Cell) -> int:
-    """Training steps of one trial of the cell. Raises ContractError for phases that are none."""
+    """Return the training steps of one trial of the cell. Raises ContractError for invalid phases."""
     method = registry.build(cell.identity["method"])
     with registry.naming(cell.identity["method"]):
         return steps_of(phases_of(method, cell.config.trainer.schedules()))
 
 
 def path(cell: Cell, seed: int) -> Path:
-    """Where the record of one trial lies; beside it, with the endings .claim and .failure, who trains it and why it has none."""
+    """Return the path of a trial's record; the files with endings .claim and .failure are beside it."""
     return Store(cell.config.results_dir).path(cell.identity, cell.key, seed)
 
 
 def checkpoint_path(cell: Cell, seed: int) -> Path:
-    """Where the latest checkpoint of one trial lies."""
+    """Return the path of a trial's latest checkpoint."""
     return Path(cell.config.checkpoint_dir) / cell.key / f"seed-{seed}.pt"
 
 
 def checkpoints(cell: Cell, seed: int, data: Mapping[str, str] | None = None) -> Checkpoints:
-    """The checkpoints of one trial. data: digests of its task"""
+    """Return the checkpoints of one trial. data: digests of its task"""
     return Checkpoints(checkpoint_path(cell, seed), cell.canonical, {**code_of(cell), **(data or {})})
 
 
 def _own_checkpoints(cell: Cell, seed: int, data: Mapping[str, str]) -> Checkpoints:
-    """As `checkpoints`. Raises UserError where a link, a pipe or the like is in their place."""
+    """Return the result of `checkpoints`. Raises UserError if a link, a pipe or the like replaces them."""
     latest = checkpoint_path(cell, seed)
     for path in (latest, latest.with_suffix(".previous.pt")):
         with contextlib.suppress(FileNotFoundError):
@@ -112,7 +112,7 @@ def _own_checkpoints(cell: Cell, seed: int, data: Mapping[str, str]) -> Checkpoi
 
 
 def digests_of(cell: Cell, seed: int) -> dict[str, str] | None:
-    """The digests of the data that the trial would train on now; None where the data is not on this machine."""
+    """Return the digests of the data that the trial would use now; None if the data is not on this machine."""
     try:
         sees_clean = Knowledge.CLEAN_SET in registry.build(cell.identity["method"]).needs
         return _digests(
@@ -124,17 +124,17 @@ def digests_of(cell: Cell, seed: int) -> dict[str, str] | None:
             seed,
             sees_clean,
         )
-    except FAILURES:  # preparing the trial gives the reason, should it be missing
+    except FAILURES:  # preparing the trial gives the reason if it is missing
         return None
 
 
 def code_of(cell: Cell) -> Fingerprint:
-    """The fingerprint of the code that trains the cell, as the files are when first asked for."""
+    """Return the fingerprint of the code that trains the cell, with files read at the first call."""
     return fingerprint.of(cell.identity, plugins=_plugins(cell))
 
 
 def _plugins(cell: Cell) -> dict[str, str]:
-    """The files of the modules behind the choices of the cell: the fingerprint uses those of choices that the checkout does not know."""
+    """Return the files of the modules of the cell's choices, for choices that the checkout does not know."""
     modules = {f"method={name}": registry.get(name).__module__ for name in _names(cell.identity["method"])}
     for group in ("noise", "imbalance", "model", "dataset"):
         options = getattr(cell.config, group)
@@ -144,26 +144,26 @@ def _plugins(cell: Cell) -> dict[str, str]:
 
 
 def _file_of(module: str) -> str | None:
-    """The file of a module, which need not be imported yet, or of the one around that class; None where it has none, as in a notebook."""
+    """Return the file of a module, without importing it, or of the module of that class; None if it has none, as in a notebook."""
     if module in sys.modules:
         return getattr(sys.modules[module], "__file__", None)
     try:
         spec = find_spec(module)
-    except (Exception, SystemExit):  # the package around it raises it; making what is in it gives the reason
+    except (Exception, SystemExit):  # the enclosing package raises it; creating its content gives the reason
         spec = None
     around = module.rpartition(".")[0]
     return spec.origin if spec else _file_of(around) if around else None
 
 
 def _names(method: dict[str, Any]) -> list[str]:
-    """The names of a method and of the methods that it wraps."""
+    """Return the names of a method and of the methods that it wraps."""
     return [method["name"], *(_names(method["base"]) if "base" in method else [])]
 
 
 def prepare(cell: Cell, seed: int, watch: Watch | None = None) -> Trainer:
-    """The trainer of one trial, ready to run.
+    """Return the trainer of one trial, ready to run.
 
-    Raises UserError for whatever the configuration asks and the data cannot give, and ContractError for a mistake in the method.
+    Raises UserError if the data does not support the configuration, and ContractError for a mistake in the method.
     """
     with registry.naming(cell.identity["method"]):
         trainer = _trainer(cell, seed, watch)
@@ -172,7 +172,7 @@ def prepare(cell: Cell, seed: int, watch: Watch | None = None) -> Trainer:
 
 
 def check_steps(cell: Cell, trainer: Trainer) -> None:
-    """Raises ContractError where the method has other phases after `setup` than before it."""
+    """Raise ContractError if the phases after `setup` differ from those before it."""
     if steps(cell) != trainer.steps:
         raise ContractError("`phases` gives other steps before `setup` than after it: let them depend on options and schedules alone")
 
@@ -191,7 +191,7 @@ def _trainer(cell: Cell, seed: int, watch: Watch | None) -> Trainer:
 
 
 def settings(config: RunConfig) -> Settings:
-    """How the trials of a configuration are trained."""
+    """Return the training settings of a configuration."""
     trainer = config.trainer
     return Settings(
         trainer.schedules(),
@@ -206,12 +206,12 @@ def settings(config: RunConfig) -> Settings:
 
 
 def compute(config: RunConfig) -> Compute:
-    """How the device computes them."""
+    """Return the compute options of a configuration."""
     return Compute(config.precision, config.compile, config.channels_last, config.cuda_graphs)
 
 
 def run(cell: Cell, seed: int, watch: Watch | None = None) -> Record:
-    """Train one trial and keep its record; the checkpoint goes when the record is there."""
+    """Train one trial and write its record; then remove the checkpoint."""
     trainer = prepare(cell, seed, watch)
     with registry.naming(cell.identity["method"]):
         trainer.run()
@@ -219,7 +219,7 @@ def run(cell: Cell, seed: int, watch: Watch | None = None) -> Record:
 
 
 def in_turns(cell: Cell, seed: int, watch: Watch | None = None) -> Generator[None, None, Record]:
-    """As `run`, giving others on the same device a turn after each step."""
+    """Train like `run`, and yield after each step, so that other trials on the device get a turn."""
     trainer = prepare(cell, seed, watch)
     with registry.naming(cell.identity["method"]):
         yield from trainer.turns()
@@ -233,19 +233,19 @@ def _keep(cell: Cell, seed: int, trainer: Trainer) -> Record:
 
         artifacts.keep(cell.config.keep, trainer, cell.config.checkpoint_dir, record)
     Store(cell.config.results_dir).write(record)
-    with contextlib.suppress(OSError):  # the trial is recorded, so that a checkpoint which stays harms nothing
+    with contextlib.suppress(OSError):  # the trial is recorded, so a remaining checkpoint has no effect
         checkpoints(cell, seed).remove()
     return record
 
 
 def source_of(cell: Cell) -> Source:
-    """The cell's data set, downloaded and decoded where that is still to be done. Raises UserError where it cannot be had."""
+    """Return the cell's data set, downloaded and decoded if needed. Raises UserError if it is not available."""
     source = _source(cell.config.dataset["name"], canonical(cell.config.dataset["source"]))
     return source.in_memory if resident(cell.config, source.mapped_bytes) else source
 
 
 def task_of(cell: Cell, seed: int, sees_clean: bool = True) -> Task:
-    """What one trial learns from. sees_clean: whether its method may see the clean set. Raises UserError as `make_task` and `source_of`."""
+    """Return the data of one trial. sees_clean: whether its method may see the clean set. Raises the errors of its source and task."""
     config = cell.config
     imbalance, noise = make("imbalance", config.imbalance), make("noise", config.noise)
     return make_task(source_of(cell), noise, config.split, preprocessing(config), seed, sees_clean, imbalance)
@@ -253,7 +253,7 @@ def task_of(cell: Cell, seed: int, sees_clean: bool = True) -> Task:
 
 @functools.lru_cache(maxsize=2)
 def _source(name: str, config: str) -> Source:
-    """Datasets stay in memory from trial to trial; images that can be mapped are."""
+    """Return the source. Datasets stay in memory from trial to trial; mappable images are mapped."""
     options = json.loads(config)
     can_map = takes(options["_target_"], "resident")
     return make("dataset", options | ({"resident": False} if can_map else {}), name)
@@ -261,7 +261,7 @@ def _source(name: str, config: str) -> Source:
 
 @functools.lru_cache(maxsize=10_000)
 def _digests(name: str, source: str, imbalance: str, noise: str, split: str, seed: int, sees_clean: bool) -> dict[str, str]:
-    """As `digests_of`, once for all cells that share their data. Downloads nothing."""
+    """Return the result of `digests_of`, once for all cells that share their data. Downloads nothing."""
     options = json.loads(source)
     if takes(options["_target_"], "download"):
         source = canonical(options | {"download": False})
@@ -300,7 +300,7 @@ def _record(cell: Cell, seed: int, trainer: Trainer) -> Record:
 
 
 def _metrics(progress: Progress) -> dict[str, float]:
-    """Of the last evaluation; a diverged trial has only the way."""
+    """Return metrics of the last evaluation; a diverged trial has only its history."""
     if progress.diverged:
         return {}
     return {name: value for name, value in progress.history[-1].items() if name in METRICS}
@@ -337,7 +337,7 @@ def _data(task: Task) -> dict[str, Any]:
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """Where numbers come from: device, versions, and the revision of this checkout."""
+    """Return the origin of the numbers: device, versions, and the revision of this checkout."""
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "threads": torch.get_num_threads(),
@@ -355,7 +355,7 @@ def _version(package: str) -> str:
 
 
 def _processor() -> str:
-    """The CPU's model name where Linux tells it."""
+    """Return the CPU's model name if Linux provides it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -366,8 +366,8 @@ def _processor() -> str:
 
 @functools.cache
 def _revision() -> str:
-    """The commit of this checkout, with '-dirty' where files differ from it; the version of an installed wheel; else 'unknown'."""
-    if not (ROOT / ".git").exists():  # git would look further up, where another project may have one
+    """Return the commit of this checkout, with '-dirty' if files differ from it; the version of an installed wheel; else 'unknown'."""
+    if not (ROOT / ".git").exists():  # git would search parent directories, which may belong to another project
         return _version("robust-training-benchmark") if INSTALLED else "unknown"
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:

@@ -1,4 +1,4 @@
-"""Train trials in this process, one after another or side by side, and report them to a display."""
+"""Training of trials in this process, one after another or side by side, with reports to a display."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from robust_benchmark.files import Unwritable
 
 
 def train(missing: Sequence[Trial], log: str = "", patient: bool = True) -> tuple[list[str], int]:
-    """Run the missing trials, each under a claim; returns what failed, a line each, and the signal that stopped it or 0.
+    """Train the missing trials, each under a claim; return a line for each failure, and the signal that stopped it or 0.
 
     log, patient: as in `train_under`
-    Raises UserError where a file cannot be written.
+    Raises UserError if a file cannot be written.
     """
     if not missing:
         return [], 0
@@ -35,11 +35,11 @@ def train(missing: Sequence[Trial], log: str = "", patient: bool = True) -> tupl
 
 
 def train_under(display: Display, missing: Sequence[Trial], log: str = "", patient: bool = True) -> None:
-    """Run the missing trials, each under a claim, until all are settled or the display asks to stop.
+    """Train the missing trials, each under a claim, until all are settled or the display requests a stop.
 
-    log: where the output of this process goes, for the notes of failures
-    patient: wait for trials that others train, to take them over should they be let go
-    Raises UserError where a file cannot be written.
+    log: the output file of this process, for the failure notes
+    patient: wait for trials of other processes, to take them over if they are released
+    Raises UserError if a file cannot be written.
     """
     first = missing[0][0]
     device = trial.device_of(first.config.device)
@@ -53,7 +53,7 @@ def train_under(display: Display, missing: Sequence[Trial], log: str = "", patie
 
 
 def _turns(missing: Sequence[Trial], number: int, claim: Claim, display: Display, log: str) -> Iterator[None]:
-    """One trial under its claim, a step a turn; where it fails, the display gets a line, and the others go on.
+    """Train one trial under its claim, one step per turn; if it fails, the display gets a line, and the others continue.
 
     Raises Unwritable.
     """
@@ -62,13 +62,13 @@ def _turns(missing: Sequence[Trial], number: int, claim: Claim, display: Display
     display.begin(number)
     with claim:
         try:
-            if not settled(path):  # just before it was let go
+            if not settled(path):  # released just before
                 display.write(_result((yield from trial.in_turns(cell, seed, claim))))
             display.settled(number)
         except Interrupted:
             if claim.lost:
                 display.write(f"{name(cell, seed)}: another process took it over, as this one was silent for too long")
-        except (Unwritable, KeyboardInterrupt, GeneratorExit):  # which concern all trials
+        except (Unwritable, KeyboardInterrupt, GeneratorExit):  # which affect all trials
             raise
         except BaseException as error:
             note = path.with_suffix(".failure")
@@ -85,7 +85,7 @@ def _result(record: Record) -> str:
 
 
 def _pause(display: Display) -> Iterator[None]:
-    """A second of waiting, which holds up none of those that have turns."""
+    """Wait a second without blocking trials that have turns."""
     began = time.monotonic()
     while time.monotonic() - began < 1 and not display.stopping():
         time.sleep(0.001)
@@ -93,9 +93,9 @@ def _pause(display: Display) -> Iterator[None]:
 
 
 def _claims(missing: Sequence[Trial], display: Display, patient: bool) -> Iterator[tuple[int, Claim] | None]:
-    """The missing trials that nobody else trains, as they come free, and None while there is none.
+    """Yield the missing trials that no other process trains, when they become free, and None while there is none.
 
-    Ends when all are settled, or when the display asks to stop.
+    Ends when all are settled, or when the display requests a stop.
     """
     waiting, observer = list(range(len(missing))), Observer()
     while waiting:
@@ -120,7 +120,7 @@ def _claims(missing: Sequence[Trial], display: Display, patient: bool) -> Iterat
 
 
 class _Steps:
-    """Reports one trial's steps to the display of all: the Listener of its claim."""
+    """Reports one trial's steps to the common display: the Listener of its claim."""
 
     def __init__(self, number: int, display: Display) -> None:
         self._number, self._display = number, display
@@ -133,11 +133,11 @@ class _Steps:
 
 
 def forget_failures(missing: Sequence[Trial]) -> None:
-    """Take away the notes of failures, as these trials are tried again."""
+    """Remove the failure notes, because these trials are tried again."""
     for cell, seed in missing:
         trial.path(cell, seed).with_suffix(".failure").unlink(missing_ok=True)
 
 
 def settled(path: Path) -> bool:
-    """Whether the trial with its record at `path` is finished, or failed since the command began, here or elsewhere."""
+    """Return whether the trial with its record at `path` is finished, or has failed since the command started, here or elsewhere."""
     return os.path.lexists(path) or os.path.lexists(path.with_suffix(".failure"))

@@ -1,7 +1,7 @@
-"""Train trials in several processes of this machine, which report to the one progress bar of the command that starts them.
+"""Training of trials in several processes of this machine, which report to the progress bar of the parent command.
 
-Each worker goes through all missing trials and takes those that nobody has, by their claims. So no worker needs to know who trains what,
-and where one is killed the others take over what it had.
+Each worker goes through all missing trials and claims those that no other process has. Therefore workers need no coordination, and if
+one is killed, the others take over its trials.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from methods import registry
 from robust_benchmark import streams
 from robust_benchmark.errors import UserError
 
-EVERY = 0.2  # seconds between reports of steps, and between looks at whether to stop
+EVERY = 0.2  # seconds between reports of steps, and between checks for a stop
 
 
 def train(missing: Sequence[Trial]) -> tuple[list[str], int]:
-    """Run the missing trials in as many processes as `count` says; returns what failed, a line each, and the signal that stopped it or 0.
+    """Train the missing trials in `count` processes; return a line for each failure, and the signal that stopped it or 0.
 
-    Raises UserError where a file cannot be written.
+    Raises UserError if a file cannot be written.
     """
     number, context = count(missing), _context()
     modules = {module for cell in {cell.key: cell for cell, _ in missing}.values() for module in _modules(cell.identity["method"])}
-    if number <= 1 or (isinstance(context, SpawnContext) and "__main__" in modules):  # a new process has not what is defined there
+    if number <= 1 or (isinstance(context, SpawnContext) and "__main__" in modules):  # a new process lacks the definitions of `__main__`
         return worker.train(missing)
     with _started(number, context, missing, modules) as workers, Bar(missing) as bar, stopping_on_signals(bar):
         _follow(workers, bar)
@@ -53,9 +53,9 @@ def train(missing: Sequence[Trial]) -> tuple[list[str], int]:
 
 
 def count(missing: Sequence[Trial]) -> int:
-    """How many processes train the missing trials: the option `processes`, or else one on CUDA, and on a CPU one for each core.
+    """Return the number of training processes: the option `processes`, or one on CUDA, and one per core on a CPU.
 
-    Where OMP_NUM_THREADS gives each process several threads, they are fewer in proportion.
+    If OMP_NUM_THREADS gives each process several threads, the number is proportionally smaller.
     """
     if not missing:
         return 0
@@ -65,25 +65,25 @@ def count(missing: Sequence[Trial]) -> int:
 
 
 def _cores() -> int:
-    """The cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _context() -> ForkContext | SpawnContext:
-    """Forked workers start at once and share the data set, but hang where they need the threads of OpenMP, autograd or CUDA."""
+    """Return the start method: forked workers start at once and share the data set, but hang with threads of OpenMP, autograd or CUDA."""
     forks = sys.platform == "linux" and torch.get_num_threads() == 1 and not torch.cuda.is_available()
     return multiprocessing.get_context("fork") if forks else multiprocessing.get_context("spawn")
 
 
 def _modules(method: Mapping[str, Any]) -> set[str]:
-    """The modules that register a method and its bases."""
+    """Return the modules that register a method and its bases."""
     return {registry.get(method["name"]).__module__} | (_modules(method["base"]) if "base" in method else set())
 
 
 class Worker:
     """One worker, as the command sees it.
 
-    pipe: of its reports; held: the trials that it trains, or trained when it ended; error: the user's mistake that ended it, or ''
+    pipe: pipe of its reports; held: the trials that it trains, or trained at its end; error: the user's mistake that ended it, or ''
     """
 
     def __init__(self, context: ForkContext | SpawnContext, *arguments: Any, others: Sequence[Worker]) -> None:
@@ -96,7 +96,7 @@ class Worker:
         self.error = ""
 
     def ended(self) -> str:
-        """How the process came to its end, '' for a good one."""
+        """Return the cause of the process's end, '' for a normal one."""
         status = self.process.exitcode or 0
         number = -status if status < 0 else status - 128
         if number in set(signal.Signals):
@@ -106,7 +106,7 @@ class Worker:
 
 @contextmanager
 def _started(number: int, *arguments: Any) -> Iterator[list[Worker]]:
-    """So many workers; none outlives the `with` block."""
+    """Start this number of workers; none of them outlives the `with` block."""
     workers: list[Worker] = []
     try:
         with out_of_reach_of_the_terminal():
@@ -122,13 +122,13 @@ def _started(number: int, *arguments: Any) -> Iterator[list[Worker]]:
 
 
 def _stop(processes: Sequence[Any]) -> None:
-    """Ask for checkpoints and the end, as often as called: a process that just starts may miss it once."""
+    """Request checkpoints and the end; call it repeatedly, because a starting process may miss it once."""
     for process in processes:
         process.terminate()
 
 
 def _follow(workers: Sequence[Worker], bar: Bar) -> None:
-    """Show what the workers report until all have ended, which is soon when all trials are settled, on a signal or on an error."""
+    """Show the workers' reports until all have ended: soon after all trials are settled, on a signal or on an error."""
     alive = list(workers)
     while alive:
         reporting = wait([each.pipe for each in alive], EVERY)
@@ -148,11 +148,11 @@ def _follow(workers: Sequence[Worker], bar: Bar) -> None:
 
 
 def _take(report: tuple[str, Any], sender: Worker, workers: Sequence[Worker], bar: Bar) -> None:
-    """One report, which names a method of Display and its arguments, or an error."""
+    """Handle one report, which names a method of Display and its arguments, or an error."""
     event, *arguments = report
     if event == "error":
         sender.error = arguments[0]
-    elif event != "waiting_for" or not _is_one_of(workers, arguments[1]):  # that one reports by itself
+    elif event != "waiting_for" or not _is_one_of(workers, arguments[1]):  # that one reports on its own
         getattr(bar, event)(*arguments)
     if event == "begin":
         sender.held.add(arguments[0])
@@ -165,7 +165,7 @@ def _is_one_of(workers: Sequence[Worker], holder: Holder | None) -> bool:
 
 
 def _lost(workers: Sequence[Worker], missing: Sequence[Trial], bar: Bar) -> list[str]:
-    """What failed because its process, the last one that could train it, was killed; a line each."""
+    """Return a line for each trial whose process was killed as the last one that could train it."""
     unsettled = {number for number in bar.unsettled if not worker.settled(trial.path(*missing[number]))}
     killed = [each for each in workers if each.ended()]
     lines = {number: f"{name(*missing[number])}: its process {each.ended()}" for each in killed for number in unsettled & each.held}
@@ -173,12 +173,12 @@ def _lost(workers: Sequence[Worker], missing: Sequence[Trial], bar: Bar) -> list
 
 
 def _work(missing: Sequence[Trial], modules: set[str], pipe: Connection, readers: Sequence[Connection], command: int) -> None:
-    """A worker's process. Ends with the status of SIGTERM where it was asked to stop."""
+    """Run a worker's process. It ends with the status of SIGTERM if it was asked to stop."""
     for reader in readers:
-        reader.close()  # so that a report to a command that is gone fails instead of filling a pipe
-    registry.names()  # first, as it leaves out what is broken in a module
+        reader.close()  # so that a report to an ended command fails instead of filling a pipe
+    registry.names()  # first, because it skips broken definitions in a module
     for module in modules:
-        importlib.import_module(module)  # where the process is a new one, a user's method is not registered yet
+        importlib.import_module(module)  # in a new process, a user's method is not registered yet
     relay = Relay(pipe, command)
     for number in (signal.SIGTERM, signal.SIGUSR2):
         signal.signal(number, relay.stop)
@@ -193,7 +193,7 @@ def _work(missing: Sequence[Trial], modules: set[str], pipe: Connection, readers
 
 
 class Relay:
-    """The Display of a worker: hands all on to the command, and steps a few times a second. Stops where the command is gone."""
+    """The Display of a worker: forwards everything to the command, and steps a few times per second. Stops if the command has ended."""
 
     def __init__(self, pipe: Connection, command: int) -> None:
         self._pipe, self._command = pipe, command
@@ -228,7 +228,7 @@ class Relay:
         return self._stopped or os.getppid() != self._command
 
     def stop(self, _: int, __: FrameType | None) -> None:
-        """Handles a signal that asks to stop."""
+        """Handle a signal that requests a stop."""
         self._stopped = True
 
     def report(self, event: str, *arguments: Any) -> None:
@@ -244,5 +244,5 @@ class Relay:
         self._reported = time.monotonic()
 
     def _send(self, *report: Any) -> None:
-        with suppress(OSError):  # the command is gone, and `stopping` sees that
+        with suppress(OSError):  # the command has ended, and `stopping` detects it
             self._pipe.send(report)

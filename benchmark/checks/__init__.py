@@ -1,1 +1,1 @@
-"""Whether a method keeps the rules of the interface, found by training it on small tasks."""
+"""Checks of whether a method follows the rules of the interface, by training it on small tasks."""

@@ -1,4 +1,4 @@
-"""Training under observation: what each step leaves, and where it stops or dies."""
+"""Observed training: the state after each step, and the point where training stops or dies."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ Marks = dict[str, str]
 
 
 class Killed(Exception):
-    """Stands for the end of a process in the middle of an evaluation."""
+    """Represents the end of a process in the middle of an evaluation."""
 
 
 class Observed(Trainer):
-    """A trainer whose phase under way can be looked at."""
+    """A trainer that gives access to its current phase."""
 
     now: Running | None = None
 
@@ -43,9 +43,9 @@ class Observed(Trainer):
 
 @dataclass
 class Course(Watch):
-    """The course of a training: watches a trainer, and keeps digests of all that each step leaves, by the number of the step.
+    """The course of a training: watches a trainer, and stores digests of the state after each step, by the number of the step.
 
-    stop: the step after which it asks to stop; die: the step whose evaluation it kills
+    stop: the step after which it requests a stop; die: the step whose evaluation it kills
     epoch_ends: steps that end an epoch
     """
 
@@ -57,7 +57,7 @@ class Course(Watch):
     trainer: Observed = field(init=False)
 
     def watch(self, trainer: Observed) -> None:
-        """Begin with this trainer."""
+        """Start with this trainer."""
         self.trainer = trainer
         predict = trainer.method.predict
 
@@ -81,11 +81,11 @@ class Course(Watch):
 
     @property
     def phase_ends(self) -> list[int]:
-        """Steps that end a phase."""
+        """Return the steps that end a phase."""
         return np.cumsum([phase.schedule.steps for phase in self.trainer.phases]).tolist()
 
     def step_difference(self, other: Course) -> str | None:
-        """Where the steps that both courses have first leave something else, in words; None where they do not."""
+        """Describe the first common step after which the two courses differ; None if there is none."""
         for step in sorted(self.marks.keys() & other.marks.keys()):
             name = changed(self.marks[step], other.marks[step])
             if name is not None:
@@ -93,20 +93,20 @@ class Course(Watch):
         return None
 
     def difference(self, other: Course) -> str | None:
-        """As `step_difference`; and where both courses came to their ends, also in what a record has of them."""
+        """Describe the difference as in `step_difference`, and, if both courses ended, in the content of their records."""
         ended = all(course.trainer.progress.phase == len(course.trainer.phases) for course in (self, other))
         same = not ended or _outcome(self.trainer) == _outcome(other.trainer)
         return self.step_difference(other) or (None if same else "the history")
 
 
 def _outcome(trainer: Trainer) -> tuple[Any, ...]:
-    """What a record has of a training; as text, in which NaN equals itself."""
+    """Return the part of a record that a training determines; as text, in which NaN equals itself."""
     progress = trainer.progress
     return repr(progress.history), progress.confusion_matrix, repr(progress.weights_precision), repr(progress.weight_histograms)
 
 
 def digests(state: Any) -> Marks:
-    """A digest of each value in nested state, by its dotted name."""
+    """Return a digest of each value in nested state, by its dotted name."""
     return {name: _digest(value) for name, value in leaves(state)}
 
 
@@ -118,7 +118,7 @@ def _digest(value: Any) -> str:
 
 
 class Subject:
-    """One method under the checks: a cell's method, on small tasks of the cell's data."""
+    """One method under test: a cell's method, on small tasks of the cell's data."""
 
     def __init__(self, cell: Cell) -> None:
         self.cell = cell
@@ -134,7 +134,7 @@ class Subject:
         checkpoints: Checkpoints | None = None,
         checkpoint_seconds: float = float("inf"),
     ) -> Observed:
-        """A new trainer. Python's, NumPy's and torch's random numbers are others each time, as in another process."""
+        """Return a new trainer. Python's, NumPy's and torch's random numbers differ each time, as in another process."""
         self._processes += 1
         for reseed in (torch.manual_seed, random.seed, np.random.seed):
             reseed(self._processes)
@@ -144,7 +144,7 @@ class Subject:
 
     @cached_property
     def refusals(self) -> dict[str, str]:
-        """The kinds of data that the method refuses when a trial is prepared, with its sentence."""
+        """Return the kinds of data that the method rejects when a trial is prepared, with its sentence."""
         return {name: refusal for name, kind in self.kinds.items() if (refusal := self._refusal(kind)) is not None}
 
     def _refusal(self, kind: Kind) -> str | None:
@@ -158,7 +158,7 @@ class Subject:
 
     @property
     def kind(self) -> Kind:
-        """The first kind of data that the method does not refuse. Raises UserError where it refuses all."""
+        """Return the first kind of data that the method accepts. Raises UserError if it rejects all."""
         accepted = [kind for name, kind in self.kinds.items() if name not in self.refusals]
         if not accepted:
             raise UserError(next(iter(self.refusals.values())))
@@ -166,18 +166,18 @@ class Subject:
 
     @cached_property
     def course(self) -> Course:
-        """The course of an undisturbed training on it."""
+        """Return the course of an uninterrupted training on it."""
         return self.observed()
 
     def observed(self, kind: Kind | None = None) -> Course:
-        """The course of another training, on the same data unless another kind is given."""
+        """Return the course of another training, on the same data unless another kind is given."""
         course = Course()
         course.watch(self.trainer(kind or self.kind, watch=course))
         course.trainer.run()
         return course
 
     def leg(self, checkpoints: Checkpoints, stop: int = 0, die: int = 0) -> Course:
-        """The course of a training from the last checkpoint on, until it stops, dies or ends."""
+        """Return the course of a training from the last checkpoint on, until it stops, dies or ends."""
         course = Course(stop, die)
         course.watch(self.trainer(self.kind, watch=course, checkpoints=checkpoints, checkpoint_seconds=0 if die else float("inf")))
         with suppress(Interrupted, Killed):

@@ -1,4 +1,4 @@
-"""A task with other contents in all that a method has not declared, so that nothing may change."""
+"""A task with changed content in everything that a method has not declared; its training must not change."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Poison = Callable[[Task, Knowledge], Task]
 
 
 def undeclared(needs: Knowledge) -> Iterator[tuple[str, Knowledge, Poison]]:
-    """What `needs` does not declare: its name, the declaration (NONE where none lets a method see it), and what gives it other contents."""
+    """Return undeclared information: its name, its declaration (NONE if no method may see it), and a function that changes its content."""
     for name, (knowledge, poison) in POISONS.items():
         if not knowledge or knowledge not in needs:
             yield name, knowledge, poison
 
 
 def _true_labels(task: Task, needs: Knowledge) -> Task:
-    """Other true labels: with what `needs` declares of them the same, the noise rate and the shares of the classes, and else all others."""
+    """Change true labels; declared information about them, such as the noise rate and the class shares, does not change."""
     train = task.train
     true_labels = (train.true_labels + 1) % len(task.classes)
     if needs & (Knowledge.NOISE_RATE | Knowledge.TRANSITION_MATRIX):
@@ -54,7 +54,7 @@ def _test(task: Task, _: Knowledge) -> Task:
 
 
 def _others(examples: Examples, classes: int) -> Examples:
-    """As many random images, labelled at random."""
+    """Return the same number of random images, labelled at random."""
     rng = np.random.default_rng(0)
     images = torch.from_numpy(rng.integers(0, 256, examples.images.shape, dtype=np.uint8))
     labels = torch.from_numpy(rng.integers(0, classes, len(examples)))

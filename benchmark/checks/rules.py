@@ -1,4 +1,4 @@
-"""The rules that every method keeps, one check each."""
+"""The rules for every method, one check each."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from robust_benchmark.errors import UserError
 
 
 class Broken(Exception):
-    """A rule is broken; the message says how, and what to do."""
+    """A broken rule; the message describes the error and the correction."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found: 'ok', 'failed' with a sentence, or '-' where an earlier check's failure leaves nothing to check."""
+    """The result of a check: 'ok', 'failed' with a sentence, or '-' if the failure of an earlier check leaves nothing to check."""
 
     state: str
     sentence: str = ""
@@ -54,14 +54,14 @@ def configuration(subject: Subject) -> None:
     overrides = [override for override in cell.overrides if override.partition("=")[0].partition(".")[0] != "method"]
     expanded = expand(label(part))
     if {*overrides, *expanded} == {*cell.overrides}:
-        return  # it is what composed the cell
+        return  # the same label composed the cell
     (again,) = cells([*overrides, *expanded])
     if (again.key, again.label) != (cell.key, cell.label):
         raise Broken(f"method={cell.label} composes another configuration than the one with this label: give options plain values")
 
 
 def trains(subject: Subject) -> None:
-    """It trains to its end with finite numbers, in phases that do not depend on the data, and predicts logits."""
+    """The method trains to its end with finite numbers, in phases that do not depend on the data, and predicts logits."""
     trainer = subject.trainer(subject.kind)
     trial.check_steps(subject.cell, trainer)
     if registry.build(subject.cell.identity["method"]).needs != trainer.method.needs:
@@ -79,7 +79,7 @@ def _logits(trainer: Trainer) -> torch.Tensor:
 
 
 def seed(subject: Subject) -> None:
-    """The same seed gives the same numbers, whatever else the process draws."""
+    """The same seed gives the same numbers, independent of other random draws in the process."""
     difference = subject.course.difference(subject.observed())
     if difference is not None:
         raise Broken(
@@ -89,7 +89,7 @@ def seed(subject: Subject) -> None:
 
 
 def knowledge(subject: Subject) -> None:
-    """What `needs` does not declare has no influence."""
+    """Information that `needs` does not declare has no influence."""
     needs = subject.course.trainer.method.needs
     hidden = [*undeclared(needs)]
     if _difference(subject, needs, [poison for _, _, poison in hidden]) is None:
@@ -103,7 +103,7 @@ def knowledge(subject: Subject) -> None:
 
 
 def _difference(subject: Subject, needs: Knowledge, poisons: list[Poison]) -> str | None:
-    """Where steps differ on a task with other contents in what is hidden; its metrics may."""
+    """Describe the difference between steps on a task with changed hidden content; its metrics may differ."""
     task = subject.kind.task
     for poison in poisons:
         task = poison(task, needs)
@@ -113,7 +113,7 @@ def _difference(subject: Subject, needs: Knowledge, poisons: list[Poison]) -> st
 
 @dataclass(frozen=True, order=True)
 class Stop:
-    """A place where a training is stopped after a step, or, before the step is kept, killed in its evaluation."""
+    """A point where a training stops after a step, or dies in its evaluation before the step is saved."""
 
     step: int
     stopped: bool
@@ -126,7 +126,7 @@ class Stop:
 
 
 def resume(subject: Subject) -> None:
-    """A training that is stopped or killed again and again ends as an undisturbed one."""
+    """A training that is repeatedly stopped or killed ends like an uninterrupted one."""
     whole, last = subject.course, Stop(0, True, "the start")
     with tempfile.TemporaryDirectory() as directory:
         checkpoints = Checkpoints(Path(directory) / "trial.pt", "check")
@@ -138,8 +138,8 @@ def resume(subject: Subject) -> None:
 
 
 def stops(course: Course) -> list[Stop]:
-    """One after the first step, in and at the end of the first epoch, in the first evaluation, and at the end of each phase."""
-    first_end = next(end for end in course.phase_ends if end)  # a phase may have no step
+    """Return stops after the first step, in and at the end of the first epoch, in the first evaluation, and at the end of each phase."""
+    first_end = next(end for end in course.phase_ends if end)  # a phase may have no steps
     within = [step for step in range(2, first_end) if step not in course.epoch_ends][1:2]
     evaluation = min(course.trainer.settings.evaluate_every, first_end)
     return sorted(
@@ -165,7 +165,7 @@ def _compare(whole: Course, leg: Course, last: Stop) -> None:
 
 
 def lanes(subject: Subject) -> None:
-    """Side by side with another trial in one process, it trains as alone."""
+    """Side by side with another trial in one process, the method trains as it does alone."""
     courses: list[Course] = []
 
     def turns(number: int) -> Iterator[None]:
@@ -183,17 +183,17 @@ def lanes(subject: Subject) -> None:
 
 
 def data(subject: Subject) -> None:
-    """It stays finite on every kind of data that it does not refuse."""
+    """The method stays finite on every kind of data that it accepts."""
     lost: list[str] = []
     for name, kind in subject.kinds.items():
-        if name not in subject.refusals and kind is not subject.kind:  # on which `trains` has looked
+        if name not in subject.refusals and kind is not subject.kind:  # which `trains` has checked
             lost += _lost(subject, name, kind)
     if lost:
         raise Broken(f"{'; '.join(lost)}: keep it finite, or raise UserError in `setup`")
 
 
 def _lost(subject: Subject, name: str, kind: Kind) -> list[str]:
-    """How training on that kind of data goes wrong, if it does."""
+    """Describe the failure of training on that kind of data, if any."""
     try:
         progress = subject.observed(kind).trainer.progress
     except (Exception, SystemExit) as error:  # a method may raise anything
@@ -203,7 +203,7 @@ def _lost(subject: Subject, name: str, kind: Kind) -> list[str]:
 
 @torch.no_grad()
 def predictions(subject: Subject) -> None:
-    """The same logits for the same images in evaluation mode, and nothing changes by predicting."""
+    """The same images give the same logits in evaluation mode, and predicting changes nothing."""
     trainer = subject.course.trainer
     method, images = trainer.method, _test_images(trainer)
     kept = images.clone()
@@ -224,14 +224,14 @@ def _test_images(trainer: Trainer) -> torch.Tensor:
 
 
 def _state(method: Method) -> dict[str, Any]:
-    """All that the method is: what it has on the host, its tensors, and the state of random numbers."""
+    """Return the whole state of the method: its host data, its tensors, and the state of random numbers."""
     tensors = digests({**method.state_dict(), **unsaved(method)})
     return {**fingerprint(method), **tensors, "random numbers": digests([torch.get_rng_state()])}
 
 
 @dataclass(frozen=True)
 class Check:
-    """A check, and those without which it has nothing to check."""
+    """A check, and the checks that must pass before it."""
 
     run: Callable[[Subject], None]
     after: tuple[str, ...] = ()
@@ -250,7 +250,7 @@ CHECKS = {
 
 
 def examine(subject: Subject) -> dict[str, Finding]:
-    """What each check finds, by its name."""
+    """Return the finding of each check, by its name."""
     found: dict[str, Finding] = {}
     for name, check in CHECKS.items():
         ready = all(found[other].state == "ok" for other in check.after)
@@ -269,7 +269,7 @@ def _found(check: Check, subject: Subject) -> Finding:
 
 
 def _words(error: BaseException) -> str:
-    """The error, and where it was raised by the innermost line that is the method's own."""
+    """Return the error, and the innermost line of the method's own code that raised it."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     place = innermost(frames[-1]) or "the trainer"
     return f"{type(error).__name__} in {place}: {(str(error).splitlines() or [''])[0]}"

@@ -1,4 +1,4 @@
-"""What the checks train on: a small part of a data set, as four kinds of task."""
+"""The training data of the checks: a small part of a data set, as four kinds of task."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ from methods import registry
 from methods.base import Knowledge
 
 SEED = 0
-STEPS = 15  # with one and a half epochs of 16 images on digits, and three evaluations
+STEPS = 15  # one and a half epochs of 16 images on digits, and three evaluations
 SMALL = {
     "trainer.steps": STEPS,
     "trainer.batch_size": 16,
     "trainer.evaluate_every": 5,
     "split.clean_per_class": 2,
     "split.clean_total": "null",
-    "split.hyper_validation": 20,  # the weights of its images are measured at the end
+    "split.hyper_validation": 20,  # its images have weights, which are measured at the end
 }
-TRAINING_IMAGES, TEST_IMAGES = 200, 50  # in equal parts of each class, of which there are at least ten and three
+TRAINING_IMAGES, TEST_IMAGES = 200, 50  # equal parts of each class, with at least ten and three classes
 IMBALANCE = 0.9
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of data, and what makes models for it."""
+    """A kind of data, and the function that makes models for it."""
 
     task: Task
     make_model: ModelFactory
 
 
 def kinds(cell: Cell) -> dict[str, Kind]:
-    """The kinds of data that every method is to train on, by what they are."""
+    """Return the kinds of data on which every method is tested, by their names."""
     model = model_factory(cell.config.model)
     whole = _task(cell, make("noise", cell.config.noise))
     return {
@@ -63,7 +63,7 @@ def _task(cell: Cell, corruption: Corruption, classes: int | None = None) -> Tas
 
 
 def _rare(task: Task) -> Task:
-    """The task with a single training image that is labelled 0 and, where there are more than two classes, none that is labelled 1."""
+    """Return the task with a single training image with label 0 and, with more than two classes, none with label 1."""
     labels = task.train.labels.numpy()
     others = labels > (1 if len(task.classes) > 2 else 0)
     kept = np.sort(np.append(np.flatnonzero(others), np.flatnonzero(labels == 0)[:1]))
@@ -72,7 +72,7 @@ def _rare(task: Task) -> Task:
 
 @functools.lru_cache(maxsize=4)
 def _source(name: str, config: str, classes: int | None) -> Source:
-    """The first images of each of the first `classes`, or of all."""
+    """Return the first images of each of the first `classes`, or of all."""
     whole: Source = make("dataset", json.loads(config), name)
     names = whole.classes[:classes]
     train = _first(whole.train_labels, len(names), max(10, TRAINING_IMAGES // len(names)))
@@ -81,5 +81,5 @@ def _source(name: str, config: str, classes: int | None) -> Source:
 
 
 def _first(labels: torch.Tensor, classes: int, count: int) -> torch.Tensor:
-    """Positions of the first `count` of each class."""
+    """Return positions of the first `count` of each class."""
     return torch.cat([torch.nonzero(labels == label).flatten()[:count] for label in range(classes)])

@@ -1,4 +1,4 @@
-"""Where a step would make the host wait for a GPU, found on a CPU: operations whose outcome the host reads, shapes included."""
+"""Detection on a CPU of steps that would make the host wait for a GPU: operations whose result the host reads, including shapes."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from benchmark import ROOT
 from benchmark.training.trainer import Trainer
 from methods.base import Phase
 
-STEPS = 2  # watched in each phase
-OPERATIONS = {  # of aten, whose outcome the host reads
+STEPS = 2  # steps to watch in each phase
+OPERATIONS = {  # aten operations whose result the host reads
     *("_local_scalar_dense", "is_nonzero", "equal", "nonzero", "masked_select", "bincount", "_unique", "_unique2", "unique_dim"),
     *("unique_consecutive", "unique_dim_consecutive"),
 }
 INDEXING = {"index", "index_put", "index_put_", "_unsafe_index", "_unsafe_index_put"}
-FUNCTIONS = {  # which aten does not show on a CPU: copies from the device and to it
+FUNCTIONS = {  # copies from and to the device, which aten does not show on a CPU
     torch.Tensor.cpu: "Tensor.cpu",
     torch.Tensor.numpy: "Tensor.numpy",
     torch.Tensor.tolist: "Tensor.tolist",
@@ -34,14 +34,14 @@ FUNCTIONS = {  # which aten does not show on a CPU: copies from the device and t
     torch.tensor: "torch.tensor",
     torch.from_numpy: "torch.from_numpy",
 }
-CHECKED_ON_CPUS = {torch.quantile, torch.Tensor.quantile, torch.nanquantile, torch.Tensor.nanquantile}  # which read arguments there alone
+CHECKED_ON_CPUS = {torch.quantile, torch.Tensor.quantile, torch.nanquantile, torch.Tensor.nanquantile}  # only these read arguments
 SKIPPED = [str(Path(torch.__file__).parent), str(ROOT / "benchmark")]
 COMMAND = str(ROOT / "benchmark" / "check.py")
 STANDARD = sysconfig.get_path("stdlib")
 
 
 class Waits:
-    """What was noted within `watching`, as 'operation in file:line' of the method's code."""
+    """Operations noted within `watching`, as 'operation in file:line' of the method's code."""
 
     def __init__(self) -> None:
         self.places: dict[str, None] = {}
@@ -49,12 +49,12 @@ class Waits:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Note what happens within."""
+        """Note operations in this context."""
         with self._set(True), _Functions(self), _Operations(self):
             yield
 
     def ignored(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """`function`, with nothing noted within it."""
+        """Wrap `function` so that nothing is noted within it."""
 
         def call(*args: Any, **kwargs: Any) -> Any:
             with self._set(False):
@@ -71,7 +71,7 @@ class Waits:
             self._active = before
 
     def note(self, operation: str) -> None:
-        """`operation` would wait; where no code but the trainer's and torch's is under way, the method has no part in it."""
+        """Note that `operation` would wait; it is not the method's if only code of the trainer and torch is running."""
         place = innermost(sys._getframe()) if self._active else None
         if place is not None:
             self.places[f"{operation} in {place}"] = None
@@ -91,7 +91,7 @@ class _Operations(TorchDispatchMode):
 
 
 def _by_mask(_: torch.Tensor, index: Any, value: torch.Tensor | None = None, *rest: Any) -> bool:
-    """Whether an index is a mask; to set a mask's elements to a number needs none of them counted."""
+    """Return whether an index is a mask; setting a mask's elements to a number does not count them."""
     if value is not None and value.numel() == 1:
         return False
     return any(each is not None and each.dtype in (torch.bool, torch.uint8) for each in index)
@@ -112,8 +112,8 @@ class _Functions(TorchFunctionMode):
 
 
 def innermost(frame: FrameType | None) -> str | None:
-    """'file:line' of the innermost call under way that is neither torch's, Python's own nor the trainer's; None where all are."""
-    while frame is not None and frame.f_code.co_filename != COMMAND:  # what calls the checks is no method
+    """Return 'file:line' of the innermost running call outside torch, Python itself and the trainer; None if there is none."""
+    while frame is not None and frame.f_code.co_filename != COMMAND:  # the caller of the checks is not a method
         if not _skipped(frame.f_code.co_filename):
             return f"{shown(frame.f_code.co_filename)}:{frame.f_lineno}"
         frame = frame.f_back
@@ -126,7 +126,7 @@ def _skipped(file: str) -> bool:
 
 
 def shown(file: str) -> str:
-    """The file's path, relative to the working directory or to the suite's root where it lies in one of them."""
+    """Return the file's path, relative to the working directory or the suite's root if it is inside."""
     for folder in (Path.cwd(), ROOT):
         if Path(file).is_relative_to(folder):
             return str(Path(file).relative_to(folder))
@@ -134,13 +134,13 @@ def shown(file: str) -> str:
 
 
 def waits(trainer: Trainer) -> list[str]:
-    """Where steps of its phases would wait; what comes with an epoch and with the beginning of a phase may. The trainer is used up."""
+    """Return where steps of its phases would wait; hooks of epochs and phase starts may wait. The trainer cannot be used afterwards."""
     found = Waits()
     for number, phase in enumerate(trainer.phases):
         trainer.progress.phase = number
         running = trainer.running(_without_epochs(phase, found))
         running.begin(trainer.view)
-        first = min(1, phase.schedule.steps - 1)  # a first step may prepare further ones
+        first = min(1, phase.schedule.steps - 1)  # a first step may prepare others
         for step in range(phase.schedule.steps):
             with found.watching() if first <= step < first + STEPS else nullcontext():
                 running.take_step(trainer.view)

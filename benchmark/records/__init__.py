@@ -1,1 +1,1 @@
-"""What is kept on disk: records, claims, notes of failures, grids sent elsewhere. Nothing here imports torch."""
+"""Files on disk: records, claims, failure notes, submitted grids. Nothing here imports torch."""

@@ -1,8 +1,8 @@
-"""Claims: a small file beside a trial's record says who trains it, so that all who share a results directory agree. No torch here.
+"""Claims: a small file beside a trial's record names the process that trains it, for all users of a results directory. No torch here.
 
-No clock is compared with another. A holder touches its claim all the time; a claim is abandoned once an observer has seen it unmoved for
-`seconds` of its own monotonic time, or at once where its process is known to be gone. So neither skew between hosts nor a clock that
-jumps can break a claim. Should two processes ever train one trial, both come to the same numbers, and the first record stays.
+Clocks are never compared. A holder touches its claim regularly. A claim is abandoned if an observer sees no change for `seconds` of its
+own monotonic time, or at once if its process is known to have ended. Therefore clock skew between hosts and clock jumps cannot break a
+claim. If two processes ever train one trial, both get the same numbers, and the first record stays.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from msgspec import Meta
 from benchmark.records.schema import Amount, Count
 from robust_benchmark.files import check_regular, read_regular, whole
 
-WIDTH = 1024  # bytes of a claim: written over in place, it always has the same length
+WIDTH = 1024  # bytes of a claim: it is overwritten in place, so its length is constant
 
-BEAT = 10.0  # seconds at most between two signs of life, which also tell how far training is
+BEAT = 10.0  # maximum seconds between two signs of life, which also report the progress of training
 
 
 @dataclass
 class Holder:
-    """What a claim says: who trains, and how far. At `step` of `steps`, after `seconds` since step `first`."""
+    """The content of a claim: the training process and its progress. It is at `step` of `steps`, `seconds` after step `first`."""
 
     token: str = ""
     user: str = ""
@@ -51,15 +51,15 @@ class Holder:
         return f"{self.user or 'somebody'} on {self.host}, {f'job {self.job}' if self.job else f'process {self.pid}'}"
 
     def gone(self) -> bool:
-        """Whether it is certain that nobody holds the claim: its process ended on this machine, or its job started again, here."""
+        """Return whether the claim certainly has no holder: its process on this machine ended, or its job restarted here."""
         again = self.job != "" and self.job == _job() and self.restart < _restart()
         return again or (self.machine == _machine() and not _alive(self.pid))
 
 
 def read_claim(path: Path) -> Holder | None:
-    """The holder of the claim, None where there is no claim; a claim that says nothing readable has a Holder without a token.
+    """Return the holder of the claim, None if there is no claim; an unreadable claim has a Holder without a token.
 
-    Raises OSError, of which NotAFile where a link, a pipe or the like is in its place.
+    Raises OSError; NotAFile, a kind of it, if a link, a pipe or the like replaces it.
     """
     try:
         return _parse(read_regular(path))
@@ -75,7 +75,7 @@ def _parse(text: bytes) -> Holder:
 
 
 class Listener(Protocol):
-    """What a claim tells of training, and what it asks: a benchmark.training.trainer.Watch."""
+    """Receives the progress that a claim reports, and its requests: a benchmark.training.trainer.Watch."""
 
     def stepped(self, steps: int = 1) -> None: ...
 
@@ -83,9 +83,9 @@ class Listener(Protocol):
 
 
 class Claim:
-    """A trial that is ours, kept alive by a thread while in `with`. A Watch too: it hears of steps, and stops training once it is lost.
+    """A claim on a trial, kept alive by a thread in a `with` block. As a Watch it receives steps, and stops training if it is lost.
 
-    lost: another process took the claim, which was silent for too long (a suspended process, say)
+    lost: another process took the claim after too long without an update (for example, from a suspended process)
     """
 
     def __init__(self, path: Path, steps: int, seconds: float, listener: Listener) -> None:
@@ -102,13 +102,13 @@ class Claim:
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        self._heart.join(BEAT)  # unless it hangs on a directory that is away
-        with contextlib.suppress(OSError):  # where the directory is away, the claim expires by itself
+        self._heart.join(BEAT)  # unless it hangs on an absent directory
+        with contextlib.suppress(OSError):  # if the directory is absent, the claim expires on its own
             remove(self.path, self._holder.token)
 
     def stepped(self, steps: int = 1) -> None:
         holder = self._holder
-        if holder.step == 0:  # what a checkpoint had done comes at once, and says nothing of the pace
+        if holder.step == 0:  # the steps of a checkpoint come at once and do not measure the speed
             holder.first, self._began = steps, time.monotonic()
         holder.step += steps
         self._listener.stepped(steps)
@@ -117,18 +117,18 @@ class Claim:
         return self.lost or self._listener.stopping()
 
     def acquire(self) -> bool:
-        """Whether the claim, which nobody had, is ours now. Raises OSError where it cannot be written."""
+        """Return whether the claim, which nobody had, is ours now. Raises OSError if it cannot be written."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         return self._put()
 
     def _put(self) -> bool:
-        with whole(self.path, first_stays=True) as part:  # makes no directory: one that is away comes back
+        with whole(self.path, first_stays=True) as part:  # creates no directory: an absent one will return
             part.write_text(self._text(), encoding="utf-8")
         return self._is_ours(read_claim(self.path))
 
     def _live(self) -> None:
         while not self._over.wait(min(self.seconds / 4, BEAT)) and not self.lost:
-            with contextlib.suppress(OSError):  # the directory may be away for a while
+            with contextlib.suppress(OSError):  # the directory may be absent for a while
                 self._touch()
 
     def _touch(self) -> None:
@@ -137,7 +137,7 @@ class Claim:
             check_regular(self.path)
             with self.path.open("r+b") as file:
                 self.lost = not self._is_ours(_parse(file.read()))
-                if not self.lost:  # in this very file, whatever its name is by now
+                if not self.lost:  # in this file, even if it was renamed
                     file.seek(0)
                     file.write(self._text().encode())
         except FileNotFoundError:
@@ -151,7 +151,7 @@ class Claim:
 
 
 def remove(path: Path, token: str) -> None:
-    """Take away the claim with this token. Whoever renames it has it; the claim of another that came in between is put back."""
+    """Remove the claim with this token. The process that renames it has it; a newer claim of another process is restored."""
     aside = path.with_suffix(f".{uuid.uuid4().hex}.part")
     try:
         path.rename(aside)
@@ -165,9 +165,9 @@ def remove(path: Path, token: str) -> None:
 
 
 def remove_left(folders: Iterable[Path]) -> None:
-    """Take away the claims beside finished records in these folders whose holders are gone: they were killed between the two."""
+    """Remove the claims beside finished records in these folders if their holders were killed before removing them."""
     for folder in folders:
-        with contextlib.suppress(OSError):  # a folder that is not there, or that is only read
+        with contextlib.suppress(OSError):  # a missing or read-only folder
             names = set(os.listdir(folder))
             for path in [folder / name for name in names if name.endswith(".claim") and f"{name.removesuffix('.claim')}.json" in names]:
                 holder = read_claim(path)
@@ -176,21 +176,21 @@ def remove_left(folders: Iterable[Path]) -> None:
 
 
 class Observer:
-    """Tells held claims from abandoned ones by looking at them again and again."""
+    """Distinguishes held claims from abandoned ones by repeated checks."""
 
     def __init__(self) -> None:
-        self._seen: dict[Path, tuple[tuple[str, int], float, bool]] = {}  # what, since when, whether it moved before
+        self._seen: dict[Path, tuple[tuple[str, int], float, bool]] = {}  # the content, the time it was first seen, whether it changed
 
     def take(self, claim: Claim) -> bool:
-        """Whether the claim is ours now: nobody had it, or whoever did is gone."""
+        """Return whether the claim is ours now: nobody had it, or its holder is gone."""
         return not self.held(claim.path, claim.seconds) and claim.acquire()
 
     def moved(self, claim: Claim) -> bool:
-        """Whether another's claim has been seen to move: its holder is alive for certain."""
+        """Return whether another's claim has changed: its holder is certainly alive."""
         return claim.path in self._seen and self._seen[claim.path][2]
 
     def held(self, path: Path, seconds: float) -> bool:
-        """Whether somebody has the claim; an abandoned one is taken away."""
+        """Return whether somebody has the claim; an abandoned one is removed."""
         holder = read_claim(path)
         if holder is not None and (holder.gone() or self._unmoved(path, holder) > seconds):
             remove(path, holder.token)
@@ -198,7 +198,7 @@ class Observer:
         return holder is not None
 
     def _unmoved(self, path: Path, holder: Holder) -> float:
-        """Seconds since the claim was seen to change."""
+        """Return the seconds since the claim last changed."""
         try:
             now = (holder.token, path.stat().st_mtime_ns)
         except FileNotFoundError:
@@ -212,7 +212,7 @@ class Observer:
 
 @functools.cache
 def _machine() -> str:
-    """This boot of this machine and its process numbers: where a process that is not there is certainly gone. Else the host's name."""
+    """Return an identifier of this boot and its process numbers, for which a missing process has certainly ended; else the host's name."""
     try:
         return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {os.readlink('/proc/self/ns/pid')}"
     except OSError:

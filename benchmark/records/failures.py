@@ -1,4 +1,4 @@
-"""Failures: a note beside a trial's record that says why it has none. Whoever runs the command again tries that trial again."""
+"""Failures: a note beside a trial's record gives the reason why the record is missing. The next command tries that trial again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from robust_benchmark.files import NotAFile, read_regular, write
 
 @dataclass(frozen=True)
 class Failure:
-    """error: the last line of the traceback; log: the output of the process that failed, '' where that was a terminal."""
+    """error: the last line of the traceback; log: the output of the failed process, '' if it was a terminal."""
 
     error: str
     log: str = ""
@@ -26,7 +26,7 @@ class Failure:
 
 
 def note(path: Path, error: BaseException, log: str = "") -> None:
-    """Write down that `error` ended the trial. Where even that cannot be written, the log alone has it."""
+    """Write a note that `error` ended the trial. If this fails too, only the log contains it."""
     lines = "".join(traceback.format_exception(error)).splitlines()
     failure = Failure(last_line(error), log, socket.gethostname(), tuple(lines))
     with contextlib.suppress(OSError):
@@ -34,12 +34,12 @@ def note(path: Path, error: BaseException, log: str = "") -> None:
 
 
 def last_line(error: BaseException) -> str:
-    """The error as the last line of its traceback has it; a UserError's sentence alone."""
+    """Return the error as in the last line of its traceback; only the sentence of a UserError."""
     return str(error) if isinstance(error, UserError) else traceback.format_exception_only(error)[-1].strip()
 
 
 def read_failure(path: Path) -> Failure | None:
-    """The note, None where there is none."""
+    """Return the note, None if there is none."""
     try:
         return msgspec.json.decode(read_regular(path), type=Failure)
     except FileNotFoundError:

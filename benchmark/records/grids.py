@@ -1,4 +1,4 @@
-"""Grids that were sent elsewhere: which trials, and which jobs have them; JSON files under <checkpoint_dir>/jobs/<grid>/. No torch here."""
+"""Submitted grids: their trials and the jobs that have them; JSON files under <checkpoint_dir>/jobs/<grid>/. No torch here."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class GridCell:
 
 @dataclass(frozen=True)
 class Assignment:
-    """What one process was given. id: SLURM's, or the process's number; log: its output."""
+    """The trials of one process. id: SLURM's, or the process's number; log: its output."""
 
     id: str
     log: str
@@ -42,7 +42,7 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Submission:
-    """Tasks sent at once, by the launcher of this name, from this host, at this time in seconds since 1970."""
+    """Tasks submitted together, by the launcher of this name, from this host, at this time in seconds since 1970."""
 
     launcher: str
     host: str
@@ -52,7 +52,7 @@ class Submission:
 
 @dataclass(frozen=True)
 class _Content:
-    """What grid.json holds."""
+    """The content of grid.json."""
 
     results_dir: str
     checkpoint_dir: str
@@ -62,7 +62,7 @@ class _Content:
 
 @dataclass(frozen=True)
 class Grid:
-    """A grid with all that is known of where it runs."""
+    """A grid, with all known information about its tasks."""
 
     directory: Path
     results_dir: Path
@@ -77,27 +77,27 @@ class Grid:
         return self.directory.name
 
     def record(self, cell: GridCell, seed: int) -> Path:
-        """Where the record of a trial lies."""
+        """Return the path of a trial's record."""
         return self.results_dir / cell.folder / f"seed-{seed}.json"
 
     def tasks(self) -> Iterator[Assignment]:
-        """All tasks of all submissions, the oldest first."""
+        """Return all tasks of all submissions, the oldest first."""
         for submission in self.submissions:
             yield from submission.tasks
 
     def write(self) -> None:
-        """Keep the grid, without its submissions. Raises OSError."""
+        """Write the grid, without its submissions. Raises OSError."""
         content = _Content(str(self.results_dir), str(self.checkpoint_dir), self.claim_seconds, self.cells)
         write(self.directory / "grid.json", json.dumps(asdict(content)))
 
     def add(self, submission: Submission) -> None:
-        """Keep a submission, from now on one of this grid's. Raises OSError."""
+        """Write a submission and add it to this grid. Raises OSError."""
         write(self.directory / f"submission-{uuid.uuid4().hex}.json", json.dumps(asdict(submission)))
         self.submissions.append(submission)
 
 
 def open_grid(cells: Sequence[GridCell], results_dir: str, checkpoint_dir: str, claim_seconds: float) -> Grid:
-    """The grid of these cells, with what was submitted of it before."""
+    """Return the grid of these cells, with its earlier submissions."""
     name = digest(sorted([cell.key, list(cell.seeds)] for cell in cells), 8)
     directory = Path(checkpoint_dir).absolute() / "jobs" / name
     grid = Grid(directory, Path(results_dir).absolute(), Path(checkpoint_dir).absolute(), claim_seconds, list(cells))
@@ -105,13 +105,13 @@ def open_grid(cells: Sequence[GridCell], results_dir: str, checkpoint_dir: str, 
 
 
 def read_grid(directory: Path) -> Grid:
-    """The grid kept in `directory`. Raises UserError where it cannot be read."""
+    """Return the grid in `directory`. Raises UserError if it cannot be read."""
     said = _read(directory / "grid.json", _Content)
     return Grid(directory, Path(said.results_dir), Path(said.checkpoint_dir), said.claim_seconds, said.cells, _submissions(directory))
 
 
 def find(checkpoint_dir: str | Path, name: str | None = None) -> list[Grid]:
-    """The grid of that name, or all, the oldest first. Raises UserError with the nearest name where there is none."""
+    """Return the grid of that name, or all, the oldest first. Raises UserError with the nearest name if there is none."""
     known = {path.parent.name: path.parent for path in Path(checkpoint_dir).glob("jobs/*/grid.json")}
     if name is not None and name not in known:
         raise unknown("grid", name, known)
@@ -125,7 +125,7 @@ def _submissions(directory: Path) -> list[Submission]:
 
 
 def _read(path: Path, of: type[T]) -> T:
-    """What the file holds. Raises UserError where that is not of the type, or where it is no regular file."""
+    """Return the content of the file. Raises UserError if it is not of the type, or not a regular file."""
     try:
         return msgspec.json.decode(read_regular(path), type=of)
     except (OSError, ValueError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""The evaluations of a trial: rows while it trains, columns in its record."""
+"""The evaluations of a trial: rows during training, columns in its record."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """A list for each name in any of the rows, with None where a row lacks it.
+    """Return a list for each name in any of the rows, with None if a row lacks it.
 
     >>> columns([{"step": 1, "ece": 0.5}, {"step": 2}])
     {'step': [1, 2], 'ece': [0.5, None]}
@@ -16,7 +16,7 @@ def columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 
 
 def rows(history: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """The evaluations, in their order, each without what it lacks.
+    """Return the evaluations, in order, without missing values.
 
     >>> rows({"step": [1, 2], "ece": [0.5, None]})
     [{'step': 1, 'ece': 0.5}, {'step': 2}]

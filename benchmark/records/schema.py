@@ -1,4 +1,4 @@
-"""The schema of a record: its fields, their types and ranges, and how they must agree. Nothing here imports torch."""
+"""The schema of a record: its fields, their types and ranges, and the rules that relate them. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from msgspec import Meta
 from benchmark.metrics import METRICS, Metric
 
 SCHEMA = 2
-SLACK = 1e-4  # of a share, which may be a sum of 32-bit numbers
+SLACK = 1e-4  # tolerance of a share, which may be a sum of 32-bit numbers
 
 Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
@@ -47,7 +47,7 @@ class Config(TypedDict):
 
 
 class Environment(TypedDict):
-    """Where the numbers come from, as far as captions say it."""
+    """The origin of the numbers, as far as captions show it."""
 
     device: str
     versions: dict[str, str]
@@ -55,7 +55,7 @@ class Environment(TypedDict):
 
 
 class PerClass(TypedDict, total=False):
-    """Entries for each class, None where the class has none; the matrix is of the test set, rows the true class."""
+    """Entries for each class, None if the class has none; the matrix covers the test set, rows are the true class."""
 
     accuracy: list[Share | None]
     confusion_matrix: list[Counts]
@@ -63,14 +63,14 @@ class PerClass(TypedDict, total=False):
 
 
 class Kinds(TypedDict):
-    """Counts of examples with right and with wrong labels, by the bins of a histogram."""
+    """Counts of examples with right and wrong labels, by the bins of a histogram."""
 
     right: Counts
     wrong: Counts
 
 
 class Histograms(TypedDict, total=False):
-    """Of the example weights (benchmark.training.detection); empty for methods that have none."""
+    """Histograms of the example weights (benchmark.training.detection); empty for methods without weights."""
 
     edges: list[float]
     mixed: Kinds
@@ -87,7 +87,7 @@ class Sizes(TypedDict):
 
 
 class Data(TypedDict):
-    """The data of the trial; counts of wrong labels are None where nobody knows."""
+    """The data of the trial; counts of wrong labels are None if unknown."""
 
     classes: Annotated[list[str | int], Meta(min_length=1)]
     image_shape: NotRequired[list[Positive]]
@@ -109,7 +109,7 @@ class Timing(TypedDict):
 
 
 def _range(metric: Metric) -> Any:
-    most = sys.float_info.max  # as bounds must be finite
+    most = sys.float_info.max  # bounds must be finite
     return Annotated[float, Meta(ge=max(metric.low, -most), le=min(metric.high + SLACK, most))]
 
 
@@ -121,14 +121,14 @@ History = TypedDict("History", {"phase": Required[list[str]], "step": Required[l
 
 
 class Head(msgspec.Struct):
-    """What every reader needs of a record.
+    """The fields of a record that every reader needs.
 
-    key: digest of `config`, which holds all that determines the numbers, as names and values of options
+    key: digest of `config`, which contains the names and values of all options that determine the numbers
     method: the name of the method's configuration
-    needs: what the method may see beyond noisy labels
-    fingerprint: digests of the code that made the numbers (benchmark.fingerprint)
-    digests: of the data: its `source`, and the images and given labels `drawn` from it for this trial
-    metrics: of the last evaluation, by the names of benchmark.metrics; a diverged trial has none
+    needs: information that the method may use in addition to noisy labels
+    fingerprint: digests of the code that produced the numbers (benchmark.fingerprint)
+    digests: digests of the data: its `source`, and the images and given labels `drawn` from it for this trial
+    metrics: metrics of the last evaluation, by the names of benchmark.metrics; a diverged trial has none
     """
 
     schema: int
@@ -147,8 +147,8 @@ class Head(msgspec.Struct):
 class Whole(Head):
     """A record.
 
-    overrides: of the command line, which compose this configuration; empty where unknown
-    history: columns of all evaluations (benchmark.records.history), None where one lacks a metric
+    overrides: overrides of the command line that compose this configuration; empty if unknown
+    history: columns of all evaluations (benchmark.records.history), None if an evaluation lacks a metric
     """
 
     overrides: list[str]
@@ -162,7 +162,7 @@ class Whole(Head):
 FIELDS = Whole.__struct_fields__
 SHORT = Head.__struct_fields__
 check_configuration = msgspec.json.Decoder(Config).decode
-RAW = {  # equal in many trials, so parsed once; and what checks each of them
+RAW = {  # equal in many trials, so parsed once; and the checks of each
     "fingerprint": msgspec.json.Decoder(dict[str, str]).decode,
     "digests": msgspec.json.Decoder(dict[str, str]).decode,
     "environment": msgspec.json.Decoder(Environment).decode,
@@ -170,14 +170,14 @@ RAW = {  # equal in many trials, so parsed once; and what checks each of them
 
 
 def with_metrics(names: Iterable[str]) -> type[Head]:
-    """The type of a record's head with these metrics alone, and their history, as far as they are there."""
+    """Return the type of a record's head with only these metrics, and their history, if present."""
     metrics = TypedDict("metrics", {name: RANGES[name] for name in names}, total=False)  # type: ignore[misc]
     history = TypedDict("history", {name: COLUMNS[name] for name in names}, total=False)  # type: ignore[misc]
     return cast(type[Head], msgspec.defstruct("Short", [("metrics", metrics), ("history", history)], bases=(Head,)))
 
 
 def disagreement(record: Any) -> str:
-    """What in a record does not agree with the rest of it, as far as it was read; '' where all does. To follow its path in a sentence."""
+    """Return the first inconsistency in the fields that were read, '' if there is none. It follows the path in a sentence."""
     if not isinstance(record, Whole):
         return _ends(record)
     parts = _history(record), _data(record.data), _per_class(record), _histograms(record.weight_histograms)
@@ -185,7 +185,7 @@ def disagreement(record: Any) -> str:
 
 
 def _ends(record: Any) -> str:
-    """Whether its metrics are those of its last evaluation."""
+    """Return whether its metrics are those of its last evaluation."""
     if record.status == "diverged":
         return "says that it diverged, and has metrics all the same" if record.metrics else ""
     metrics, history = record.metrics, record.history
@@ -202,7 +202,7 @@ def _history(record: Any) -> Iterator[str]:
         return
     rows = [*zip(record.history["phase"], record.history["step"], strict=True), ("", 0)]
     steps = sum(step for (phase, step), after in itertools.pairwise(rows) if after[0] != phase or after[1] <= step)
-    if steps > record.timing["steps"]:  # fewer may be right: two phases in a row may have one name
+    if steps > record.timing["steps"]:  # fewer may be correct: two consecutive phases may have one name
         yield f"has a history of {steps} steps, and a timing of {record.timing['steps']}"
     if record.status == "done" and "test_accuracy" not in record.metrics:
         yield "is done and has no test_accuracy"
@@ -244,7 +244,7 @@ def _share(count: int, total: int) -> float | None:
 
 
 def _equal(one: Sequence[float | None], other: Sequence[float | None]) -> bool:
-    """Whether they are equal but for rounding."""
+    """Return whether they are equal except for rounding."""
     pairs = itertools.zip_longest(one, other)
     return all(a == b or (a is not None and b is not None and math.isclose(a, b, abs_tol=1e-9)) for a, b in pairs)
 

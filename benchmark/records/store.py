@@ -1,4 +1,4 @@
-"""Records in and out of a results directory: one self-describing JSON file a trial. Nothing here imports torch."""
+"""Records in a results directory: one self-describing JSON file per trial. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -21,45 +21,45 @@ from robust_benchmark.files import NotAFile, read_regular, write
 
 Record = dict[str, Any]
 RECORD = re.compile(r"seed-\d+\.json")
-KEY = 12  # digits of a key
+KEY = 12  # length of a key in digits
 AGAIN = "move it away, or give `rerun=stale`, to run that trial again"
 _parts = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class DamagedRecord(UserError):
-    """A file that does not hold the record of the trial in whose place it is."""
+    """A file that does not contain the record of the trial that its path names."""
 
 
 def canonical(value: Any) -> str:
-    """The one JSON text of `value`."""
+    """Return the canonical JSON text of `value`."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def digest(value: Any, length: int = 16) -> str:
-    """Hexadecimal SHA-256 of the canonical JSON of `value`, shortened."""
+    """Return the shortened hexadecimal SHA-256 of the canonical JSON of `value`."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:length]
 
 
 class Store:
-    """A results directory. Several processes may write to it: a record appears whole, and the first one stays."""
+    """A results directory. Several processes may write to it: records are written atomically, and the first one stays."""
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
 
     def path(self, config: Mapping[str, Any], key: str, seed: int) -> Path:
-        """Where the record of a trial lies: <root>/<dataset>/<noise>/<method>-<key>/seed-<seed>.json."""
+        """Return the path of a trial's record: <root>/<dataset>/<noise>/<method>-<key>/seed-<seed>.json."""
         names = [slug(config[part]["name"]) for part in ("dataset", "noise", "method")]
         return self.root / names[0] / names[1] / f"{names[2]}-{key}" / f"seed-{seed}.json"
 
     def write(self, record: Record) -> Path:
-        """Keep `record`; where another process was first, its record stays."""
+        """Write `record`; if another process was first, its record stays."""
         path = self.path(record["config"], record["key"], record["seed"])
         write(path, text_of(record), first_stays=True, durable=True)
         return path
 
 
 def slug(name: str) -> str:
-    """`name` fit for a file name.
+    """Return `name` in a form that is valid in a file name.
 
     >>> slug("my data/set")
     'my-data-set'
@@ -68,7 +68,7 @@ def slug(name: str) -> str:
 
 
 def text_of(record: Mapping[str, Any]) -> str:
-    """JSON with a line for each field of the record, and below the checksum of these lines.
+    """Return JSON with a line for each field of the record, followed by the checksum of these lines.
 
     Raises ValueError for a number that is not finite.
     """
@@ -78,7 +78,7 @@ def text_of(record: Mapping[str, Any]) -> str:
 
 
 def _signature(above: bytes | memoryview) -> bytes:
-    """The end of a record, with the checksum of the lines above it."""
+    """Return the end of a record, with the checksum of the lines above it."""
     return b',\n"checksum": "%b"\n}\n' % hashlib.sha256(above).hexdigest()[:16].encode()
 
 
@@ -86,12 +86,12 @@ SIGNATURE = len(_signature(b""))
 
 
 def read_record(path: str | Path, whole: bool = True, metrics: tuple[str, ...] | None = None) -> Record:
-    """The record in the file `path`, and its `path`; unless `whole`, only the fields of SHORT, and of its metrics those given, or all.
+    """Return the record in the file `path`, and its `path`; unless `whole`, only the fields of SHORT, and the given metrics, or all.
 
-    All that is given is checked against the schema (benchmark.records.schema). Equal parts of several records are one object, for
-    reading only.
-    Raises DamagedRecord where it is truncated, was edited after it was written, does not agree with itself, is in another trial's place
-    or is no regular file; and UserError where it is of another schema.
+    All returned fields are checked against the schema (benchmark.records.schema). Equal parts of several records are one object,
+    for reading only.
+    Raises DamagedRecord if it is truncated, edited after writing, inconsistent, at another trial's path
+    or not a regular file; and UserError if it has another schema.
     """
     try:
         text = read_regular(path)
@@ -119,7 +119,7 @@ def _not_as_written(text: bytes) -> str:
 
 
 def _misplaced(path: str | Path, read: Head, key: str) -> str:
-    """key: that of its configuration"""
+    """key: the key of its configuration"""
     own = f"-{read.key}{os.sep}seed-{read.seed}.json"
     if not str(path).endswith(own) and not os.path.abspath(path).endswith(own):
         return f"is that of key {read.key} and seed {read.seed}, in another's place"
@@ -133,29 +133,29 @@ def _decoder(whole: bool, metrics: tuple[str, ...] | None) -> Callable[[bytes], 
 
 @functools.lru_cache(maxsize=100_000)
 def _configuration(text: bytes) -> tuple[dict[str, Any], str]:
-    """A configuration, whose parts are also those of others, where they are equal; and its key. Raises ValueError where it is none."""
+    """Return a configuration, whose parts are shared with equal ones, and its key. Raises ValueError for an invalid one."""
     check_configuration(text)
     parts = {name: _part(name, bytes(value)) for name, value in _parts(text).items()}
-    whole = ",".join([parts[name][1] for name in sorted(parts)])  # what `canonical` gives of it, between braces
+    whole = ",".join([parts[name][1] for name in sorted(parts)])  # its text in the result of `canonical`, between braces
     return {name: value for name, (value, _) in parts.items()}, hashlib.sha256(f"{{{whole}}}".encode()).hexdigest()[:KEY]
 
 
 @functools.lru_cache(maxsize=100_000)
 def _part(name: str, text: bytes) -> tuple[Any, str]:
-    """A value, and how it stands under its name in canonical JSON."""
+    """Return a value, and its text with its name in canonical JSON."""
     value = msgspec.json.decode(text)
     return value, canonical({name: value})[1:-1]
 
 
 @functools.lru_cache(maxsize=100_000)
 def _shared(name: str, text: bytes) -> Any:
-    """The value of a field, equal ones as one object. Raises ValueError where it is of another type."""
+    """Return the value of a field; equal values are one object. Raises ValueError if it has another type."""
     RAW[name](text)
     return msgspec.json.decode(text)
 
 
 def _unreadable(path: str | Path, error: Exception) -> UserError:
-    """The error for a file that is no record of this schema; a record of another one is named as such."""
+    """Return the error for a file that is not a record of this schema; it names another schema."""
     if isinstance(error, OSError) and not isinstance(error, NotAFile):
         return UserError(f"record {path} cannot be read ({error.strerror})")
     try:
@@ -174,10 +174,10 @@ def _other_schema(path: str | Path, schema: object) -> UserError:
 
 
 def read_all(root: str | Path, whole: bool = True, metrics: tuple[str, ...] | None = None) -> tuple[list[Record], list[UserError]]:
-    """The readable records under `root`, in the order of their paths, one a trial; and what is wrong with the others.
+    """Return the readable records under `root`, in the order of their paths, one per trial; and the errors of the others.
 
     whole, metrics: as in `read_record`
-    Raises UserError where `root` is no directory.
+    Raises UserError if `root` is not a directory.
     """
     if not Path(root).is_dir():
         raise UserError(f"no results directory {root}")
@@ -194,12 +194,12 @@ def read_all(root: str | Path, whole: bool = True, metrics: tuple[str, ...] | No
 
 
 def record_paths(root: str | Path) -> Iterator[str]:
-    """The files named as records under `root`, in order."""
+    """Return the paths with the name of a record under `root`, in order."""
     folders = [os.fspath(root)]
     while folders:
         prefix = os.path.join(folders.pop(), "")
         records, inner = [], []
-        with contextlib.suppress(OSError), os.scandir(prefix) as entries:  # taken away meanwhile, or nobody's to read
+        with contextlib.suppress(OSError), os.scandir(prefix) as entries:  # removed in the meantime, or not readable
             for entry in entries:
                 if RECORD.fullmatch(entry.name):
                     records.append(prefix + entry.name)

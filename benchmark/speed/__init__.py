@@ -1,1 +1,1 @@
-"""`python -m benchmark.speed`: what things cost, as ratios measured in one run, contenders taking turns."""
+"""`python -m benchmark.speed`: costs as ratios, measured in one run in which contenders take turns."""

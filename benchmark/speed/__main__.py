@@ -35,7 +35,7 @@ TOPICS: dict[str, tuple[list[str], Callable[[Effort], Iterator[list[str]]]]] = {
 
 @guarded
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status: 0, or 2 for the user's mistake."""
+    """Run the command; return its exit status: 0, or 2 for a user's mistake."""
     lines = "\n".join(f"  {name:13} {str(rows.__doc__).splitlines()[0]}" for name, (_, rows) in TOPICS.items())
     parser = argparse.ArgumentParser(
         prog=command("speed"),

@@ -1,12 +1,12 @@
 """Cost as a metric: seconds per step relative to plain training, and peak memory, of every method.
 
-They go to a file that tables and figures join with records by method, model and dataset:
+The result is a file that tables and figures join with records by method, model and dataset:
 
     {"schema": 1, "environment": {...}, "entries": [{"method": "reed", "model": "convnet", "dataset": "digits",
      "relative_seconds": 1.03, "low": 1.01, "high": 1.05, "peak_memory": 312.5}, ...]}
 
 relative_seconds, low and high are the median and quartiles over rounds; peak_memory is in MiB. `python -m benchmark.speed.cost` is one
-of the fresh processes that measure, one after another.
+of the new processes that measure, one after another.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ SCHEMA = 1
 HEADERS = ["method", "model", "dataset", "relative seconds", "quartiles", "peak MiB"]
 PLAIN = "baseline"
 THREADS = 1
-MEMORY_STEPS = 20  # of the trainer's schedule, by which every phase is shortened
+MEMORY_STEPS = 20  # share of the trainer's schedule that every phase uses
 
 
 def cost(effort: Effort) -> Iterator[list[str]]:
-    """Seconds per step relative to plain training, and peak memory, by method; in fresh processes of one thread, kept in --output.
+    """Measure seconds per step relative to plain training, and peak memory, by method, in new single-threaded processes; write --output.
 
-    Raises UserError where the file cannot be written, for an unknown method, and where no method can train on the data.
+    Raises UserError if the file cannot be written, for an unknown method, and if no method can train on the data.
     """
     grid = _grid(effort)
     _check(effort.output)
@@ -63,7 +63,7 @@ def cost(effort: Effort) -> Iterator[list[str]]:
 
 
 def _grid(effort: Effort) -> list[Cell]:
-    """A cell for each method, model and dataset; plain training is always among the methods."""
+    """Return a cell for each method, model and dataset; the methods always include plain training."""
     methods = dict.fromkeys((PLAIN, *(effort.methods or sorted(choices().values()))))
     grid = cells([*effort.overrides, f"method={','.join(methods)}", f"device={effort.device}"])
     names = [tuple(_names(cell).values()) for cell in grid]
@@ -78,7 +78,7 @@ def _names(cell: Cell) -> dict[str, str]:
 
 
 def _entries(grid: Sequence[Cell], effort: Effort) -> Iterator[dict[str, Any]]:
-    """An entry for each cell; one that cannot train is left out with a line on stderr."""
+    """Yield an entry for each cell; a cell that cannot train is skipped with a line on stderr."""
     for cell in grid:
         try:
             ratios = _in_fresh_process("seconds", cell, effort)
@@ -97,7 +97,7 @@ def _row(entry: dict[str, Any]) -> list[str]:
 
 
 def _check(path: Path) -> None:
-    """Raises UserError where no file can come to `path`, before minutes of measuring are lost."""
+    """Raise UserError if no file can be written to `path`, before minutes of measuring are lost."""
     with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path.parent).close()
@@ -114,7 +114,7 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 def _in_fresh_process(what: str, cell: Cell, effort: Effort) -> Any:
-    """What `main` prints. Raises UserError as it does."""
+    """Return the output of `main`. Raises UserError as `main` does."""
     command = [sys.executable, "-m", __name__, what, str(effort.rounds), str(effort.repeats), *cell.overrides]
     environment = os.environ | {"OMP_NUM_THREADS": str(THREADS)}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True)
@@ -125,7 +125,7 @@ def _in_fresh_process(what: str, cell: Cell, effort: Effort) -> Any:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """A fresh process: prints what it measured as JSON and returns 0, or the sentence of a UserError and returns 2."""
+    """Print the measurement as JSON and return 0, or print the sentence of a UserError and return 2; runs in a new process."""
     what, rounds, repeats, *overrides = arguments
     try:
         measured = relative_seconds(overrides, int(rounds), int(repeats)) if what == "seconds" else peak_memory(overrides)
@@ -137,19 +137,19 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def relative_seconds(overrides: Sequence[str], rounds: int, repeats: int) -> list[float]:
-    """Seconds per step of the method that `overrides` choose, as a ratio to those of plain training: one value a round.
+    """Return seconds per step of the method that `overrides` choose, relative to plain training: one value per round.
 
     The trainers of both take turns. A method of several phases goes through them in order, and its ratio is their mean, weighted by the
     steps that the schedule gives them. Each phase starts as in training and is measured after one round of warm-up, early in its
-    schedule: what a method does only later is not seen. What happens once, before a phase, is done and not timed.
-    Raises UserError where one of the two cannot train.
+    schedule; later changes of a method are not measured. One-time work before a phase is done but not timed.
+    Raises UserError if one of the two cannot train.
     """
     trainer, plain = _trainer(overrides), _trainer([*filter(_is_not_of_method, overrides), f"method={PLAIN}"])
     effort = Effort((), trainer.device, rounds, repeats)
     _, plain_step = next(_phases(plain))
     ratios, steps = [], []
     for count, step in _phases(trainer):
-        seconds = interleaved([plain_step, step], effort, settle=0)  # no contender has workers
+        seconds = interleaved([plain_step, step], effort, settle=0)  # contenders have no workers
         ratios.append(seconds[:, 1] / seconds[:, 0])
         steps.append(count)
     return [float(ratio) for ratio in np.average(ratios, axis=0, weights=steps)]
@@ -165,7 +165,7 @@ def _is_not_of_method(override: str) -> bool:
 
 
 def _phases(trainer: Trainer) -> Iterator[tuple[int, Work]]:
-    """The steps that the schedule gives each phase, and what takes one; a phase begins when it is asked for."""
+    """Yield the steps that the schedule gives each phase, and a function that takes one; a phase starts on request."""
     for number, phase in enumerate(trainer.phases):
         trainer.progress.phase = number
         running = trainer.running(phase)
@@ -174,13 +174,13 @@ def _phases(trainer: Trainer) -> Iterator[tuple[int, Work]]:
 
 
 def peak_memory(overrides: Sequence[str]) -> float:
-    """MiB at the peak of a short training of the method that `overrides` choose, in all its phases, with an evaluation in each.
+    """Return the peak memory in MiB of a short training of the chosen method, in all its phases, with an evaluation in each.
 
     On a CPU it is the resident memory of this process since its start (VmHWM, which Linux keeps), Python and its libraries included;
-    on CUDA the most that tensors took. Raises UserError where the method cannot train.
+    on CUDA the maximum of tensors. Raises UserError if the method cannot train.
     """
     (cell,) = cells([*overrides, f"trainer.steps={MEMORY_STEPS}"])
-    with tempfile.TemporaryDirectory() as directory:  # no checkpoint is taken up, and none is written
+    with tempfile.TemporaryDirectory() as directory:  # no checkpoint is loaded or written
         config = replace(cell.config, checkpoint_dir=directory, checkpoint_seconds=math.inf)
         trainer = trial.prepare(replace(cell, config=config), 0)
         trainer.run()

@@ -1,4 +1,4 @@
-"""What minibatches cost whose images stay on the disk."""
+"""The cost of minibatches whose images stay on the disk."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from datasets.mapped import mapped as mapped_file
 from datasets.task import Examples
 from methods.sampling import uniform
 
-BYTES = 2**31  # of the file
+BYTES = 2**31  # size of the file
 SIDES = (32, 64, 224)
-SHARE = 10  # of the file's images is drawn between two droppings: their pages are at most a quarter of the file, a memory limit's worth
-CALLERS = 16  # threads that read side by side where nothing else is done: more gain little
+SHARE = 10  # share of the file's images drawn between two drops: their pages are at most a quarter of the file, like a memory limit
+CALLERS = 16  # threads that read side by side without other work: more threads gain little
 VIEWS = {"cropped and mirrored": Preprocessing(0.5, 0.5, pad=2, flip=True), "as stored": Preprocessing(0.5, 0.5)}
 
 
 def mapped(effort: Effort) -> Iterator[list[str]]:
-    """Minibatches of 100 of a 2 GiB file that the system has dropped from memory, against the same images in memory."""
+    """Compare minibatches of 100 from a 2 GiB file that the system has dropped from memory with the same images in memory."""
     for side in SIDES:
         yield from rows(effort, side, BYTES)
 
 
 def rows(effort: Effort, side: int, size: int) -> Iterator[list[str]]:
-    """By HEADERS, three rows a view: of images of three channels and `side`, in a temporary file of about `size` bytes."""
+    """Return three rows per view, by HEADERS: of images with three channels and `side`, in a temporary file of about `size` bytes."""
     with TemporaryDirectory() as directory:
         path = Path(directory) / "images.npy"
         _write(path, size // (3 * side * side), side)
@@ -52,7 +52,7 @@ def rows(effort: Effort, side: int, size: int) -> Iterator[list[str]]:
 
 
 def drop(file: ArrayFile) -> None:
-    """Have the system forget what it has of the file in memory, so that reading it waits for the disk."""
+    """Make the system drop the file from memory, so that reading it waits for the disk."""
     descriptor = os.open(file.path, os.O_RDONLY)
     os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
     os.close(descriptor)
@@ -70,13 +70,13 @@ def _draws(stream: Batches, drawn: int) -> Work:
     def work() -> None:
         for _ in range(drawn):
             stream.draw()
-        stream.close()  # so that nothing is read ahead while others are measured
+        stream.close()  # so that nothing is read ahead during other measurements
 
     return work
 
 
 def _reads(images: Mapped, drawn: int) -> Work:
-    """Reads so many minibatches of random images, as fast as the disk gives them, and does nothing with them."""
+    """Read this number of minibatches of random images, as fast as the disk allows, and discard them."""
     rng = np.random.default_rng(0)
 
     def work() -> None:
@@ -92,7 +92,7 @@ def _stream(images: Images, preprocessing: Preprocessing, device: torch.device) 
 
 
 def _write(path: Path, count: int, side: int) -> None:
-    """`count` images in a .npy file, on the disk: random pixels, the same in each thousand images."""
+    """Write `count` images to a .npy file on the disk: random pixels, the same in each thousand images."""
     some = np.random.default_rng(0).integers(0, 256, (min(count, 1000), 3, side, side), dtype=np.uint8)
     with path.open("wb") as file:
         header = {"descr": "|u1", "fortran_order": False, "shape": (count, 3, side, side)}

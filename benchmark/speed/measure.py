@@ -11,15 +11,15 @@ import numpy as np
 import torch
 
 Work = Callable[[], object]
-SETTLE = 0.1  # seconds between contenders, for the last one's workers to end their prefetching
+SETTLE = 0.1  # seconds between contenders, so that the workers of the last one finish prefetching
 HEADERS = ["subject", "contender", "ratio", "quartiles", "ms"]
 
 
 @dataclass(frozen=True)
 class Effort:
-    """What to measure on, and how long. rounds: ratios are taken within a round; repeats: of each contender a round
+    """The models and the length of a measurement. rounds: ratios are computed within a round; repeats: per contender and round
 
-    methods (all for none), overrides, output: of the topic cost
+    methods (none means all), overrides, output: options of the topic cost
     """
 
     models: tuple[str, ...]
@@ -32,7 +32,7 @@ class Effort:
 
 
 def compare(subject: str, contenders: Mapping[str, Work], effort: Effort, per: int = 1) -> Iterator[list[str]]:
-    """By HEADERS, a row a contender: medians of its time as a ratio to the first one's, and in ms of one of the `per` steps it takes."""
+    """Return a row per contender, by HEADERS: median time as a ratio to the first one's, and in ms per step for `per` steps."""
     seconds = interleaved(list(contenders.values()), effort)
     ratios = seconds / seconds[:, :1]
     for column, contender in enumerate(contenders):
@@ -41,7 +41,7 @@ def compare(subject: str, contenders: Mapping[str, Work], effort: Effort, per: i
 
 
 def interleaved(contenders: list[Work], effort: Effort, settle: float = SETTLE) -> np.ndarray:
-    """Seconds of one call, (rounds, contenders); the contenders take turns within a round. settle: seconds of sleep before each turn"""
+    """Return seconds of one call, (rounds, contenders); contenders take turns within a round. settle: seconds of sleep before each turn"""
     seconds = np.empty((effort.rounds + 1, len(contenders)))
     for turn in range(effort.rounds + 1):
         for column, work in enumerate(contenders):

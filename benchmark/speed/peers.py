@@ -1,4 +1,4 @@
-"""L2RW's step as others take it, backward through one step of gradient descent: written out, by `higher` and by `torchopt`."""
+"""L2RW's step in other implementations, which go backward through one step of gradient descent: unrolled, `higher` and `torchopt`."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from methods.base import Batch, normalised
 from methods.baseline import Baseline
 from methods.l2rw import L2RW
 
-Weigh = Callable[[nn.Module, Batch, Batch], torch.Tensor]  # of a batch, by a clean one
+Weigh = Callable[[nn.Module, Batch, Batch], torch.Tensor]  # from a batch and a clean batch
 
 
 def peers(effort: Effort) -> Iterator[list[str]]:
-    """Exact L2RW steps, n = m = 100, against the plain step; those of packages that are not installed are left out."""
+    """Compare exact L2RW steps, n = m = 100, with the plain step; packages that are not installed are skipped."""
     ways = {"unrolled": unrolled} | {name: way for name, way in (("higher", by_higher), ("torchopt", by_torchopt)) if find_spec(name)}
     for model in effort.models:
         contenders = {"plain": bare_step(Baseline(), model, effort.device), "L2RW, forward mode": bare_step(L2RW(), model, effort.device)}
@@ -50,7 +50,7 @@ def _weights(clean_loss: torch.Tensor, epsilon: torch.Tensor) -> torch.Tensor:
 
 
 def unrolled(model: nn.Module, batch: Batch, clean: Batch) -> torch.Tensor:
-    """Weights, (n,), by the paper's Eq. 5 to 9 as they stand."""
+    """Return weights, (n,), directly by the paper's Eq. 5 to 9."""
     parameters = dict(model.named_parameters())
     epsilon = batch.images.new_zeros(len(batch.labels), requires_grad=True)
     losses = F.cross_entropy(model(batch.images), batch.labels, reduction="none")
@@ -60,7 +60,7 @@ def unrolled(model: nn.Module, batch: Batch, clean: Batch) -> torch.Tensor:
 
 
 def by_higher(model: nn.Module, batch: Batch, clean: Batch) -> torch.Tensor:
-    """The same, by `higher`."""
+    """Return the same weights, by `higher`."""
     higher = import_module("higher")
     with higher.innerloop_ctx(model, torch.optim.SGD(model.parameters(), lr=1.0)) as (ahead, optimiser):
         epsilon = batch.images.new_zeros(len(batch.labels), requires_grad=True)
@@ -69,7 +69,7 @@ def by_higher(model: nn.Module, batch: Batch, clean: Batch) -> torch.Tensor:
 
 
 def by_torchopt(model: nn.Module, batch: Batch, clean: Batch) -> torch.Tensor:
-    """The same, by `torchopt`."""
+    """Return the same weights, by `torchopt`."""
     torchopt = import_module("torchopt")
     optimiser = torchopt.MetaSGD(model, lr=1.0)
     here = torchopt.extract_state_dict(model, by="reference")

@@ -1,4 +1,4 @@
-"""What a run does beside steps: data, evaluation, and a whole job."""
+"""The cost of a run besides steps: data, evaluation, and a whole job."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from methods.sampling import uniform
 
 
 def data(effort: Effort) -> Iterator[list[str]]:
-    """A minibatch of 100 of 50,000 images, 3x32x32, cropped, mirrored and normalised, against a DataLoader's."""
+    """Compare a minibatch of 100 from 50,000 images, 3x32x32, cropped, mirrored and normalised, with a DataLoader's."""
     task = random_task("resnet32", 50_000)
     stream = Batches("train", task.train, uniform, BATCH, task.preprocessing, 0, "data")
     tensors = task.train.images[:]
@@ -38,7 +38,7 @@ def data(effort: Effort) -> Iterator[list[str]]:
 
 
 class Transformed(Dataset):
-    """Images, as tensors or PIL images, by torchvision's transforms one at a time; and labels."""
+    """Images, as tensors or PIL images, transformed one at a time by torchvision; and labels."""
 
     def __init__(self, images: torch.Tensor | list, task: Task) -> None:
         self._images, self._labels = images, task.train.labels
@@ -60,9 +60,9 @@ def _loader(dataset: Dataset, workers: int) -> Callable[[], object]:
 
 
 def evaluation(effort: Effort) -> Iterator[list[str]]:
-    """An evaluation (10,000 test, 5,000 hyper-validation, 1,000 training images), one every 1,000 steps in the paper's schedule.
+    """Measure an evaluation (10,000 test, 5,000 hyper-validation, 1,000 training images), one per 1,000 steps in the paper's schedule.
 
-    So its share of a run is the hundredth part of its ratio to 10 steps.
+    Its share of a run is one hundredth of its ratio to 10 steps.
     """
     for name in effort.models:
         task = random_task(name, 10_000).to(effort.device)
@@ -83,7 +83,7 @@ def _times(count: int, step: Work) -> Work:
 
 
 def job(effort: Effort) -> Iterator[list[str]]:
-    """A trial of the main job, from its configuration to its record, against its bare steps."""
+    """Compare a trial of the main job, from its configuration to its record, with its bare steps."""
     for name, make in (("reed", Baseline), ("l2rw", L2RW)):
         bare = bare_step(make(), "convnet", effort.device)
         (cell,) = cells([f"method={name}", f"device={effort.device}"])

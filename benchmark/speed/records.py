@@ -1,4 +1,4 @@
-"""What the table of many records costs."""
+"""The cost of a table of many records."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ finally:
 
 
 def analysis(_: Effort) -> Iterator[list[str]]:
-    """The table of many records, by `python -m benchmark.report` in a process of its own: time, memory, and how they grow."""
+    """Measure the table of many records, by `python -m benchmark.report` in its own process: time, memory, and their growth."""
     for count in COUNTS:
         yield from rows(count)
 
 
 def rows(count: int) -> Iterator[list[str]]:
-    """By HEADERS, one row: `python -m benchmark.report` on `count` records in 5 trials a cell, just written and so in the disk cache."""
+    """Return one row, by HEADERS: `python -m benchmark.report` on `count` new records, 5 trials per cell, in the disk cache."""
     with TemporaryDirectory() as directory:
         for record in records(count):
             path = Store(directory).path(record["config"], record["key"], record["seed"])
@@ -47,7 +47,7 @@ def rows(count: int) -> Iterator[list[str]]:
 
 
 def records(count: int) -> Iterator[Record]:
-    """Real records of every method on digits, with other noise rates and clean sets in their configurations."""
+    """Return real records of every method on digits, with other noise rates and clean sets in their configurations."""
     shipped, _ = read_all(ROOT / "results" / "reference" / "digits" / "digits" / "bgflip")
     trials = {(record["method"], record["seed"]): record for record in shipped}
     methods = list(dict.fromkeys(method for method, _ in trials))

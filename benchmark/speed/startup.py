@@ -1,4 +1,4 @@
-"""What a run costs before its first training step."""
+"""The cost of a run before its first training step."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ STARTS = {
 
 
 def startup(effort: Effort) -> Iterator[list[str]]:
-    """The start of a run, to its first training step and to its end, against what it cannot do without."""
+    """Compare the start of a run, to its first training step and to its end, with the minimum work."""
     every_round = [[_seconds(code) for code in STARTS.values()] for _ in range(effort.rounds + 1)]
-    measured = np.array(every_round[1:])  # the first fills the disk cache
+    measured = np.array(every_round[1:])  # the first one fills the disk cache
     ratios = measured / measured[:, :1]  # (rounds, starts, 2)
     for column, start in enumerate(STARTS):
         low, median, high = np.percentile(ratios[:, column, 0], (25, 50, 75))
@@ -47,7 +47,7 @@ def startup(effort: Effort) -> Iterator[list[str]]:
 
 
 def _seconds(code: str) -> tuple[float, float]:
-    """Of a new process with nothing trained yet: by the clock, and of a CPU."""
+    """Return seconds of a new process without trained trials: wall-clock time and CPU time."""
     with TemporaryDirectory() as directory:
         options = ["trials=1", "trainer.steps=1", f"results_dir={directory}/results", f"checkpoint_dir={directory}/checkpoints"]
         command = [sys.executable, "-c", code, *options]

@@ -1,4 +1,4 @@
-"""Steps: the trainer's and L2RW's against the plain step, the options of arithmetic, trials side by side, and memory."""
+"""Steps: the trainer's and L2RW's compared with the plain step, the options of arithmetic, trials side by side, and memory."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MEMORY_HEADERS = ["model", "pass", "ratio", "MiB kept for backward"]
 
 
 def steps(effort: Effort) -> Iterator[list[str]]:
-    """Plain and L2RW steps on a batch that is there already, and the trainer's, which draws its own."""
+    """Measure plain and L2RW steps on a prepared batch, and the trainer's, which draws its own."""
     for name in effort.models:
         contenders = {"plain: forward, mean loss, backward, SGD": bare_step(Baseline(), name, effort.device)}
         contenders["plain, in the trainer"] = trainer_step(Baseline(), name, effort.device, Compute(cuda_graphs=False))
@@ -44,7 +44,7 @@ def steps(effort: Effort) -> Iterator[list[str]]:
 
 
 def options(effort: Effort) -> Iterator[list[str]]:
-    """The trainer's steps by the options of Compute, against the plain step by none of them."""
+    """Compare the trainer's steps with each of the options of Compute with the plain step without options."""
     choices = {"PyTorch's defaults": Compute(channels_last=False, cuda_graphs=False)}
     choices["channels last"] = Compute(channels_last=True, cuda_graphs=False)
     if effort.device.type == "cuda":
@@ -63,7 +63,7 @@ def options(effort: Effort) -> Iterator[list[str]]:
 
 
 def side_by_side(effort: Effort) -> Iterator[list[str]]:
-    """The time of one step of one trial when several take turns, against a trial alone."""
+    """Compare the time per step of one trial when several take turns with a trial alone."""
     for name in effort.models:
         for label, make in (("plain", Baseline), ("L2RW, m = 100", L2RW)):
             alone = _turns(make, name, effort, 1)
@@ -87,7 +87,7 @@ def _turns(make: Callable[[], Method], name: str, effort: Effort, count: int) ->
 
 
 def memory(effort: Effort) -> Iterator[list[str]]:
-    """What the loss of a batch keeps for its backward pass."""
+    """Measure the memory that the loss of a batch keeps for its backward pass."""
     for name in effort.models:
         plain = kept_for_backward(Baseline(), name, effort.device)
         for label, kept in (("plain", plain), ("L2RW, m = 100", kept_for_backward(L2RW(), name, effort.device))):
@@ -95,7 +95,7 @@ def memory(effort: Effort) -> Iterator[list[str]]:
 
 
 def kept_for_backward(method: Method, name: str, device: torch.device) -> int:
-    """Bytes of tensors that the method's loss leaves saved for backward."""
+    """Return the bytes of tensors that the method's loss saves for backward."""
 
     class Saved:
         def __init__(self, tensor: torch.Tensor) -> None:
@@ -117,14 +117,14 @@ def kept_for_backward(method: Method, name: str, device: torch.device) -> int:
 
 
 def bare_step(method: Method, name: str, device: torch.device) -> Work:
-    """One update on a batch that is there already: nothing drawn, augmented or logged."""
+    """Return one update on a prepared batch: nothing is drawn, augmented or logged."""
     loss = _bare_loss(method, name, device)
     optimiser = torch.optim.SGD(method.parameters(), lr=1e-3, momentum=0.9, fused=True)
     return partial(update, optimiser, loss)
 
 
 def update(optimiser: torch.optim.Optimizer, loss: Callable[[], torch.Tensor | Weighted]) -> None:
-    """One step down the gradient of the loss."""
+    """Take one step along the negative gradient of the loss."""
     objective = scalar(loss())
     optimiser.zero_grad()
     objective.backward()
@@ -147,13 +147,13 @@ def _bare_loss(method: Method, name: str, device: torch.device) -> Callable[[], 
 
 
 def random_batch(name: str, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Images in the shape of the model's usual dataset, and labels."""
+    """Return images in the shape of the model's usual dataset, and labels."""
     _, shape, _ = MODELS[name]
     return torch.randn(BATCH, *shape, device=device), torch.randint(10, (BATCH,), device=device)
 
 
 def trainer_step(method: Method, name: str, device: torch.device, compute: Compute) -> Work:
-    """One update as the trainer does it."""
+    """Return one update as in the trainer."""
     schedules = Schedules(main=Schedule(steps=10**9, lr=1e-3))
     trainer = Trainer(method, MODELS[name][0], random_task(name), Settings(schedules, BATCH), 0, device, compute=compute)
     phase = trainer.phases[0]
@@ -161,7 +161,7 @@ def trainer_step(method: Method, name: str, device: torch.device, compute: Compu
 
 
 def random_task(name: str, size: int = 5000) -> Task:
-    """Random pixels and labels in the shape of the model's usual dataset, with 100 clean images."""
+    """Return random pixels and labels in the shape of the model's usual dataset, with 100 clean images."""
     _, shape, preprocessing = MODELS[name]
     labels = torch.randint(10, (size,))
     examples = Examples(torch.randint(256, (size, *shape), dtype=torch.uint8), labels, labels)

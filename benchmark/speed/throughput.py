@@ -1,4 +1,4 @@
-"""Whole commands on all cores of a CPU: a process for each core against one process with as many threads."""
+"""Whole commands on all cores of a CPU: one process per core compared with one process with the same number of threads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ JOB = ("method=l2rw,reed", "noise=bgflip")
 
 
 def throughput(effort: Effort, overrides: Sequence[str] = ()) -> Iterator[list[str]]:
-    """The main job by `python -m benchmark.run`, start and table included: one process with a thread for each core, and the default.
+    """Measure the main job by `python -m benchmark.run`, including start and table: one process with a thread per core, and the default.
 
     overrides: change the job
     """

@@ -1,1 +1,1 @@
-"""The one training loop, its batches, evaluation and checkpoints."""
+"""The training loop, its batches, evaluation and checkpoints."""

@@ -1,4 +1,4 @@
-"""What a trial leaves beside its checkpoint where `keep` asks for it: weights, evidence on training examples, predictions."""
+"""Files that `keep` writes beside a trial's checkpoint: weights, evidence on training examples, predictions."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ ENDINGS = {"weights": ".weights.safetensors", "evidence": ".evidence.parquet", "
 
 
 def place(checkpoint_dir: str | Path, key: str, seed: int, kind: str) -> Path:
-    """Where an artifact of a trial lies, by its kind, one of ENDINGS."""
+    """Return the path of a trial's artifact, by its kind, one of ENDINGS."""
     return Path(checkpoint_dir) / key / f"seed-{seed}{ENDINGS[kind]}"
 
 
 def keep(kinds: Sequence[str], trainer: Trainer, checkpoint_dir: str, record: Record) -> None:
-    """Write artifacts of a trial that has ended, and has this record. kinds: some of ENDINGS. Raises OSError."""
+    """Write artifacts of a finished trial with this record. kinds: some of ENDINGS. Raises OSError."""
     makers = {"weights": _weights, "evidence": _evidence, "predictions": _predictions}
     with trainer.evaluated():
         for kind in kinds:
@@ -32,32 +32,32 @@ def keep(kinds: Sequence[str], trainer: Trainer, checkpoint_dir: str, record: Re
 
 
 def origin(record: Record) -> dict[str, str]:
-    """Which trial an artifact is of, and of which code and data."""
+    """Return the identity of an artifact: its trial, code and data."""
     return {"key": record["key"], "seed": str(record["seed"]), "made by": digest([record["fingerprint"], record["digests"]])}
 
 
 def _weights(trainer: Trainer, metadata: dict[str, str]) -> bytes:
-    """The method's parameters and buffers, as safetensors; with how features are made of a table's columns, where it is one."""
+    """Return the method's parameters and buffers, as safetensors; for a table, with the conversion of its columns to features."""
     encoding = trainer.task.encoding
     metadata = metadata if encoding is None else metadata | {"encoding": encoding}
     return save({name: tensor.contiguous() for name, tensor in trainer.method.state_dict().items()}, metadata)
 
 
 def _predictions(trainer: Trainer, metadata: dict[str, str]) -> bytes:
-    """`logits`, float32 (n, classes), and true `labels`, int64 (n,), of the test set, as safetensors."""
+    """Return `logits`, float32 (n, classes), and true `labels`, int64 (n,), of the test set, as safetensors."""
     test = trainer.task.test
-    with trainer.compute.autocast(trainer.device):  # as evaluations predict
+    with trainer.compute.autocast(trainer.device):  # predict as in evaluations
         logits = torch.from_numpy(logits_on(test, trainer.method, trainer.task.preprocessing, len(trainer.task.classes)))
     return save({"logits": logits, "labels": test.true_labels}, metadata)
 
 
 def _evidence(trainer: Trainer, _: dict[str, str]) -> bytes:
-    """A row for each training example, as Parquet.
+    """Return a row for each training example, as Parquet.
 
     Columns: position in the source's training images, given and true label, mean loss and mean margin over all evaluations, last
-    prediction, and last example weight times the batch size (missing without weights). True labels that nobody knows are missing.
+    prediction, and last example weight times the batch size (missing without weights). Unknown true labels are missing.
     """
-    import pandas as pd  # a second to import, for this artifact alone
+    import pandas as pd  # import takes a second, and only this artifact needs it
 
     train, (loss, margin) = trainer.task.train, trainer.evidence.means()
     columns = {

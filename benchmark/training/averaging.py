@@ -1,4 +1,4 @@
-"""Exponential moving averages of a method's parameters, to evaluate with."""
+"""Exponential moving averages of a method's parameters, for evaluation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class Average:
-    """a <- decay a + (1 - decay) w for each parameter w of `method`, from the parameters as they are now.
+    """a <- decay a + (1 - decay) w for each parameter w of `method`, starting at the current parameters.
 
     Buffers are not averaged: an evaluation with averaged parameters uses the batch-norm averages of training. The method's parameters must
     stay the same tensors.
@@ -23,12 +23,12 @@ class Average:
         self._average = get_ema_multi_avg_fn(decay)
 
     def update(self) -> None:
-        """Take in the parameters after a step; work for the device alone."""
+        """Include the parameters after a step; all work stays on the device."""
         self._average(list(self._averages.values()), list(self._parameters.values()), None)
 
     @contextmanager
     def restarted(self) -> Iterator[None]:
-        """Averages of parameters that change within it, as when a method sets a layer back, begin again with what they are after it."""
+        """Context in which parameters may be replaced, as when a method resets a layer; their averages then restart at the new values."""
         before = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
         yield
         for name, parameter in self._parameters.items():
@@ -37,7 +37,7 @@ class Average:
 
     @contextmanager
     def swapped(self) -> Iterator[None]:
-        """Within it the method has the averaged parameters, at the same addresses; after it those from before, bit for bit."""
+        """Context in which the method has the averaged parameters, at the same addresses; afterwards the original ones, bit for bit."""
         trained = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
         self._set(self._averages)
         try:
@@ -51,10 +51,10 @@ class Average:
             parameter.copy_(values[name])
 
     def state(self) -> dict[str, torch.Tensor]:
-        """The averages themselves, by the names of the parameters."""
+        """Return the averages, by the names of the parameters."""
         return self._averages
 
     def restore(self, saved: dict[str, torch.Tensor]) -> None:
-        """Take over what `state` gave, in place."""
+        """Load the result of `state`, in place."""
         for name, average in self._averages.items():
             average.copy_(saved[name])

@@ -1,4 +1,4 @@
-"""Minibatches from data that lives on the device, or in a mapped file: draw, augment, normalise, each in whole-batch tensor code."""
+"""Minibatches from data on the device or in a mapped file: draw, augment, normalise, each in tensor code for the whole batch."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ DrawClean = Callable[[int], Batch]
 
 
 class Batches:
-    """A stream of minibatches, epoch by epoch. What it draws depends on the seed, the stream's name and `sample` alone.
+    """A stream of minibatches, epoch by epoch. Its draws depend only on the seed, the stream's name and `sample`.
 
-    source: what batches say they are from
-    sample: draws each epoch's positions, with a generator of its own
-    views: strengths of the augmentations, each with a generator of its own
-    index: positions of the minibatch that `advance` reached, int64 (width,); generators: what augmentation draws from
-    stored: its images, where they lie in a mapped file
+    source: name of the source in the batches
+    sample: draws each epoch's positions, with its own generator
+    views: strengths of the augmentations, each with its own generator
+    index: positions of the current minibatch after `advance`, int64 (width,); generators: generators of the augmentation
+    stored: its images, if they are in a mapped file
     """
 
     index: torch.Tensor
@@ -49,14 +49,14 @@ class Batches:
         self._preprocessing, self._views = preprocessing, views
         self._seed, self._name = seed, name
         self._device = examples.labels.device
-        numbers = [(), *((number,) for number in range(1, len(views)))]  # the first one's name is that of a stream with one view
+        numbers = [(), *((number,) for number in range(1, len(views)))]  # the first one has the name of a stream with one view
         self.generators = [torch_stream(self._device, seed, name, "augmentation", *number) for number in numbers]
         self._epoch, self._row, self._rows = -1, 0, torch.empty(0)
         self._joined: Examples | None = None
         self._ahead: ReadAhead | None = None
 
     def join(self, more: Examples) -> None:
-        """Have further examples behind those of the source, before the first epoch."""
+        """Append examples to those of the source, before the first epoch."""
         ours = self.examples
         images, labels, n = more.images, more.labels, len(more.images)
         if images.dtype != ours.images.dtype or images.shape[1:] != ours.images.shape[1:]:
@@ -69,16 +69,16 @@ class Batches:
 
     @property
     def epoch_is_over(self) -> bool:
-        """Whether `begin_epoch` comes before the next `advance`."""
+        """Return whether `begin_epoch` must be called before the next `advance`."""
         return self._row == len(self._rows)
 
     @property
     def epochs(self) -> float:
-        """Epochs done, with the share of the current one that is done."""
+        """Epochs done, including the fraction of the current one."""
         return self._epoch + self._row / len(self._rows) if len(self._rows) and not self.epoch_is_over else float(self._epoch + 1)
 
     def begin_epoch(self) -> None:
-        """Draw the positions of the next epoch. Raises ContractError for what is no epoch, or one of another width."""
+        """Draw the positions of the next epoch. Raises ContractError for an invalid epoch, or one of another width."""
         self._epoch += 1
         generator = torch_stream(self._device, self._seed, self._name, "order", self._epoch)
         rows = self._sample(self.examples.labels, self._size, generator)
@@ -95,18 +95,18 @@ class Batches:
             raise ContractError(f"{wanted}, not {type(rows).__name__}")
         if rows.dtype != torch.int64 or rows.ndim != 2 or 0 in rows.shape:
             raise ContractError(f"{wanted}, not {rows.dtype} {tuple(rows.shape)}")
-        if self._epoch == 0 and not bool(((rows >= 0) & (rows < len(self.examples))).all()):  # once, as the host waits for it
+        if self._epoch == 0 and not bool(((rows >= 0) & (rows < len(self.examples))).all()):  # once, because the host waits for it
             raise ContractError(f"{wanted} in 0 .. {len(self.examples) - 1}, not in {int(rows.min())} .. {int(rows.max())}")
 
     def _begin(self, rows: torch.Tensor) -> None:
         self.close()
         self._rows, self._row = rows, 0
         if not hasattr(self, "index"):
-            self.index = torch.zeros_like(rows[0])  # stays where it is, for graphs that read it
+            self.index = torch.zeros_like(rows[0])  # keeps its address, because graphs read it
 
     def advance(self) -> None:
-        """Go to the next minibatch: all that the host does for it."""
-        row = self._row % len(self._rows)  # only the proof of a capture goes past the end
+        """Go to the next minibatch: all work of the host for it."""
+        row = self._row % len(self._rows)  # only the proof of a capture goes beyond the end
         self.index.copy_(self._rows[row])
         if isinstance(self.examples.images, Mapped):
             self._read(self.examples.images, row)
@@ -116,18 +116,18 @@ class Batches:
         self._ahead = self._ahead or ReadAhead(images, self._rows)
         read = self._ahead.read(row)
         if not hasattr(self, "stored"):
-            self.stored = torch.empty_like(read, device=self._device)  # stays where it is, as the index does
+            self.stored = torch.empty_like(read, device=self._device)  # keeps its address, like the index
         self.stored.copy_(read, non_blocking=True)
 
     def close(self) -> None:
-        """End the threads that read ahead, if any; a further `advance` starts others."""
+        """End the threads that read ahead, if any; another `advance` starts new ones."""
         if self._ahead is not None:
             self._ahead.close()
         self._ahead = None
 
     def batch(self, draw_clean: DrawClean | None = None, clock: Clock | None = None) -> Batch:
-        """The minibatch reached by `advance`: work for the device alone."""
-        index = self.index.clone()  # a batch may outlive its turn
+        """Return the minibatch that `advance` reached; all work is on the device."""
+        index = self.index.clone()  # a batch may exist longer than its turn
         images = self.examples.images
         stored = self.stored.clone() if isinstance(images, Mapped) else images[index]
         views = [
@@ -137,14 +137,14 @@ class Batches:
         return Batch(views[0], self.examples.labels[index], index, draw_clean, tuple(views[1:]), self._source, clock or Clock())
 
     def draw(self, draw_clean: DrawClean | None = None) -> Batch:
-        """The next minibatch, of whichever epoch."""
+        """Return the next minibatch, starting a new epoch if needed."""
         if self.epoch_is_over:
             self.begin_epoch()
         self.advance()
         return self.batch(draw_clean)
 
     def state(self) -> dict[str, Any]:
-        """What `restore` needs to go on from here."""
+        """Return the state that `restore` needs to continue from here."""
         return {
             "epoch": self._epoch,
             "row": self._row,
@@ -154,7 +154,7 @@ class Batches:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on as the stream that gave `state` would have."""
+        """Continue the stream that returned `state`."""
         if state["joined"] and self._joined is None:
             self.join(Examples(*state["joined"]))
         if state["epoch"] >= 0:
@@ -165,12 +165,12 @@ class Batches:
 
 
 class CleanBatches:
-    """Minibatches of the clean set, whose sizes methods ask for as they go; each draw of a step has a stream of its own."""
+    """Minibatches of the clean set, with sizes that methods request; each draw of a step has its own stream."""
 
     def __init__(self, clean: Examples, preprocessing: Preprocessing, seed: int) -> None:
         self._clean, self._preprocessing, self._seed = clean, preprocessing, seed
         self._streams: dict[str, Batches] = {}
-        self._draws: Counter[int] = Counter()  # of this step, by size
+        self._draws: Counter[int] = Counter()  # draws of this step, by size
 
     def advance(self) -> None:
         """Go to the next minibatches, for the next step."""
@@ -179,11 +179,11 @@ class CleanBatches:
             self._advance(stream)
 
     def rewind(self) -> None:
-        """Have the next draw be the first one of the step again, as a capture does the work of one step more than once."""
+        """Start the draws of the step again, because a capture repeats the work of one step."""
         self._draws.clear()
 
     def draw(self, size: int) -> Batch:
-        """A minibatch of at most `size` images, another one at each call."""
+        """Return a minibatch of at most `size` images, a different one at each call."""
         name = f"clean {size}" + (f", draw {self._draws[size]}" if self._draws[size] else "")
         self._draws[size] += 1
         if name not in self._streams:
@@ -206,22 +206,22 @@ class CleanBatches:
 
     @property
     def generators(self) -> list[torch.Generator]:
-        """What augmentation draws from."""
+        """Return the generators of the augmentation."""
         return [generator for stream in self._streams.values() for generator in stream.generators]
 
     def state(self) -> dict[str, Any]:
-        """What `restore` needs to go on from here."""
+        """Return the state that `restore` needs to continue from here."""
         return {name: {"size": len(stream.index), "stream": stream.state()} for name, stream in self._streams.items()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on as the streams that gave `state` would have. Streams that are there stay the ones they are, for graphs that read them."""
+        """Continue the streams that returned `state`. Existing streams stay the same objects, because graphs read them."""
         self._streams = {name: self._streams.get(name) or self._stream(name, saved["size"]) for name, saved in state.items()}
         for name, saved in state.items():
             self._streams[name].restore(saved["stream"])
 
 
 def in_order(examples: Examples, preprocessing: Preprocessing) -> Iterator[Batch]:
-    """All of `examples` once, without augmentation."""
-    size = 250 if examples.labels.device.type == "cpu" else 2000  # larger on a CPU, fresh memory costs more than it saves
+    """Yield all of `examples` once, without augmentation."""
+    size = 250 if examples.labels.device.type == "cpu" else 2000  # on a CPU, larger batches lose more time to new memory than they save
     for index in torch.arange(len(examples), device=examples.labels.device).split(size):
         yield Batch(preprocessing.normalise(examples.images[index]), examples.labels[index], index)

@@ -1,4 +1,4 @@
-"""Checkpoints of an unfinished trial: written atomically, two kept, read without executing anything."""
+"""Checkpoints of an unfinished trial: written atomically, two kept, read without executing code."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from benchmark.fingerprint import Fingerprint, stale_parts
 from robust_benchmark.errors import UserError
 from robust_benchmark.files import write
 
-FORMAT = 2  # of the state; 1 had no epoch's rows
+FORMAT = 2  # version of the state; version 1 had no rows of the epoch
 
 
 class Checkpoints:
-    """The checkpoints of one trial of one cell: the latest, and the one before it in case the latest is damaged.
+    """The checkpoints of one trial of one cell: the latest, and the previous one in case the latest is damaged.
 
-    path: of the latest
-    configuration: the cell's, as canonical JSON; a checkpoint of another one is refused
-    origin: digests of the code that trains and of its data; a checkpoint of other ones is passed over, so that a trial is of one origin
+    path: path of the latest
+    configuration: the cell's configuration, as canonical JSON; a checkpoint of another one is rejected
+    origin: digests of the training code and its data; a checkpoint with other digests is skipped, so that a trial has one origin
     """
 
     def __init__(self, path: Path, configuration: str, origin: Fingerprint | None = None) -> None:
@@ -32,26 +32,26 @@ class Checkpoints:
         self._origin = origin or {}
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write `state` (tensors, numbers, strings, and lists and dicts of them), whole or not at all."""
-        content = io.BytesIO()  # so that a full disk is an OSError here and not torch's
+        """Write `state` (tensors, numbers, strings, and lists and dicts of them) atomically."""
+        content = io.BytesIO()  # a full disk is then an OSError here, not an error of torch
         torch.save({"format": FORMAT, "configuration": self._configuration, "origin": self._origin, "state": state}, content)
         write(self._latest, content.getvalue(), durable=True, previous=self._previous)
 
     def load(self) -> dict[str, Any] | None:
-        """The newest readable state, or None where there is none.
+        """Return the newest readable state, or None if there is none.
 
         Raises UserError for a checkpoint of another configuration.
         """
         for path in (self._latest, self._previous):
             try:
-                damaged = zipfile.ZipFile(path).testzip()  # torch writes checksums and does not read them
+                damaged = zipfile.ZipFile(path).testzip()  # torch writes checksums but does not check them
                 if damaged is not None:
                     raise zipfile.BadZipFile(damaged)
                 saved = torch.load(path, map_location="cpu", weights_only=True)
                 configuration, origin, state = saved["configuration"], saved["origin"], saved["state"]
             except FileNotFoundError:
                 continue
-            except Exception as error:  # a damaged file fails in as many ways as it has bytes
+            except Exception as error:  # a damaged file can fail in many ways
                 print(f"checkpoint {path} is damaged ({type(error).__name__}) and is passed over", file=sys.stderr)
                 continue
             if configuration != self._configuration:
@@ -67,7 +67,7 @@ class Checkpoints:
         return None
 
     def remove(self) -> None:
-        """Delete what is kept; the trial is recorded."""
-        parts = self._latest.parent.glob(f"{self._latest.stem}.*.part")  # of writers that were killed
+        """Delete the checkpoints after the trial is recorded."""
+        parts = self._latest.parent.glob(f"{self._latest.stem}.*.part")  # of killed writers
         for path in (self._latest, self._previous, *parts):
             path.unlink(missing_ok=True)

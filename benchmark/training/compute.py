@@ -1,4 +1,4 @@
-"""How the device computes: precision, memory format, compilation, CUDA graphs. None of it changes what is computed."""
+"""Options of the device's arithmetic: precision, memory format, compilation, CUDA graphs. None of them changes the computed function."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ PRECISIONS = ("float32", "bf16")
 class Compute:
     """The options of a trial's arithmetic; None leaves the choice to the device (see `on`).
 
-    precision: of forward passes: float32, or bf16, autocast to bfloat16 with losses, gradients of parameters and updates in float32
-    compile: losses go through torch.compile
-    channels_last: memory format of the weights, and so of what convolutions make; by default on CPUs, where it is fastest
+    precision: precision of forward passes: float32, or bf16, autocast to bfloat16 with float32 losses, parameter gradients and updates
+    compile: torch.compile compiles the losses
+    channels_last: memory format of the weights, and therefore of convolution outputs; by default on CPUs, where it is fastest
     cuda_graphs: steps are captured, proved and replayed (see benchmark.training.proof); by default on CUDA
 
     Raises UserError for another precision.
@@ -35,7 +35,7 @@ class Compute:
         choice("precision", self.precision, PRECISIONS)
 
     def on(self, device: torch.device) -> Compute:
-        """With the choices left to `device` made. Raises UserError for a CUDA graph on another one."""
+        """Return the options with the choices of `device`. Raises UserError for a CUDA graph on another device."""
         on_cuda = device.type == "cuda"
         if self.cuda_graphs and not on_cuda:
             raise UserError(f"cuda_graphs=true needs a CUDA device, and this one is '{device}'")
@@ -46,18 +46,18 @@ class Compute:
         )
 
     def place(self, module: nn.Module, device: torch.device) -> nn.Module:
-        """The module on the device, in the memory format."""
+        """Move the module to the device, in the memory format."""
         module.to(device)
         return module.to(memory_format=torch.channels_last) if self.channels_last else module
 
     def autocast(self, device: torch.device) -> torch.autocast:
-        """The context of forward passes."""
+        """Return the context of forward passes."""
         return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
     def compiled(self, loss: Objective) -> Objective:
-        """`loss`, by way of torch.compile where that is asked for."""
+        """Return `loss`, compiled by torch.compile if requested."""
         return torch.compile(loss) if self.compile else loss
 
     def uncompiled(self, draw: Callable[[int], Batch]) -> Callable[[int], Batch]:
-        """`draw`, which losses that are compiled call as it is."""
+        """Return `draw` in a form that compiled losses call without compiling it."""
         return torch.compiler.disable(draw) if self.compile else draw

@@ -1,4 +1,4 @@
-"""How well a method's example weights find the wrong labels, which the suite knows."""
+"""Measures of how well a method's example weights identify the wrong labels, which the suite knows."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from methods.base import known
 from robust_benchmark.errors import ContractError
 
 Weigh = Callable[[Examples], torch.Tensor]
-EDGES = np.append(np.arange(0, 4.05, 0.1), np.inf)  # of histograms of n w_i: 1 is the weight of plain training
+EDGES = np.append(np.arange(0, 4.05, 0.1), np.inf)  # edges of histograms of n w_i: 1 is the weight of plain training
 
 
 class WeightLog:
-    """The last weight each training example was given, times the batch size, NaN for those not drawn yet; and how even weights are.
+    """The last weight of each training example, times the batch size, NaN for examples not drawn yet; and the evenness of the weights.
 
-    The effective share of a batch is (sum w)^2 / (n sum w^2): 1 for equal weights, k / n where k of them are equal and the others are
-    zero, and 0 where all are zero. Source: Kish, "Survey Sampling" (1965), whose effective sample size is n times it.
+    The effective share of a batch is (sum w)^2 / (n sum w^2): 1 for equal weights, k / n if k of them are equal and the others are
+    zero, and 0 if all are zero. Source: Kish, "Survey Sampling" (1965), whose effective sample size is n times it.
     """
 
     def __init__(self, train: Examples) -> None:
         device = train.labels.device
         self._size = len(train)
         self._values = torch.full((len(train),), torch.nan, device=device)
-        self._shares = torch.zeros((), dtype=torch.float64, device=device)  # summed since the last evaluation
+        self._shares = torch.zeros((), dtype=torch.float64, device=device)  # sum since the last evaluation
         self._batches = torch.zeros((), dtype=torch.float64, device=device)
 
     def note(self, index: torch.Tensor, weights: torch.Tensor) -> None:
-        """Keep the `weights` of a batch, (n,), for the training examples `index`. Does not wait for the device."""
+        """Record the `weights` of a batch, (n,), for the training examples `index`. Does not wait for the device."""
         n = len(weights)
         scaled = weights.detach().float() * n
         self._values[index] = scaled
@@ -43,46 +43,46 @@ class WeightLog:
 
     @property
     def values(self) -> torch.Tensor:
-        """The last weights of the training set's own examples, (n,)."""
+        """Return the last weights of the training set's own examples, (n,)."""
         return self._values[: self._size]
 
     def extend(self, size: int) -> None:
-        """Have room for `size` examples, as some joined the training set."""
+        """Make room for `size` examples, after some joined the training set."""
         more = size - len(self._values)
-        if more > 0:  # else it stays where it is, for graphs that write it
+        if more > 0:  # otherwise it keeps its address, because graphs write to it
             self._values = F.pad(self._values, (0, more), value=torch.nan)
 
     @property
     def weighs(self) -> bool:
-        """Whether anything was noted. Waits for the device."""
+        """Return whether any weight was recorded. Waits for the device."""
         return bool(self.values.isfinite().any())
 
     def state(self) -> dict[str, torch.Tensor]:
-        """What `restore` needs to go on from here."""
+        """Return the state that `restore` needs to continue from here."""
         return {"values": self._values, "shares": self._shares, "batches": self._batches}
 
     def restore(self, state: dict[str, torch.Tensor]) -> None:
-        """Go on as the log that gave `state` would have."""
+        """Continue the log that returned `state`."""
         self.extend(len(state["values"]))
         for name, tensor in self.state().items():
             tensor.copy_(state[name])
 
     def effective_share(self) -> dict[str, float]:
-        """The mean effective share of the batches since the last call; empty without any."""
+        """Return the mean effective share of the batches since the last call; empty if there are none."""
         mean = (self._shares / self._batches).item()
         self._shares.zero_()
         self._batches.zero_()
         return {} if math.isnan(mean) else {"effective_batch_share": mean}
 
     def check(self) -> None:
-        """Raises ContractError where a last weight is negative, or a weight since the last call of `effective_share` is not finite."""
+        """Raise ContractError if a last weight is negative, or a weight since the last call of `effective_share` is not finite."""
         if bool((self.values < 0).any()):
             raise ContractError("example weights must not be negative")
         if bool(self._batches > 0) and not bool(self._shares.isfinite()):
             raise ContractError("example weights must be finite, as the loss is")
 
     def report(self, train: Examples) -> dict[str, float]:
-        """How well what was noted finds wrong labels; empty without weights, without true labels, or without both kinds of labels."""
+        """Return the measures of the recorded weights; empty without weights, without true labels, or without both kinds of labels."""
         if not train.truth_is_known:
             return {}
         weights, _, wrong = self._noted(train)
@@ -95,7 +95,7 @@ class WeightLog:
         }
 
     def precision_per_class(self, train: Examples, classes: int) -> list[float | None]:
-        """The precision among the examples of each given label, None where none of them is wrong; empty without true labels."""
+        """Return the precision among the examples of each given label, None if none of them is wrong; empty without true labels."""
         if not train.truth_is_known:
             return []
         weights, given, wrong = self._noted(train)
@@ -103,7 +103,7 @@ class WeightLog:
         return [precision(weights[each], wrong[each]) if wrong[each].any() else None for each in members]
 
     def _noted(self, train: Examples) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of the examples drawn so far: weights, given labels, and which of these are wrong."""
+        """Return, for the examples drawn so far: weights, given labels, and a mask of the wrong labels."""
         weights, given = self.values.cpu().numpy(), train.labels.cpu().numpy()
         noted = np.isfinite(weights)
         wrong = given != train.true_labels.cpu().numpy()
@@ -111,8 +111,8 @@ class WeightLog:
 
 
 def auroc(weights: np.ndarray, wrong: np.ndarray) -> float:
-    """The chance that a wrong example has a lower weight than a right one, ties counting half (the Mann-Whitney statistic)."""
-    from scipy.stats import rankdata  # half a second to import, and no method weighs before its first step
+    """Return the probability that a wrong example has a lower weight than a right one; ties count half (the Mann-Whitney statistic)."""
+    from scipy.stats import rankdata  # import takes half a second, and no method needs it before its first step
 
     right = ~wrong
     ranks = rankdata(weights)
@@ -120,15 +120,15 @@ def auroc(weights: np.ndarray, wrong: np.ndarray) -> float:
 
 
 def auprc(weights: np.ndarray, wrong: np.ndarray) -> float:
-    """Average precision: over the distinct weights, lightest first, the sum of the precision down to there times the gain in recall."""
+    """Return average precision: over the distinct weights in ascending order, the sum of the precision times the gain in recall."""
     order = np.argsort(weights, kind="stable")
-    last = np.append(np.diff(weights[order]) > 0, True)  # of each distinct weight
+    last = np.append(np.diff(weights[order]) > 0, True)  # counts of each distinct weight
     found = wrong[order].cumsum()[last]
     return float((np.diff(found, prepend=0) * found / (np.flatnonzero(last) + 1)).sum() / found[-1])
 
 
 def precision(weights: np.ndarray, wrong: np.ndarray) -> float:
-    """The share of wrong labels among the k examples of least weight, k being the number of wrong ones; ties count in expectation."""
+    """Return the share of wrong labels among the k lowest weights, k being the number of wrong labels; ties count by expectation."""
     k = int(wrong.sum())
     cut = np.partition(weights, k - 1)[k - 1]
     below, tied = weights < cut, weights == cut
@@ -136,11 +136,11 @@ def precision(weights: np.ndarray, wrong: np.ndarray) -> float:
 
 
 def weight_histograms(weigh: Weigh, task: Task, size: int, seed: int) -> dict[str, Any]:
-    """Histograms of n w_i over hyper-validation images, by whether their label is right: the two panels of the paper's Figure 3.
+    """Return histograms of n w_i over hyper-validation images, by correctness of their labels: the two panels of the paper's Figure 3.
 
-    weigh: the method's weights, (n,), of examples
-    mixed: one random batch of `size`, corrupted as the set is; one_class: batches of one true class each, whose labels are drawn
-        from its row of the transition matrix, without classes that it leaves right. Counts by the bins of EDGES.
+    weigh: computes the method's weights, (n,), of examples
+    mixed: one random batch of `size`, corrupted like the set; one_class: batches of one true class each, with labels drawn
+        from its row of the transition matrix, without classes that the noise does not change. Counts by the bins of EDGES.
     """
     rng = numpy_stream(seed, "weight histograms")
     images, true_labels = task.hyper_validation.images, task.hyper_validation.true_labels
@@ -159,7 +159,7 @@ def weight_histograms(weigh: Weigh, task: Task, size: int, seed: int) -> dict[st
 def _histograms(weigh: Weigh, batches: list[Examples]) -> dict[str, list[int]]:
     counts = {"right": np.zeros(len(EDGES) - 1, dtype=int), "wrong": np.zeros(len(EDGES) - 1, dtype=int)}
     for batch in batches:
-        weights = (weigh(batch) * len(batch)).double().cpu().numpy().round(6)  # so that (1 / n) n is 1
+        weights = (weigh(batch) * len(batch)).double().cpu().numpy().round(6)  # makes (1 / n) n equal to 1
         right = (batch.labels == batch.true_labels).cpu().numpy()
         counts["right"] += np.histogram(weights[right], EDGES)[0]
         counts["wrong"] += np.histogram(weights[~right], EDGES)[0]

@@ -1,4 +1,4 @@
-"""What a method's predictions on test, hyper-validation and training images are worth, by the names of benchmark.metrics."""
+"""Evaluation of a method's predictions on test, hyper-validation and training images, by the names of benchmark.metrics."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from datasets.task import Examples, Task
 from methods.base import Method
 from robust_benchmark.errors import ContractError
 
-TRAINING_SAMPLE = 1000  # so many training examples show how far wrong labels are memorised
+TRAINING_SAMPLE = 1000  # number of training examples that measure memorisation
 CONFIDENCE_EDGES = np.linspace(0, 1, 16)  # 15 bins, each with its upper edge
 
 
 class Part:
-    """Examples, and on the host their labels, int64 (n,): those given and the true ones, None where nobody knows these."""
+    """Examples, and their labels on the host, int64 (n,): given and true labels, None if the true labels are unknown."""
 
     def __init__(self, examples: Examples) -> None:
         self.examples = examples
@@ -43,9 +43,9 @@ class Evaluator:
             self._groups = shot_groups(np.bincount(task.train.true_labels.cpu().numpy(), minlength=self._classes))
 
     def evaluate(self, method: Method) -> tuple[dict[str, float], list[list[int]]]:
-        """Metrics, and the confusion matrix of the test set: counts, rows the true class, columns the predicted one.
+        """Return metrics, and the confusion matrix of the test set: counts, rows the true class, columns the predicted class.
 
-        Metrics that are not defined on this task are left out. `nll` is not finite where logits are not.
+        Metrics that are not defined on this task are omitted. `nll` is not finite if logits are not.
         """
         test = self._logits(method, self._test)
         true = self._test.given
@@ -64,7 +64,7 @@ class Evaluator:
 
 
 def check_logits(logits: Any, n: int, classes: int) -> torch.Tensor:
-    """What `predict` gives. Raises ContractError where it is no logits of n images."""
+    """Check the result of `predict`. Raises ContractError unless it is logits of n images."""
     if not isinstance(logits, torch.Tensor) or logits.shape != (n, classes) or not logits.is_floating_point():
         given = f"{logits.dtype} {tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else type(logits).__name__
         raise ContractError(f"`predict` gives {given}, not logits of shape {(n, classes)}")
@@ -73,7 +73,7 @@ def check_logits(logits: Any, n: int, classes: int) -> torch.Tensor:
 
 @torch.no_grad()
 def logits_on(examples: Examples, method: Method, preprocessing: Preprocessing, classes: int) -> np.ndarray:
-    """Logits, float32 (n, classes), in evaluation mode; the method is left in training mode. Raises ContractError for other outputs."""
+    """Return logits, float32 (n, classes), in evaluation mode; the method ends in training mode. Raises ContractError for other outputs."""
     method.eval()
     outputs = [check_logits(method.predict(batch.images), len(batch.labels), classes) for batch in in_order(examples, preprocessing)]
     method.train()
@@ -81,19 +81,19 @@ def logits_on(examples: Examples, method: Method, preprocessing: Preprocessing, 
 
 
 def training_sample(train: Examples, seed: int) -> Examples:
-    """TRAINING_SAMPLE random examples, or all where there are fewer, in their order.
+    """Return TRAINING_SAMPLE random examples, or all if there are fewer, in their order.
 
-    Each position has a random number of its own, so methods of a trial have the same sample; where their training sets differ by the
-    clean images at the end (Split.clean_returns), the same but for a few.
+    Each position has its own random number, so all methods of a trial have the same sample. If their training sets differ by the
+    clean images at the end (Split.clean_returns), a few examples differ.
     """
     numbers = numpy_stream(seed, "training sample").random(len(train))
     return train.take(np.sort(np.argsort(numbers)[:TRAINING_SAMPLE]))
 
 
 def class_metrics(confusion: np.ndarray) -> dict[str, float]:
-    """Accuracies and macro F1, from a confusion matrix.
+    """Return accuracies and macro F1, from a confusion matrix.
 
-    Balanced accuracy and that of the worst class are over classes with images; F1 is over these and those that are predicted.
+    Balanced accuracy and the worst class's accuracy cover classes with images; F1 also covers predicted classes.
     """
     right, images, predictions = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
     recalls = right[images > 0] / images[images > 0]
@@ -107,10 +107,10 @@ def class_metrics(confusion: np.ndarray) -> dict[str, float]:
 
 
 def shot_groups(counts: np.ndarray) -> dict[str, np.ndarray]:
-    """Classes with many (over 100), medium (20 to 100) and few training images, as masks, bool (classes,).
+    """Return classes with many (over 100), medium (20 to 100) and few training images, as masks, bool (classes,).
 
-    Groups without classes are left out, and all of them where one holds every class or where the largest class has less than twice the
-    images of the smallest, so that the data are not imbalanced.
+    Groups without classes are omitted. There are no groups if one contains every class, or if the largest class has less than twice the
+    images of the smallest, because the data is then not imbalanced.
     Source: Liu et al., "Large-Scale Long-Tailed Recognition in an Open World" (CVPR 2019).
     """
     groups = {"many": counts > 100, "medium": (counts >= 20) & (counts <= 100), "few": counts < 20}
@@ -120,7 +120,7 @@ def shot_groups(counts: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def shot_metrics(confusion: np.ndarray, groups: dict[str, np.ndarray]) -> dict[str, float]:
-    """Accuracies on the images of each group's classes, from a confusion matrix; none for a group without images."""
+    """Return accuracies on the images of each group's classes, from a confusion matrix; none for a group without images."""
     right, images = confusion.diagonal(), confusion.sum(axis=1)
     return {
         f"{name}_shot_accuracy": float(right[group].sum() / images[group].sum()) for name, group in groups.items() if images[group].any()
@@ -128,13 +128,13 @@ def shot_metrics(confusion: np.ndarray, groups: dict[str, np.ndarray]) -> dict[s
 
 
 def probability_metrics(logits: np.ndarray, true: np.ndarray) -> dict[str, float]:
-    """Negative log-likelihood, expected calibration error and Brier score (0 to 2) of the softmax of `logits`, (n, classes).
+    """Return negative log-likelihood, expected calibration error and Brier score (0 to 2) of the softmax of `logits`, (n, classes).
 
     true: int64 (n,)
     Source of the calibration error: Guo et al., "On Calibration of Modern Neural Networks" (ICML 2017).
     """
     n, rows = len(true), np.arange(len(true))
-    with np.errstate(invalid="ignore"):  # of logits that are not finite
+    with np.errstate(invalid="ignore"):  # for logits that are not finite
         scores = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     odds = np.exp(scores)
     totals = odds.sum(axis=1)
@@ -151,7 +151,7 @@ def probability_metrics(logits: np.ndarray, true: np.ndarray) -> dict[str, float
 
 
 def memorisation(predicted: np.ndarray, given: np.ndarray, true: np.ndarray | None) -> dict[str, float]:
-    """The share of wrong labels that are predicted as they were given; none where no label is wrong, or nobody knows."""
+    """Return the share of wrong labels that the model predicts as given; empty if no label is wrong, or the true labels are unknown."""
     if true is None:
         return {}
     wrong = given != true

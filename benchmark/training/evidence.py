@@ -1,4 +1,4 @@
-"""Evidence about each training example, gathered at every evaluation of a trial."""
+"""Evidence about each training example, collected at every evaluation of a trial."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Evidence:
     """Running sums over evaluations, (n,) each, for the training examples of a task.
 
     loss: cross-entropy of the given label
-    margin: logit of the given label less the largest other logit; its mean is the area under the margin of Pleiss et al., "Identifying
+    margin: logit of the given label minus the largest other logit; its mean is the area under the margin of Pleiss et al., "Identifying
         Mislabeled Data using the Area Under the Margin Ranking", NeurIPS 2020
     prediction: class predicted at the last evaluation
     """
@@ -28,7 +28,7 @@ class Evidence:
 
     @torch.no_grad()
     def note(self, method: Method) -> None:
-        """Add an evaluation of `method`, which is left in training mode."""
+        """Add an evaluation of `method`, which ends in training mode."""
         method.eval()
         for batch in in_order(self._task.train, self._task.preprocessing):
             logits = method.predict(batch.images).float()  # (batch, classes)
@@ -41,15 +41,15 @@ class Evidence:
         method.train()
 
     def means(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean loss and mean margin over the evaluations, (n,) each."""
+        """Return mean loss and mean margin over the evaluations, (n,) each."""
         return self.loss / max(1, self.evaluations), self.margin / max(1, self.evaluations)
 
     def state(self) -> dict[str, torch.Tensor | int]:
-        """What `restore` needs to go on from here."""
+        """Return the state that `restore` needs to continue from here."""
         return {"loss": self.loss, "margin": self.margin, "prediction": self.prediction, "evaluations": self.evaluations}
 
     def restore(self, state: dict[str, torch.Tensor | int]) -> None:
-        """Go on as the evidence that gave `state` would have."""
+        """Continue the evidence that returned `state`."""
         for name in ("loss", "margin", "prediction"):
             getattr(self, name).copy_(state[name])
         self.evaluations = int(state["evaluations"])

@@ -1,4 +1,4 @@
-"""CUDA graphs: device work launched as one piece instead of kernel by kernel, and what of a method a graph takes for constant."""
+"""CUDA graphs: device work launched as one piece instead of kernel by kernel, and the constants that a graph assumes."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ HOST_GENERATORS = (random.Random, np.random.Generator, np.random.RandomState)
 
 
 class NotCaptured(Exception):
-    """Work that is not, or not rightly, in a graph; the message says why."""
+    """Work that is not in a graph, or not correctly; the message gives the reason."""
 
 
 def cuda_graph(work: Work, generators: Sequence[torch.Generator]) -> Work:
-    """Capture `work`; what is returned replays it. The work is done once before, to see whether it makes the host wait.
+    """Capture `work`; the result replays it. The work runs once before, to detect whether it makes the host wait.
 
-    generators: what the work draws from beside the device's default generator
-    Raises NotCaptured for work that waits, and what CUDA raises for work that it cannot capture.
+    generators: generators of the work in addition to the device's default one
+    Raises NotCaptured for work that waits, and CUDA's exceptions for work that it cannot capture.
     """
     if _waits(work):
         raise NotCaptured("a step makes the host wait for the device")
@@ -33,16 +33,16 @@ def cuda_graph(work: Work, generators: Sequence[torch.Generator]) -> Work:
         graph.register_generator_state(generator)
     try:
         with torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            work()  # noted, not done
+            work()  # recorded, not executed
     except Exception:
         for generator in (torch.cuda.default_generators[torch.cuda.current_device()], *generators):
-            generator.graphsafe_set_state(generator.clone_state())  # a capture that fails leaves the state it had unusable
+            generator.graphsafe_set_state(generator.clone_state())  # a failed capture makes the state it used unusable
         raise
     return graph.replay
 
 
 def _waits(work: Work) -> bool:
-    """Do `work`; whether it made the host wait for the device."""
+    """Run `work`; return whether it made the host wait for the device."""
     mode = torch.cuda.get_sync_debug_mode()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -55,29 +55,29 @@ def _waits(work: Work) -> bool:
 
 
 def fingerprint(method: nn.Module) -> dict[str, Any]:
-    """What a graph of work on the method's modules takes for constant, by name: numbers, strings, where tensors lie, host generators."""
+    """Return the constants of a graph of the method's work, by name: numbers, strings, addresses of tensors, host generators."""
     return {name: _mark(leaf) for attribute, value in _attributes(method) for name, leaf in leaves(value, attribute)}
 
 
 def host_random() -> dict[str, bytes]:
-    """The states of Python's and NumPy's own random numbers, which a graph does not draw either."""
+    """Return the states of Python's and NumPy's own random numbers, which a graph does not advance either."""
     return {"Python's random numbers": pickle.dumps(random.getstate()), "NumPy's random numbers": pickle.dumps(np.random.get_state())}
 
 
 def changed(before: dict[str, Any], after: dict[str, Any]) -> str | None:
-    """The first name that two fingerprints differ in, or None."""
+    """Return the first name in which two fingerprints differ, or None."""
     return next((name for name in before | after if before.get(name) != after.get(name)), None)
 
 
 def unsaved(method: nn.Module) -> dict[str, torch.Tensor]:
-    """The tensors on the method's modules that its `state_dict` leaves out: plain attributes and buffers that are not persistent."""
+    """Return the tensors of the method's modules that `state_dict` omits: plain attributes and buffers that are not persistent."""
     saved = {value.data_ptr() for value in method.state_dict().values() if isinstance(value, torch.Tensor)}
     named = (leaf for attribute, value in _attributes(method) for leaf in leaves(value, attribute))
     return {name: leaf.detach() for name, leaf in named if isinstance(leaf, torch.Tensor) and leaf.data_ptr() not in saved}
 
 
 def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """What lies in nested dicts, lists and tuples, by dotted names.
+    """Yield the values in nested dicts, lists and tuples, by dotted names.
 
     >>> list(leaves({"a": 1, "b": {"c": [2, 3]}}))
     [('a', 1), ('b.c.0', 2), ('b.c.1', 3)]

@@ -1,4 +1,4 @@
-"""Several trials side by side on one device, each as if it were alone there."""
+"""Several trials side by side on one device, each isolated from the others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ENDED = object()
 
 
 def take_turns(trials: Iterable[Turns], width: int, device: torch.device) -> None:
-    """Run all `trials` to their ends, a step of each in turn, up to `width` side by side; further ones begin as lanes come free."""
+    """Run all `trials` to their ends, one step of each in turn, up to `width` side by side; others start as lanes become free."""
     running: deque[tuple[Lane, Turns]] = deque()
     for trial in trials:
         running.append((Lane(device), trial))
@@ -32,7 +32,7 @@ def _next_turn(running: deque[tuple[Lane, Turns]]) -> None:
 
 
 class Lane:
-    """What torch has one of for all trials in a process, for one of them: random state and, on CUDA, the stream of work."""
+    """One trial's copy of state that torch has once per process: random state and, on CUDA, the stream of work."""
 
     def __init__(self, device: torch.device) -> None:
         self._random = torch.get_rng_state()
@@ -40,7 +40,7 @@ class Lane:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Within it, the trial draws its own random numbers, and its work on the device waits for no other trial's."""
+        """Context in which the trial draws its own random numbers, and its work on the device waits for no other trial's."""
         others = torch.get_rng_state()
         torch.set_rng_state(self._random)
         try:
@@ -52,7 +52,7 @@ class Lane:
 
 
 class _CudaLane:
-    """The default generator is swapped as a whole: captured graphs keep hold of the one they were captured with."""
+    """Swaps the default generator as a whole, because captured graphs refer to the generator of their capture."""
 
     def __init__(self, device: torch.device) -> None:
         index = torch.cuda.current_device() if device.index is None else device.index
@@ -69,5 +69,5 @@ class _CudaLane:
             with torch.cuda.stream(self._stream):
                 yield
         finally:
-            self._generator = self._default.graphsafe_get_state()  # another one where a capture failed
+            self._generator = self._default.graphsafe_get_state()  # a different one after a failed capture
             self._default.graphsafe_set_state(others)

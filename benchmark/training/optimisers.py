@@ -1,4 +1,4 @@
-"""The optimisers of the suite, made from what methods and options say, and the clipping of gradients."""
+"""The optimisers of the suite, created from the options of methods and trainer, and the clipping of gradients."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from benchmark.training.sgd import SGD, Groups, InPlaceOptimiser
 from methods.schedules import Optimiser
 from robust_benchmark.errors import choice
 
-EPSILON = 1e-8  # of Adam, as in the paper and in PyTorch
+EPSILON = 1e-8  # epsilon of Adam, as in the paper and in PyTorch
 
 
 def make(spec: Optimiser, named_parameters: Iterable[tuple[str, nn.Parameter]], decayed_names: Collection[str]) -> InPlaceOptimiser:
-    """The optimiser of these parameters, with weight decay on those named in `decayed_names`; the learning rate is given to `step`.
+    """Return the optimiser of these parameters, with weight decay on those in `decayed_names`; `step` receives the learning rate.
 
     Raises UserError for an unknown kind.
     """
@@ -28,9 +28,10 @@ def make(spec: Optimiser, named_parameters: Iterable[tuple[str, nn.Parameter]], 
 
 
 class Adam(InPlaceOptimiser):
-    """Adam (Kingma and Ba, ICLR 2015), and AdamW (Loshchilov and Hutter, ICLR 2019) where weight decay is `decoupled` from the gradient.
+    """Adam (Kingma and Ba, ICLR 2015), and AdamW (Loshchilov and Hutter, ICLR 2019) if weight decay is `decoupled` from the gradient.
 
-    The numbers of `torch.optim.Adam` and `torch.optim.AdamW` with `fused=True`, to the bit. The fused kernel counts steps on the device.
+    It gives the numbers of `torch.optim.Adam` and `torch.optim.AdamW` with `fused=True` bit for bit. The fused kernel counts steps on the
+    device.
     """
 
     def __init__(self, groups: Groups, betas: tuple[float, float], decoupled: bool = False) -> None:
@@ -64,5 +65,5 @@ def _moments(parameter: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 def clip(parameters: Iterable[nn.Parameter], max_norm: float) -> None:
-    """Scale the gradients so that the Euclidean norm of all of them together is at most `max_norm`. Nothing waits for the device."""
+    """Scale the gradients so that their joint Euclidean norm is at most `max_norm`. Nothing waits for the device."""
     nn.utils.clip_grad_norm_(list(parameters), max_norm)

@@ -1,4 +1,4 @@
-"""A capture of training steps proves itself before it is used: from the same state, it leaves what eager steps leave."""
+"""The proof of a capture of training steps before use: from the same state, it must give the results of eager steps."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from benchmark.training.graphs import NotCaptured, Work, changed, fingerprint, l
 
 Capture = Callable[[Work, Sequence[torch.Generator]], Work]
 State = dict[str, Any]
-PROOF_STEPS = 2  # a graph that keeps the first one's batch, learning rate or random numbers goes wrong at the second
-REPEATS = 2  # eager runs of them, and as many again where these differ
-FACTOR = 4  # where eager runs differ, a replay may differ by so many times their spread
+PROOF_STEPS = 2  # a graph that keeps the first batch, learning rate or random numbers fails at the second step
+REPEATS = 2  # eager runs of the steps, and the same number again if these differ
+FACTOR = 4  # if eager runs differ, a replay may differ by this multiple of their spread
 
 
 @dataclass(frozen=True)
 class Steps:
-    """Steps of training, each the host's part and then the device's.
+    """Steps of training: the host's part and then the device's part of each.
 
-    method: whose steps they are
-    prepare: the host's part of the step so many ahead of the next one, with a learning rate of its own
-    work: the device's part, the same at every step, on tensors that stay where they are
-    save: all that steps change, by name, except tensors of the method that its `state_dict` leaves out; restore: set it back in place
-    generators: what the work draws from beside the device's default generator
+    method: the method to train
+    prepare: the host's part of a step, by its distance from the next one, with its own learning rate
+    work: the device's part, the same at every step, on tensors at fixed addresses
+    save: everything that steps change, by name, except tensors of the method that its `state_dict` omits; restore: reset it in place
+    generators: generators of the work in addition to the device's default one
     """
 
     method: nn.Module
@@ -40,9 +40,9 @@ class Steps:
 
 
 class Prover:
-    """Captures steps and proves each capture. After a failure it captures nothing more, and a line on stderr gives the reason.
+    """Captures steps and proves each capture. After a failure it makes no more captures, and a line on stderr gives the reason.
 
-    capture: from work, and the generators that it draws from, makes what replays it; may do the work meanwhile. None: no captures
+    capture: makes a replay from work and its generators; it may run the work. None: no captures
     active: whether captures are tried
     """
 
@@ -51,17 +51,17 @@ class Prover:
         self.active = capture is not None
 
     def give_up(self, error: Exception) -> None:
-        """Capture nothing more, because of `error`."""
+        """Stop capturing because of `error`."""
         self.active = False
         lines = str(error).splitlines() or [""]
         reason = lines[0] if isinstance(error, NotCaptured) else f"the CUDA graph fails with {type(error).__name__}: {lines[0]}"
         print(f"{reason}; training goes on without graphs", file=sys.stderr)
 
     def proved(self, steps: Steps) -> Work | None:
-        """A replay of the work of `steps`, or None if its proof fails. The state of training stays as it is."""
+        """Return a replay of the work of `steps`, or None if its proof fails. The state of training does not change."""
         try:
             return self._prove(steps)
-        except Exception as error:  # training can always go on by eager steps
+        except Exception as error:  # training can always continue with eager steps
             self.give_up(error)
             return None
 
@@ -103,13 +103,13 @@ def _restore(steps: Steps, state: State) -> None:
 
 
 def differing(eager: Sequence[State], replayed: State) -> str | None:
-    """The name of the first value that a replay leaves otherwise than eager steps, or None.
+    """Return the name of the first value in which a replay differs from eager steps, or None.
 
-    eager: states after the same steps, run once or more. If they are all the same bit for bit, the replay must be the same too. If not,
+    eager: states after the same steps, run once or more. If they are identical bit for bit, the replay must be identical too. Otherwise
     a tensor of the replay may differ from that of the first eager run by at most FACTOR times the larger of
         max |other eager run - first eager run|, over the tensor's elements and the eager runs, and
         eps max |first eager run|, one rounding unit of its largest finite value (0 for integers).
-    What is not a tensor must be the same.
+    All other values must be the same.
     """
     first, *others = [dict(leaves(state)) for state in eager]
     found = dict(leaves(replayed))
@@ -122,7 +122,7 @@ def differing(eager: Sequence[State], replayed: State) -> str | None:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Bit for bit."""
+    """Return whether two values are equal bit for bit."""
     if not isinstance(one, torch.Tensor) or not isinstance(other, torch.Tensor):
         return type(one) is type(other) and bool(one == other)
     return one.shape == other.shape and one.dtype == other.dtype and torch.equal(_bits(one), _bits(other))
@@ -143,7 +143,7 @@ def _near(value: Any, others: Sequence[Any], replay: Any) -> bool:
 
 
 def _distance(one: torch.Tensor, other: torch.Tensor) -> float:
-    """The largest absolute difference of elements; elements that are both NaN, or infinite alike, do not differ."""
+    """Return the largest absolute difference of elements; two NaNs or two equal infinities do not differ."""
     one, other = one.double(), other.double()
     alike = (one == other) | (one.isnan() & other.isnan())
     return torch.where(alike, 0.0, (one - other).abs()).max().item()

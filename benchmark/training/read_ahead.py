@@ -10,14 +10,14 @@ import torch
 from datasets.mapped import Mapped
 
 AHEAD = 6  # minibatches
-READERS = 3  # threads: the disk works on the reads of one minibatch while another one is copied
+READERS = 3  # threads: the disk reads one minibatch while another one is copied
 
 
 class ReadAhead:
-    """Reads the minibatches of an epoch in threads of its own, up to AHEAD of them before they are asked for.
+    """Reads the minibatches of an epoch in its own threads, up to AHEAD of them before they are requested.
 
     images: of all examples; rows: positions of each minibatch, int64 (rows, width)
-    What `read` gives depends on these and on the row alone, so there is nothing to save or to restore.
+    The result of `read` depends only on these and on the row, so there is no state to save or restore.
     """
 
     def __init__(self, images: Mapped, rows: torch.Tensor) -> None:
@@ -27,7 +27,7 @@ class ReadAhead:
         self._next = 0  # the row that the first of them reads
 
     def read(self, row: int) -> torch.Tensor:
-        """The images of a row, on the host; quickest for the row behind the last one. Raises what reading raises."""
+        """Return the images of a row, on the host; fastest for the row after the last one. Raises the errors of reading."""
         if row != self._next:
             self._forget()
             self._next = row

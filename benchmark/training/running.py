@@ -1,4 +1,4 @@
-"""A phase under way: its batches, its clock, and the updates of its steps."""
+"""A running phase: its batches, its clock, and the updates of its steps."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from robust_benchmark.errors import ContractError, unknown
 
 @dataclass
 class TrialState:
-    """What all phases of a trial share.
+    """The state that all phases of a trial share.
 
-    optimiser: the trial's one; spec: its kind and options
-    clip_norm: see Settings; average: of the parameters, where evaluations use one
-    weights: what methods weighed the training examples by; loss_sum: of the steps since the last evaluation
+    optimiser: the trial's optimiser; spec: its kind and options
+    clip_norm: see Settings; average: average of the parameters, if evaluations use one
+    weights: log of the example weights; loss_sum: sum of the losses since the last evaluation
     """
 
     method: Method
@@ -48,7 +48,7 @@ class TrialState:
 
 @dataclass(frozen=True)
 class Part:
-    """An update, ready: its objective, compiled where that is asked for; its optimiser; the parameters that are its own, if any."""
+    """A prepared update: its objective, compiled if requested; its optimiser; its own parameters, if any."""
 
     objective: Objective
     optimiser: InPlaceOptimiser
@@ -57,7 +57,7 @@ class Part:
 
 
 class Running:
-    """One phase of a trial. Its optimisers are those that its updates ask for, beside the trial's."""
+    """One phase of a trial, with the optimisers of its updates in addition to the trial's."""
 
     def __init__(self, phase: Phase, batches: Batches, trial: TrialState) -> None:
         self.phase, self.batches, self.trial = phase, batches, trial
@@ -65,7 +65,7 @@ class Running:
         device, method = trial.device, trial.method
         self._draw_clean = trial.compute.uncompiled(trial.clean.draw) if Knowledge.CLEAN_SET in method.needs else None
         phase.check_source(method.needs)
-        self._lr = torch.zeros((), device=device) if trial.compute.cuda_graphs else 0.0  # a graph reads it in its place
+        self._lr = torch.zeros((), device=device) if trial.compute.cuda_graphs else 0.0  # keeps its address, because a graph reads it
         self.clock = Clock(phase.schedule.steps, *(value.to(device) for value in (Clock().step, Clock().epoch, Clock().lr)))
         self._parts = [*self._made_parts()]
         self._stepper = Stepper(self._steps(), trial.prover)
@@ -83,7 +83,7 @@ class Running:
             yield Part(objective, optimiser, list(named.values()), spec.lr)
 
     def begin(self, view: View) -> None:
-        """What the phase does once, before its first step."""
+        """Do the one-time work of the phase before its first step."""
         with self.trial.average.restarted() if self.trial.average else nullcontext():
             more = self.phase.before(view) if self.phase.before else None
         if more is not None and not isinstance(more, Examples):
@@ -94,14 +94,14 @@ class Running:
                 self.trial.weights.extend(len(self.batches.examples))
 
     def take_step(self, view: View) -> None:
-        """One step, and before the first one of an epoch what comes with the epoch. The step itself does not wait for the device."""
+        """Take one step, and before the first step of an epoch run the epoch's hooks. The step itself does not wait for the device."""
         if self.batches.epoch_is_over:
             self._begin_epoch(view)
         self._stepper()
         self.step += 1
 
     def check(self) -> None:
-        """Call it after anything but a step that may have touched the method (see Stepper)."""
+        """Check the state; call it after any code other than a step that may change the method (see Stepper)."""
         self._stepper.check()
 
     def _begin_epoch(self, view: View) -> None:
@@ -109,7 +109,7 @@ class Running:
             self._set_clock(0)
             self.phase.every_epoch(view, self.clock)
         self.batches.begin_epoch()
-        self.check()  # the hook, or a `sample` of the method's, may have touched it
+        self.check()  # the hook, or the method's `sample`, may have changed it
 
     def _steps(self) -> Steps:
         return Steps(
@@ -122,7 +122,7 @@ class Running:
         )
 
     def _prepare(self, ahead: int) -> None:
-        """The host's part of the step so many ahead of the next one, which only the proof of a capture asks for."""
+        """Do the host's part of a step, by its distance from the next one, which only the proof of a capture uses."""
         self._set_clock(ahead)
         self.batches.advance()
         self.trial.clean.advance()
@@ -135,7 +135,7 @@ class Running:
         self.clock.lr.fill_(lr)
 
     def _work(self) -> None:
-        """The device's part of a step: its updates on one batch."""
+        """Do the device's part of a step: its updates on one batch."""
         trial = self.trial
         trial.clean.rewind()
         batch = self.batches.batch(self._draw_clean, self.clock)
@@ -152,7 +152,7 @@ class Running:
             trial.average.update()
 
     def _check(self, loss: Any, weights: Any, n: int) -> None:
-        """Raises ContractError for what no objective may return. Reads no value."""
+        """Raise ContractError for an invalid result of an objective. Reads no value."""
         wanted = f"the loss of phase '{self.phase.name}' of {type(self.trial.method).__name__} must be"
         if not isinstance(loss, torch.Tensor) or loss.ndim > 0:
             kind = "None" if loss is None else type(loss).__name__
@@ -167,7 +167,7 @@ class Running:
     def _update(self, part: Part, loss: torch.Tensor) -> None:
         part.optimiser.zero_grad()
         if part.own:
-            loss.backward(inputs=[parameter for parameter in part.own if parameter.requires_grad])  # torch refuses frozen ones
+            loss.backward(inputs=[parameter for parameter in part.own if parameter.requires_grad])  # torch rejects frozen parameters
         else:
             loss.backward()
             for other in self._parts:
@@ -178,7 +178,7 @@ class Running:
         part.optimiser.step(self._lr if part.lr is None else part.lr)
 
     def state(self) -> dict[str, Any]:
-        """All that a step changes, by name: tensors themselves, states of generators, numbers."""
+        """Return everything that a step changes, by name: the tensors themselves, states of generators, numbers."""
         trial = self.trial
         return {
             "method": trial.method.state_dict(),
@@ -194,7 +194,7 @@ class Running:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Set all of it back in place."""
+        """Reset all of it in place."""
         trial = self.trial
         trial.method.load_state_dict(state["method"])
         trial.optimiser.load_state_dict(state["optimiser"])
@@ -212,13 +212,13 @@ class Running:
 
 
 def _parts(method: Method) -> set[str]:
-    """Dotted names of the method's parameters and of the modules that have some."""
+    """Return dotted names of the method's parameters and of the modules with parameters."""
     names = [name.split(".") for name, _ in method.named_parameters()]
     return {".".join(name[:depth]) for name in names for depth in range(1, len(name) + 1)}
 
 
 def _named_parameters(method: Method, parts: tuple[str, ...]) -> dict[str, nn.Parameter]:
-    """The method's parameters that are one of the parts or lie in one. Raises ContractError for a part without any."""
+    """Return the method's parameters that belong to the parts. Raises ContractError for a part without parameters."""
     found: dict[str, nn.Parameter] = {}
     for part in parts:
         inside = {name: parameter for name, parameter in method.named_parameters() if f"{name}.".startswith(f"{part}.")}

@@ -1,4 +1,4 @@
-"""Stochastic gradient descent with momentum, by PyTorch's fused kernel, and what every optimiser here has in common."""
+"""Stochastic gradient descent with momentum, by PyTorch's fused kernel, and the common base of all optimisers here."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import torch
 from torch import nn
 from torch.optim.sgd import sgd
 
-Groups = Sequence[tuple[Sequence[nn.Parameter], float]]  # parameters, and the weight decay on them
+Groups = Sequence[tuple[Sequence[nn.Parameter], float]]  # parameters, and their weight decay
 
 
 class InPlaceOptimiser:
-    """Updates the parameters that have a gradient, and leaves the others as they are.
+    """Updates the parameters that have a gradient; the others do not change.
 
-    Its state is made at once and never moves, since a CUDA graph reads it in its place. The classes of `torch.optim` make their state at
-    the first step and replace it when they load another; they also import TorchDynamo, which takes as long as importing torch.
-    state: the tensors that a parameter needs, by name
+    Its state is created at once and keeps its address, because a CUDA graph reads it. The classes of `torch.optim` create their state at
+    the first step and replace it when they load another one; they also import TorchDynamo, which takes as long as importing torch.
+    state: the tensors of a parameter's state, by name
     """
 
     def __init__(self, groups: Groups, state: Callable[[torch.Tensor], dict[str, torch.Tensor]]) -> None:
@@ -27,13 +27,13 @@ class InPlaceOptimiser:
         }
 
     def zero_grad(self) -> None:
-        """Forget the gradients."""
+        """Delete the gradients."""
         for parameter in self._state:
             parameter.grad = None
 
     @torch.no_grad()
     def step(self, lr: float | torch.Tensor) -> None:
-        """Update every parameter that has a gradient. lr: a tensor has no dimensions and lies on the parameters' device."""
+        """Update every parameter that has a gradient. lr: a tensor without dimensions on the parameters' device."""
         for parameters, weight_decay in self._groups:
             trained = [(parameter, parameter.grad) for parameter in parameters if parameter.grad is not None]
             self._update([parameter for parameter, _ in trained], [gradient for _, gradient in trained], weight_decay, lr)
@@ -42,11 +42,11 @@ class InPlaceOptimiser:
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
-        """The state itself, laid out as by `torch.optim`: tensors by name, by the number of their parameter."""
+        """Return the state itself, in the layout of `torch.optim`: tensors by name, by the number of their parameter."""
         return {"state": dict(enumerate(self._state.values()))}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave, in place."""
+        """Load the result of `state_dict`, in place."""
         for number, tensors in enumerate(self._state.values()):
             for name, tensor in tensors.items():
                 tensor.copy_(saved["state"][number][name])
@@ -55,7 +55,7 @@ class InPlaceOptimiser:
 class SGD(InPlaceOptimiser):
     """Momentum SGD: b <- momentum b + (grad + weight_decay w), w <- w - lr b; Nesterov's: w <- w - lr (grad + weight_decay w + momentum b).
 
-    The numbers of `torch.optim.SGD` with `fused=True`, to the bit.
+    It gives the numbers of `torch.optim.SGD` with `fused=True` bit for bit.
     """
 
     def __init__(self, groups: Groups, momentum: float, nesterov: bool = False) -> None:

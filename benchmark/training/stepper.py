@@ -1,4 +1,4 @@
-"""Training steps, one by one: eager at first, then replayed by a capture that is proved."""
+"""Training steps one by one: eager at first, then replayed by a proved capture."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ WARM_UP = 3  # eager steps before a capture: libraries choose their kernels, and
 class Stepper:
     """Takes a step at each call.
 
-    Steps whose work changes the host are never captured, since a replay would not: work that counts, that draws Python's or NumPy's
-    random numbers, that replaces a tensor of the method by another.
+    Steps whose work changes the host are never captured, because a replay would not change it. Examples are work that counts, draws
+    Python's or NumPy's random numbers, or replaces a tensor of the method.
     """
 
     def __init__(self, steps: Steps, prover: Prover) -> None:
@@ -39,16 +39,17 @@ class Stepper:
         self._taken += 1
 
     def check(self) -> None:
-        """Drop a capture whose tensors have moved or whose constants have changed, and begin again with eager steps.
+        """Discard a capture whose tensors have moved or whose constants have changed, and start again with eager steps.
 
-        Call it after anything but a step that may have touched the method: a graph reads tensors where they were, even in freed memory.
+        Call it after any code other than a step that may change the method: a graph reads tensors at their old addresses, even in freed
+        memory.
         """
         if self._replay is not None and fingerprint(self._steps.method) != self._addresses:
             self._replay = None
             self._taken = 0
 
     def _watched(self) -> None:
-        """Do the work, and give up captures if it changes the host."""
+        """Run the work, and stop capturing if it changes the host."""
         before = fingerprint(self._steps.method) | host_random()
         self._steps.work()
         name = changed(before, fingerprint(self._steps.method) | host_random())
@@ -56,10 +57,10 @@ class Stepper:
             self._prover.give_up(NotCaptured(f"a step changes '{name}' on the host, which a CUDA graph would not"))
 
     def _replayed(self, replay: Work) -> None:
-        """Replay the work; do it eagerly if the replay does not start."""
+        """Replay the work; run it eagerly if the replay does not start."""
         try:
             replay()
-        except Exception as error:  # training can go on by eager steps, as after a proof
+        except Exception as error:  # training can continue with eager steps, as after a proof
             self._replay = None
             self._prover.give_up(error)
             self._steps.work()

@@ -1,4 +1,4 @@
-"""The one training loop, for every method and device."""
+"""The training loop, for every method and device."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ ModelFactory = Callable[[int, torch.Size], nn.Module]
 
 
 class Interrupted(Exception):
-    """Training was asked to stop; its checkpoint is written."""
+    """A stop of training was requested; its checkpoint is written."""
 
 
 class Watch(Protocol):
-    """What the caller hears of training, and what it may say."""
+    """Receives the progress of training, and may request a stop."""
 
     def stepped(self, steps: int = 1) -> None:
-        """So many more steps are done; many at once when a checkpoint is taken up."""
+        """Receive the number of steps done since the last call; it is large when a checkpoint is loaded."""
 
     def stopping(self) -> bool:
-        """Whether training is to stop at this step, after a checkpoint."""
+        """Return whether training stops after this step, with a checkpoint."""
 
 
 class Unwatched:
-    """A Watch that hears nothing and never stops."""
+    """A Watch that ignores progress and never stops."""
 
     def stepped(self, steps: int = 1) -> None: ...
 
@@ -59,10 +59,10 @@ class Unwatched:
 
 @dataclass(frozen=True)
 class Settings:
-    """How the trial's parameters are trained, and when to look.
+    """The options of a trial's training and of its evaluations.
 
-    evaluate_every: steps; checkpoint_seconds: between checkpoints
-    evidence: each evaluation looks at all training examples as well
+    evaluate_every: in steps; checkpoint_seconds: time between checkpoints
+    evidence: each evaluation also covers all training examples
     clip_norm: largest norm of an update's gradients, 0 is no clipping; ema: decay of averaged parameters, 0 is none
     """
 
@@ -78,11 +78,11 @@ class Settings:
 
 @dataclass
 class Progress:
-    """How far a trial is: steps done in the current phase, evaluations so far, seconds over all resumptions.
+    """The progress of a trial: steps done in the current phase, evaluations so far, seconds over all resumptions.
 
-    confusion_matrix: of the last evaluation
-    train_epochs: of the last phase on the training set, when it ended
-    weights_precision, weight_histograms: at the end, of methods that weigh examples (see benchmark.training.detection)
+    confusion_matrix: confusion matrix of the last evaluation
+    train_epochs: epochs of the last phase on the training set, at its end
+    weights_precision, weight_histograms: at the end, for methods with example weights (see benchmark.training.detection)
     """
 
     phase: int = 0
@@ -98,7 +98,7 @@ class Progress:
 
 
 def phases_of(method: Method, schedules: Schedules) -> list[Phase]:
-    """The method's phases. Raises ContractError where there is nothing to train."""
+    """Return the method's phases. Raises ContractError if there is nothing to train."""
     phases = method.phases(schedules)
     if not isinstance(phases, list) or not all(isinstance(phase, Phase) for phase in phases) or steps_of(phases) < 1:
         raise ContractError(f"{type(method).__name__}.phases must give a list of phases with at least one step in all, not {phases!r:.80}")
@@ -106,17 +106,17 @@ def phases_of(method: Method, schedules: Schedules) -> list[Phase]:
 
 
 def steps_of(phases: Sequence[Phase]) -> int:
-    """Steps of all phases."""
+    """Return the total steps of the phases."""
     return sum(phase.schedule.steps for phase in phases)
 
 
 class Trainer:
     """Trains one method on one task, from the start or from its last checkpoint.
 
-    seed: the trial's; with it every number is determined (bit for bit on a CPU with the same number of threads)
-    prover: captures steps where `compute` asks for CUDA graphs
-    view: what the method may see of the task
-    Raises UserError where the method needs a clean set and the task has none.
+    seed: seed of the trial, which determines every number (bit for bit on a CPU with the same number of threads)
+    prover: captures steps if `compute` requests CUDA graphs
+    view: the part of the task that the method may see
+    Raises UserError if the method needs a clean set and the task has none.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class Trainer:
         self.compute = (compute or Compute()).on(device)
         self.view = View(method.needs, len(task.classes), self.task.train.labels, self._training_set, self.task)
         self.method = method
-        torch.manual_seed(stream_seed(seed, "method"))  # dropout, random weights: whatever a method draws by itself
+        torch.manual_seed(stream_seed(seed, "method"))  # dropout, random weights: all draws of the method itself
         method.setup(self._model_maker(make_model), self.view)
         self.compute.place(method, device).train()
         self.phases = phases_of(method, settings.schedules)
@@ -160,7 +160,7 @@ class Trainer:
         self.evidence = Evidence(self.task)
 
     def _check_views(self) -> None:
-        """Raises UserError where views of a phase would be the same."""
+        """Raise UserError if views of a phase would be identical."""
         for phase in self.phases:
             alike = len(phase.views) - phase.views.count("strong")
             if alike > 1 and not self.task.preprocessing.random:
@@ -187,22 +187,22 @@ class Trainer:
 
     @property
     def example_weights(self) -> torch.Tensor:
-        """The last weight each training example was given, times the batch size, (n,); NaN for those without."""
+        """The last weight of each training example, times the batch size, (n,); NaN for those without one."""
         return self.trial.weights.values
 
     @property
     def steps(self) -> int:
-        """Steps of all phases."""
+        """The total steps of all phases."""
         return steps_of(self.phases)
 
     def run(self) -> Progress:
-        """Train to the end. Raises Interrupted, with a checkpoint written, when the watch asks to stop."""
+        """Train to the end. Raises Interrupted, with a checkpoint written, when the watch requests a stop."""
         for _ in self.turns():
             pass
         return self.progress
 
     def turns(self) -> Iterator[None]:
-        """As `run`, giving others on the same device a turn after each step."""
+        """Train like `run`, and yield after each step, so that other trials on the device get a turn."""
         with contextlib.closing(self.trial.clean):
             saved = self._load()
             while self.progress.phase < len(self.phases) and not self.progress.diverged:
@@ -222,7 +222,7 @@ class Trainer:
                 self._report_weights()
 
     def running(self, phase: Phase) -> Running:
-        """The current phase, before its first step."""
+        """Return the current phase, before its first step."""
         name = f"phase {self.progress.phase}"
         examples = self.task.train if phase.source == "train" else self.task.clean
         batches = Batches(
@@ -258,7 +258,7 @@ class Trainer:
         progress.train_seconds += time.perf_counter() - resumed_at
 
     def _evaluate(self, phase: Phase) -> None:
-        """Append to the history; a loss, weight or prediction that is no longer finite is divergence."""
+        """Append to the history; a loss, weight or prediction that is not finite is divergence."""
         progress = self.progress
         steps = (progress.step - 1) % self.settings.evaluate_every + 1
         loss = self.trial.loss_sum.item() / steps
@@ -279,20 +279,20 @@ class Trainer:
         progress.history.append(entry)
 
     def evaluated(self) -> AbstractContextManager[None]:
-        """Within it the method has the parameters that evaluations use: averaged ones, where the settings ask for them."""
+        """Context in which the method has the parameters for evaluations: averaged ones, if the settings request them."""
         average = self.trial.average
         return average.swapped() if average else contextlib.nullcontext()
 
     def _report_weights(self) -> None:
-        """Measure what is measured of example weights at the end alone."""
+        """Measure the properties of example weights that are recorded only at the end."""
         progress = self.progress
         progress.weights_precision = self.trial.weights.precision_per_class(self.task.train, len(self.task.classes))
         if len(self.task.hyper_validation) > 0 and self.task.train.truth_is_known:
-            with contextlib.suppress(HeldOut):  # weights that depend on what a method keeps of its training examples
+            with contextlib.suppress(HeldOut):  # weights that depend on per-example state of the method
                 progress.weight_histograms = weight_histograms(self._weigh, self.task, self.settings.batch_size, self._seed)
 
     def _weigh(self, examples: Examples) -> torch.Tensor:
-        """The method's weights of `examples`, (n,), as at the end of its last phase on the training set, with no running state moved."""
+        """Return the method's weights of `examples`, (n,), as at the end of its last phase on the training set, and keep its state."""
         phase = [phase for phase in self.phases if phase.source == "train"][-1]
         images = self.task.preprocessing.normalise(examples.images[:])
         others = (images,) * (len(phase.views) - 1)
@@ -315,7 +315,7 @@ class Trainer:
         return in_order(self.task.train, self.task.preprocessing)
 
     def _model_maker(self, make_model: ModelFactory) -> MakeModel:
-        """Makes the trial's models: the first has the same initial weights whatever the method."""
+        """Make the trial's models: the first one has the same initial weights for every method."""
         numbers = itertools.count()
 
         def new(outputs: int | None = None) -> nn.Module:
@@ -331,7 +331,7 @@ class Trainer:
         checkpoints.save({"progress": asdict(self.progress), "evidence": evidence, **running.state()})
 
     def _load(self) -> dict[str, Any] | None:
-        """The last checkpoint, if any, with the progress taken over."""
+        """Load the last checkpoint, if any, with its progress."""
         saved = self._checkpoints.load() if self._checkpoints else None
         if saved is not None:
             self.progress = Progress(**saved["progress"])
@@ -340,7 +340,7 @@ class Trainer:
         return saved
 
     def _resume(self, running: Running, saved: dict[str, Any]) -> None:
-        """Go on where the checkpoint was written."""
+        """Continue from the checkpoint."""
         running.step = self.progress.step
         running.restore(saved)
         if saved["evidence"]:
