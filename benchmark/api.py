@@ -21,7 +21,7 @@ from robust_benchmark.errors import ContractError, UserError
 def run_grid(overrides: Sequence[str]) -> pd.DataFrame:
     """See `robust_benchmark.run_grid`."""
     if threading.current_thread() is not threading.main_thread():
-        raise UserError("run_grid must be called from the main thread, as Ctrl-C stops it there")
+        raise UserError("run_grid must be called from the main thread, because Ctrl-C stops it there")
     grid = cells(overrides)
     for cell in grid if grid[0].config.launcher else ():
         for name in registry.only_here(cell.identity["method"]):

@@ -96,7 +96,7 @@ def load_model(record: str | Path | Mapping[str, Any], checkpoint_dir: str | Pat
     try:
         method.load_state_dict(weights)
     except RuntimeError as error:
-        raise UserError(f"{file} does not fit {whole['method']} as it is today: {str(error).splitlines()[-1].strip()}") from error
+        raise UserError(f"{file} does not match today's {whole['method']}: {str(error).splitlines()[-1].strip()}") from error
     return TrainedModel(method.eval(), preprocessing, classes, image_shape, encoding)
 
 
@@ -106,7 +106,7 @@ def _read_weights(file: Path, record: Record) -> tuple[dict[str, torch.Tensor], 
         with safe_open(file, "pt") as opened:
             metadata, weights = opened.metadata() or {}, {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except FileNotFoundError as error:
-        how = "train it with keep=[weights] in another results_dir, or give the checkpoint_dir of the run that kept them"
+        how = "train it with keep=[weights] in another results_dir, or give the checkpoint_dir of the run that saved them"
         raise UserError(f"no weights of {record['method']}, seed {record['seed']}, at {file}: {how}") from error
     except SafetensorError as error:
         raise UserError(f"{file} cannot be read ({error})") from error
@@ -115,7 +115,7 @@ def _read_weights(file: Path, record: Record) -> tuple[dict[str, torch.Tensor], 
         trial = metadata.get("key"), metadata.get("seed")
         same = trial == (record["key"], str(record["seed"]))
         whose = "a run on other code or data" if same else f"key {trial[0]} and seed {trial[1]}"
-        raise UserError(f"{file} holds the weights of {whose}, not of {record['path']}")
+        raise UserError(f"{file} contains the weights of {whose}, not of {record['path']}")
     if encoding is None:
         return weights, None
     from datasets.encoding import Encoding

@@ -55,11 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status: 0, 1 if a check failed, 2 for a user's mistake, 130 when interrupted."""
     parser = argparse.ArgumentParser(
         prog=command("check"),
-        description="Checks that methods keep the rules of the interface, on small tasks, and prints a table. Overrides are those of "
+        description="Checks that methods follow the rules of the interface, on small tasks, and prints a table. Overrides are those of "
         f"`{command('run')}`; without a method, all are checked.",
     )
     parser.add_argument("overrides", nargs="*", metavar="override", help="such as method=mine,reed or model=lenet")
-    parser.add_argument("--no-cost", action="store_true", help="do not measure what a step costs")
+    parser.add_argument("--no-cost", action="store_true", help="do not measure the cost of a step")
     given = parser.parse_intermixed_args(arguments)
     reports = [_report(cell, not given.no_cost) for cell in small_cells(given.overrides)]
     print(text(reports))
@@ -72,7 +72,7 @@ def small_cells(overrides: Sequence[str]) -> list[Cell]:
     defaults = {"method": ",".join(sorted(choices().values())), **DATA, **SMALL, "trials": 1, "device": "cpu"}
     grid = cells([*(f"{name}={value}" for name, value in defaults.items() if name not in given), *overrides])
     if grid[0].config.device != "cpu":
-        raise UserError(f"device must be cpu, where numbers repeat bit for bit, not {grid[0].config.device}")
+        raise UserError(f"device must be cpu, not {grid[0].config.device}: only on a CPU do numbers repeat bit for bit")
     return grid
 
 

@@ -154,7 +154,7 @@ def _refuse_additions(overrides: Sequence[str]) -> None:
             known = _options(overrides)
             if option not in {*known, *GROUPS}:
                 raise unknown_option(option, known)
-            raise UserError(f"'{override}' is not taken, as {option} is there: write {override.lstrip('+~')}; {FORMS}")
+            raise UserError(f"'{override}' is not accepted, because {option} exists: write {override.lstrip('+~')}; {FORMS}")
 
 
 def composed_options(choices: Sequence[str]) -> dict[str, tuple[Any, Option | None]]:
@@ -329,7 +329,7 @@ def _resolve_bases(method: DictConfig) -> None:
         options = _base_options(method.base)
         chain.append(options.pop("name"))
         if len(chain) > DEEPEST:
-            raise UserError(f"method.base goes round in circles: {', '.join(chain[:3])}, ...")
+            raise UserError(f"method.base is circular: {', '.join(chain[:3])}, ...")
         base = _compose([f"method={chain[-1]}"]).method
         for option in options.keys() - base.keys():
             raise unknown("option", f"method.base.{option}", [f"method.base.{key}" for key in base.keys() - {"name"}])

@@ -40,8 +40,8 @@ LONG = ("per_class_accuracy", "confusion_matrix", "weight_histograms", "history"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status: 0, or 2 for a user's mistake."""
     parser = argparse.ArgumentParser(prog="python -m benchmark.convert", description="Rewrite records of schema 1 for this version.")
-    parser.add_argument("directory", type=Path, help="directory of records, searched with its folders")
-    parser.add_argument("--data-dir", default="data", help="where published data sets are (default data)")
+    parser.add_argument("directory", type=Path, help="directory of records, searched recursively")
+    parser.add_argument("--data-dir", default="data", help="directory of published data sets (default: data)")
     given = parser.parse_args(arguments)
     if not given.directory.is_dir():
         raise UserError(f"no results directory {given.directory}")
@@ -101,7 +101,7 @@ def _checkout(revision: str) -> Path:
     try:
         archive = subprocess.run(["git", "-C", str(ROOT), "archive", revision], capture_output=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError) as error:
-        raise UserError(f"git has no revision '{revision}' in {ROOT}, whose code the fingerprint of a record is made from") from error
+        raise UserError(f"git has no revision '{revision}' in {ROOT}, whose code a record's fingerprint needs") from error
     subprocess.run(["tar", "-x", "-C", directory.name], input=archive, check=True)
     return Path(directory.name)
 
@@ -117,7 +117,7 @@ def _digests(old: Record, data_dir: str) -> dict[str, str]:
     counts = torch.bincount(torch.from_numpy(drawn.train_labels), minlength=len(source.classes)).tolist()
     wrong = int((torch.from_numpy(drawn.train_labels) != source.train_labels[drawn.train]).sum())
     if (counts, wrong) != (old["data"]["train_labels_per_class"], old["data"]["wrong_labels"]["train"]):
-        raise UserError(f"today's data is not that of the record of {old['method']}, seed {old['seed']}: it has other labels")
+        raise UserError(f"today's data differs from the record of {old['method']}, seed {old['seed']}: it has other labels")
     return {"source": source.digest, "drawn": drawn.digest}
 
 

@@ -43,7 +43,7 @@ def text(overrides: Sequence[str]) -> str:
 
 
 def _all() -> str:
-    lines = [usage(), "", _wrapped(f"How they are written: {FORMS}.", "")]
+    lines = [usage(), "", _wrapped(f"Syntax: {FORMS}.", "")]
     try:
         lines += _shared()
     except UserError as error:  # a mistake in the folders of plug-ins, which the choices describe in more detail
@@ -59,7 +59,7 @@ def _shared() -> list[str]:
     """Return the options outside the choices of data, method and model."""
     options = composed_options([])
     shared = [name for name in options if name.partition(".")[0] not in (*CHOICES, "experiment")]
-    lines = ["", "Options, with the value that they have unless given:", "", *(_line(name, *options[name]) for name in shared)]
+    lines = ["", "Options with their default values:", "", *(_line(name, *options[name]) for name in shared)]
     for launcher in choices_of("launcher"):
         lines += ["", f"Options of launcher={launcher}:", "", *_own("launcher", composed_options([f"launcher={launcher}"]))]
     return lines
@@ -68,7 +68,7 @@ def _shared() -> list[str]:
 def _choice(override: str) -> str:
     group, _, name = override.partition("=")
     if group not in GROUPS:
-        raise UserError(f"--help takes choices, such as --help method=reed, and not {override}; the groups are {', '.join(GROUPS)}")
+        raise UserError(f"--help accepts choices, such as --help method=reed, not {override}; the groups are {', '.join(GROUPS)}")
     if name not in choices_of(group):
         raise unknown(group, name, choices_of(group))
     lines = [f"{override}  {lines_of(group)[name]}"]

@@ -25,6 +25,6 @@ def tried(make: ModelFactory, name: str, outputs: int, shape: torch.Size) -> nn.
 def check_views_of_features(label: str, trainer: Trainer) -> None:
     """Raise UserError for augmentation of features; only images have it. label: name of the method"""
     if trainer.task.preprocessing.random:
-        raise UserError("dataset.preprocessing.pad and flip move the pixels of images, and this data set is a table: leave them out")
+        raise UserError("dataset.preprocessing.pad and flip move the pixels of images, but this data set is a table: remove them")
     if any("strong" in phase.views for phase in trainer.phases):
-        raise UserError(f"{label} needs strong views of images, and this data set is a table")
+        raise UserError(f"{label} needs strong views of images, but this data set is a table")

@@ -151,7 +151,7 @@ def _beside(entry: EntryPoint) -> Path:
 
 def _checked(path: Path, origin: str, said: str) -> Folder:
     if not path.is_dir():
-        return Folder(path, origin, f"{said} names {path}, which is no folder")
+        return Folder(path, origin, f"{said} names {path}, which is not a folder")
     if not any((path / group).is_dir() for group in GROUPS):
         return Folder(path, origin, f"{said} names {path}, which has none of the folders {', '.join(GROUPS)}")
     return Folder(path, origin)

@@ -59,17 +59,17 @@ class Metric:
         return 100 * share if self.unit == "%" else float(share)
 
 
-NO_TRUTH = "where the true labels of the training set are not known"
+NO_TRUTH = "if the true labels of the training set are unknown"
 NO_HYPER_VALIDATION = "without a hyper-validation set (split.hyper_validation)"
 NO_TRUE_HYPER_VALIDATION = f"{NO_HYPER_VALIDATION}, and {NO_TRUTH}"
 NO_SHOTS = (
-    "where the training set is about balanced or its true labels are not known, where all classes lie in one group, or where the group has"
+    "if the training set is about balanced or its true labels are unknown, if all classes are in one group, or if the group has"
     " no class or no test image"
 )
-NO_WRONG = f"where the sample of training examples has no wrong label, and {NO_TRUTH}"
-NO_WEIGHTS = "for methods that neither weigh nor select examples, and while these train on the clean set"
-NO_KINDS = f"{NO_WEIGHTS}, and without both right and wrong labels among known ones"
-NO_COST = "where the cost of the method was not measured (results/cost.json)"
+NO_WRONG = f"if the sample of training examples has no wrong label, and {NO_TRUTH}"
+NO_WEIGHTS = "for methods that neither weight nor select examples, and during training on the clean set"
+NO_KINDS = f"{NO_WEIGHTS}, and without both right and wrong labels among the known ones"
+NO_COST = "if the cost of the method was not measured (results/cost.json)"
 
 _ALL = (
     Metric("test_accuracy", "Test accuracy"),

@@ -35,17 +35,17 @@ def check_file(group: str, name: str, options: Mapping[str, Any]) -> None:
 def _fault(group: str, name: str, options: Mapping[str, Any]) -> str:
     others = [file.path.stem for file in files(group)] if group == "dataset" else []  # it may be a variant with other defaults
     if options.get("name") not in (name, *others):
-        return f"must say `name: {name}`, and says {options.get('name')!r}"
+        return f"must contain `name: {name}`, but has {options.get('name')!r}"
     if group == "trainer":
         return ""
     made, where = (options.get("source"), " in `source`") if group == "dataset" else (options, "")
     target = made.get("_target_") if isinstance(made, Mapping) else None
     if not isinstance(target, str) or "." not in target:
-        return f"must name a class or a function with its module by `_target_`{where}, and says {target!r}"
+        return f"must name a class or a function with its module by `_target_`{where}, but has {target!r}"
     if group == "model" and options.get("_partial_") is not True:
-        return "must say `_partial_: true`, as a model is made once the number of classes is known"
+        return "must contain `_partial_: true`, because a model is created when the number of classes is known"
     if group == "dataset" and not isinstance(options.get("preprocessing"), Mapping):
-        return f"must give `preprocessing`, a mapping of options, and says {options.get('preprocessing')!r}"
+        return f"must give `preprocessing`, a mapping of options, but has {options.get('preprocessing')!r}"
     return ""
 
 
@@ -57,7 +57,7 @@ def make(group: str, options: Mapping[str, Any], name: str = "") -> Any:
     said = _said(group, name or options["name"])
     made = _instantiated(said, options if name else {key: value for key, value in options.items() if key != "name"})
     if not isinstance(made, KINDS[group]):
-        raise UserError(f"{said}: {options['_target_']} makes {_kind(made)} where {_kind(KINDS[group])} is needed")
+        raise UserError(f"{said}: {options['_target_']} returns {_kind(made)}, but {_kind(KINDS[group])} is needed")
     return made
 
 
@@ -76,7 +76,7 @@ def model_factory(options: Mapping[str, Any]) -> Callable[[int, torch.Size], nn.
         with nullcontext() if package in OURS else blaming([Owner(said, package)]):
             model = factory(num_classes, image_shape)
             if not isinstance(model, nn.Module) or next(model.parameters(), None) is None:
-                raise UserError(f"{said}: {target} makes {_kind(model)} where a torch.nn.Module with parameters is needed")
+                raise UserError(f"{said}: {target} returns {_kind(model)}, but a torch.nn.Module with parameters is needed")
             _try(model, f"{said}: {target}", num_classes, image_shape)
         return model
 

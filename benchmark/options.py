@@ -216,7 +216,7 @@ def check(config: RunConfig) -> None:
 
 def _check_trainer(trainer: TrainerConfig) -> None:
     if trainer.final_share and not trainer.cosine:
-        raise UserError(f"trainer.final_share={trainer.final_share:g} is of a cosine, and needs trainer.cosine=true")
+        raise UserError(f"trainer.final_share={trainer.final_share:g} needs trainer.cosine=true")
     if trainer.nesterov and (trainer.optimiser != "sgd" or trainer.momentum == 0):
         given = f"trainer.optimiser={trainer.optimiser} with trainer.momentum={trainer.momentum:g}"
         raise UserError(f"trainer.nesterov=true needs trainer.optimiser=sgd with a momentum above 0, not {given}")

@@ -18,7 +18,7 @@ from robust_benchmark.errors import UserError, unknown
 
 FORMS = (
     "options are name=value, name=value,value (a sweep), name=[value,value] (a list), name={key: value} (a mapping) and"
-    " +launcher.extra.NAME=value; a value in quotes may hold any character, and nothing else of Hydra's grammar is taken"
+    " +launcher.extra.NAME=value; a quoted value may contain any character; no other part of Hydra's grammar is accepted"
 )
 EXTRA = "launcher.extra."  # options of sbatch, which no configuration lists
 DETERMINING = (*PARTS, *(name for name in ADDED if "." not in name), "split", "experiment")
@@ -55,13 +55,13 @@ def _parsed(override: str) -> Override:
         (parsed,) = OverridesParser.create().parse_overrides([_escaped(override) if option == "method" else override])
     except HydraException as error:
         empty = re.search(r"(^|,)\s*(,|$)", bare)
-        raise UserError(f"'{override}' has an empty value beside a comma; {FORMS}") if empty else _not_taken(override) from error
+        raise UserError(f"'{override}' has an empty value next to a comma; {FORMS}") if empty else _not_taken(override) from error
     _check_sweep(parsed, override)
     return parsed
 
 
 def _not_taken(override: str) -> UserError:
-    return UserError(f"'{override}' is not taken: {FORMS}")
+    return UserError(f"'{override}' is not accepted: {FORMS}")
 
 
 def refuse_name(override: str) -> None:
@@ -69,10 +69,10 @@ def refuse_name(override: str) -> None:
     option = option_of(override)
     last = option.rpartition(".")[2]
     if last.startswith("_") or (last == "name" and option != "experiment.name"):
-        reason = "only its file says what a choice is; to add one of your own, see docs/plugins.md"
+        reason = "only the file of a choice defines it; to add your own, see docs/plugins.md"
         raise UserError(f"'{option}' cannot be set here, as in {override}: {reason}")
     if option.startswith("experiment.") and option != "experiment.name":
-        reason = "it stands in the experiment's file; name=value,value sweeps an option"
+        reason = "it belongs in the experiment's file; name=value,value sweeps an option"
         raise UserError(f"'{option}' cannot be set here, as in {override}: {reason}")
 
 
@@ -113,7 +113,7 @@ def _check_sweep(parsed: Override, override: str) -> None:
     option = parsed.get_key_element().lstrip("+")
     if option.partition(".")[0] not in DETERMINING or option.startswith("experiment."):
         value = override.partition("=")[2]
-        raise UserError(f"{option} is one value for the whole grid, not {value}: only options that change a trial's numbers are swept")
+        raise UserError(f"{option} is one value for the whole grid, not {value}: only options that change a trial's numbers can be swept")
 
 
 def swept_values(parsed: Sequence[Override]) -> set[str]:

@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status: 0, 2 for missing data or a mistake, 130 when interrupted."""
     parser = argparse.ArgumentParser(
         prog=command("prepare"),
-        description="Downloads and decodes the data of a grid, and downloads pretrained weights; prints what is where. Trains nothing.",
+        description="Downloads and decodes the data of a grid, and downloads pretrained weights; prints what is available. Trains nothing.",
     )
     parser.add_argument("overrides", nargs="*", help="those of the grid, such as dataset=cifar10 or experiment=table2")
     given = parser.parse_intermixed_args(arguments)
@@ -76,7 +76,7 @@ def _described(name: str, source: Source, options: dict[str, object]) -> Iterato
     yield f"{name}: {len(source.train_images):,} training and {len(source.test_images):,} test images of {shape}, digest {source.digest}"
     yield f"  {len(source.classes)} classes: {', '.join(source.classes)}"
     known = int((source.true_labels != UNKNOWN).sum())
-    yield f"  true labels: known of {known:,} of {len(source.train_images):,} training images"
+    yield f"  true labels: known for {known:,} of {len(source.train_images):,} training images"
     for place in PLACES:
         if place in options:
             yield f"  {place}: {Path(str(options[place])).resolve()}"
@@ -89,7 +89,7 @@ def _named(part: str, options: dict[str, object]) -> str:
 def _counted(task: Task) -> str:
     wrong = task.train.wrong()
     said = "an unknown number of wrong labels" if wrong is None else f"{wrong:,} wrong labels ({wrong / len(task.train):.2%})"
-    return f"{len(task.train):,} to train on with {said}, {len(task.clean):,} clean, {len(task.hyper_validation):,} hyper-validation"
+    return f"{len(task.train):,} training examples with {said}, {len(task.clean):,} clean, {len(task.hyper_validation):,} hyper-validation"
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def check_data(trials: Sequence[Trial], records: dict[tuple[str, int], Record]) 
     if other:
         raise UserError(
             f"record {other[0]}{f' and {len(other) - 1} more' if len(other) > 1 else ''} was made from other images or labels than this"
-            " configuration gives today: `rerun=stale` trains such trials again, another results_dir keeps both"
+            " configuration gives today: `rerun=stale` trains such trials again, and another results_dir keeps both"
         )
 
 

@@ -85,7 +85,7 @@ class Option:
             return str(unknown(name, wrong[0], self.names))
         in_range = self.range is None or all(each in self.range for each in leaves if _is_number(each))
         if value == "" and self.default != "":
-            return f"{name} must be {self.allowed}, and is empty"
+            return f"{name} must be {self.allowed}, not empty"
         if _fits(self.kind, value) and in_range:
             return ""
         return f"{name} must be {self.allowed}, not {shown(value)}"

@@ -53,7 +53,7 @@ def device_of(name: str) -> torch.device:
         raise unknown("device", name, ("auto", "cpu", "cuda"))
     device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"device {name} was asked for and CUDA is not available here")
+        raise UserError(f"device {name} is requested, but CUDA is not available here")
     return device
 
 
@@ -174,7 +174,7 @@ def prepare(cell: Cell, seed: int, watch: Watch | None = None) -> Trainer:
 def check_steps(cell: Cell, trainer: Trainer) -> None:
     """Raise ContractError if the phases after `setup` differ from those before it."""
     if steps(cell) != trainer.steps:
-        raise ContractError("`phases` gives other steps before `setup` than after it: let them depend on options and schedules alone")
+        raise ContractError("`phases` returns different steps before and after `setup`: they may depend only on options and schedules")
 
 
 def _trainer(cell: Cell, seed: int, watch: Watch | None) -> Trainer:

@@ -49,7 +49,7 @@ def train_under(display: Display, missing: Sequence[Trial], log: str = "", patie
         with one_thread(device):
             take_turns(turns, trial.side_by_side(first), device)
     except OSError as error:
-        raise UserError(f"{error}; finished trials are kept and the same command goes on") from error
+        raise UserError(f"{error}; finished trials are kept and the same command continues") from error
 
 
 def _turns(missing: Sequence[Trial], number: int, claim: Claim, display: Display, log: str) -> Iterator[None]:
@@ -67,7 +67,7 @@ def _turns(missing: Sequence[Trial], number: int, claim: Claim, display: Display
             display.settled(number)
         except Interrupted:
             if claim.lost:
-                display.write(f"{name(cell, seed)}: another process took it over, as this one was silent for too long")
+                display.write(f"{name(cell, seed)}: another process took it over, because this one sent no sign of life for too long")
         except (Unwritable, KeyboardInterrupt, GeneratorExit):  # which affect all trials
             raise
         except BaseException as error:

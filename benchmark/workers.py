@@ -142,7 +142,7 @@ def _follow(workers: Sequence[Worker], bar: Bar) -> None:
                 for number in each.held:
                     bar.end(number)
                 if each.ended() and not stopping:
-                    bar.write(f"process {each.process.pid} {each.ended()}{'; the others take over what it trained' if alive else ''}")
+                    bar.write(f"process {each.process.pid} {each.ended()}{'; the others take over its trials' if alive else ''}")
         if stopping:
             _stop([each.process for each in alive])
 

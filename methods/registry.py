@@ -80,7 +80,7 @@ def _leave_out(name: str, module: str, reason: str) -> None:
 def _refusal(name: str, cls: Any, here: bool) -> str:
     """Return the reason why the class cannot have this name, or ''."""
     if not isinstance(cls, type) or not issubclass(cls, Method):
-        return f"@register is for a subclass of Method, and {getattr(cls, '__qualname__', repr(cls))} is none"
+        return f"@register is for a subclass of Method, not {getattr(cls, '__qualname__', repr(cls))}"
     if not re.fullmatch("[a-z0-9_]+", name):
         return f"method '{name}' must be named by lower-case letters, digits and underscores"
     taken = _registered.get(name, cls)
@@ -166,7 +166,7 @@ def _not_knowledge(needs: object) -> str:
 
 def _fault_of_option(option: inspect.Parameter) -> str:
     if option.name == "name":
-        return "no option can be called 'name', which is the method's own"
+        return "an option cannot have the name 'name', which the method itself uses"
     if option.kind not in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY):
         return f"option '{option}' of __init__ must have a name: no *arguments, no **options"
     if option.default is inspect.Parameter.empty and option.name != "base":
@@ -278,7 +278,7 @@ def build(config: Mapping[str, Any]) -> Method:
     with naming(config):
         method = cls(**options)
         if "_parameters" not in vars(method):
-            raise ContractError("`__init__` must call super().__init__() before all else")
+            raise ContractError("`__init__` must call super().__init__() first")
         if not isinstance(method.needs, Knowledge):
             raise ContractError(_not_knowledge(method.needs))
     return method

@@ -11,12 +11,12 @@ from robust_benchmark.commands import guarded
 from robust_benchmark.errors import unknown
 
 COMMANDS = {
-    "prepare": ("benchmark.prepare", "download and decode what a grid trains on, without training"),
-    "run": ("benchmark.run", "train what is missing of a grid and print its table"),
+    "prepare": ("benchmark.prepare", "download and decode the data of a grid, without training"),
+    "run": ("benchmark.run", "train the missing trials of a grid and print its table"),
     "report": ("benchmark.report", "make the table, or a figure, of the records under a directory"),
-    "status": ("benchmark.status", "show how far grids are that were sent elsewhere, or end them"),
-    "check": ("benchmark.check", "check that methods keep the rules of the interface, your own ones too"),
-    "speed": ("benchmark.speed.__main__", "measure what steps, data and options cost on this machine"),
+    "status": ("benchmark.status", "show the progress of submitted grids, or cancel them"),
+    "check": ("benchmark.check", "check that methods follow the rules of the interface, including your own"),
+    "speed": ("benchmark.speed.__main__", "measure the cost of steps, data and options on this machine"),
 }
 
 

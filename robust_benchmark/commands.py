@@ -32,7 +32,7 @@ def guarded(main: Main) -> Callable[..., int]:
                 print(f"error: {error}", file=sys.stderr)
                 return 2
             except KeyboardInterrupt:
-                print("interrupted: the same command goes on from here", file=sys.stderr)
+                print("interrupted: the same command continues from here", file=sys.stderr)
                 return 130
             if reason := streams.lost():
                 print(f"error: cannot write to stdout: {reason.strerror}", file=sys.stderr)

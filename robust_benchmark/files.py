@@ -84,7 +84,7 @@ def regular(path: Path, advice: str = "") -> os.stat_result:
     except (OSError, ValueError) as error:  # ValueError: a null character
         raise UserError(f"{path} cannot be read ({error})") from error
     if not stat.S_ISREG(found.st_mode):
-        raise UserError(f"{path} is {_kind(found.st_mode)}, and a file is needed there")
+        raise UserError(f"{path} is {_kind(found.st_mode)}, but a file is needed there")
     return found
 
 

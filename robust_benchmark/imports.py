@@ -66,8 +66,8 @@ def module(name: str, packages: Sequence[str] = PACKAGES) -> ModuleType:
     for package in packages:
         if package in sys.modules and not _is_ours(package, getattr(sys.modules[package], "__file__", None)):
             raise UserError(
-                f"this process has imported another package '{package}', whose name the benchmark's own needs; "
-                "run the benchmark in a process of its own: python -m robust_benchmark run ..."
+                f"this process has imported another package '{package}', but the benchmark needs this name; "
+                "run the benchmark in a separate process: python -m robust_benchmark run ..."
             )
     for package in packages:
         if package not in sys.modules:

@@ -370,7 +370,7 @@ def test_the_memory_that_is_available_is_part_of_what_the_machine_has() -> None:
 X, Y = np.arange(12.0).reshape(6, 2), np.array([0, 1] * 3)
 BROKEN: dict[str, tuple[str, Callable[[Path], object], dict[str, Any], str]] = {
     "missing": ("t.csv", lambda path: None, {}, r"no file .*t\.csv"),
-    "a directory": ("t.csv", Path.mkdir, {}, r"t\.csv is a directory, and a file is needed"),
+    "a directory": ("t.csv", Path.mkdir, {}, r"t\.csv is a directory, but a file is needed"),
     "another suffix": ("t.xlsx", Path.touch, {}, r"no form of a table '\.xlsx'; nearest: .*\.csv, \.npz, \.parquet"),
     "an empty csv": ("t.csv", Path.touch, {}, r"t\.csv is not a readable table"),
     "a csv of bytes": ("t.csv", lambda path: path.write_bytes(b"\xff\xfe\x00\x81,\n\x81"), {}, r"t\.csv is not a readable table"),
@@ -514,7 +514,7 @@ def test_strong_views_of_a_table_are_refused(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(Baseline, "phases", strong)
     (cell,) = cells(["dataset=wine", "method=baseline"])
-    with pytest.raises(UserError, match="baseline needs strong views of images, and this data set is a table"):
+    with pytest.raises(UserError, match="baseline needs strong views of images, but this data set is a table"):
         trial.prepare(cell, 0)
 
 

@@ -97,7 +97,7 @@ def test_what_is_missing_or_wrong_is_one_sentence(kept: Path, tmp_path: Path) ->
         shutil.copy(file, tmp_path / records[method]["key"] / "seed-0.weights.safetensors")
     mine = tmp_path / records["baseline"]["key"] / "seed-0.weights.safetensors"
     mine.write_bytes((tmp_path / records["l2rw"]["key"] / "seed-0.weights.safetensors").read_bytes())
-    with pytest.raises(UserError, match=f"holds the weights of key {records['l2rw']['key']} and seed 0, not of"):
+    with pytest.raises(UserError, match=f"contains the weights of key {records['l2rw']['key']} and seed 0, not of"):
         load_model(records["baseline"], tmp_path)
     mine.write_bytes(mine.read_bytes()[:100])
     with pytest.raises(UserError, match="cannot be read"):

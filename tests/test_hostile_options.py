@@ -56,9 +56,9 @@ SWEEPS = {
     "trials=1,2": "trials is one value for the whole grid, not 1,2",
 }
 VALUES = {
-    "results_dir=": "results_dir must be a text, and is empty",
-    "checkpoint_dir=": "checkpoint_dir must be a text, and is empty",
-    "noise.rate=": "noise.rate must be a number in [0, 1], and is empty",
+    "results_dir=": "results_dir must be a text, not empty",
+    "checkpoint_dir=": "checkpoint_dir must be a text, not empty",
+    "noise.rate=": "noise.rate must be a number in [0, 1], not empty",
     "trials=0": "trials must be a whole number of at least 1, not 0",
     "seed=-1": "seed must be a whole number of at least 0, not -1",
     "scale=0": "scale must be a number in (0, 1], not 0",

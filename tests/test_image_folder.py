@@ -479,10 +479,10 @@ def test_pictures_of_32_bits_are_refused(tree: Path, dtype: type, kind: str) -> 
 
 
 ODD = {  # what stands in the place of a file, and the words for it
-    "pipe": (os.mkfifo, "is a named pipe, and a file is needed there"),
-    "device": (lambda path: path.symlink_to("/dev/zero"), "is a device, and a file is needed there"),
-    "directory": (Path.mkdir, "is a directory, and a file is needed there"),
-    "link to a directory": (lambda path: path.symlink_to(path.parent), "is a directory, and a file is needed there"),
+    "pipe": (os.mkfifo, "is a named pipe, but a file is needed there"),
+    "device": (lambda path: path.symlink_to("/dev/zero"), "is a device, but a file is needed there"),
+    "directory": (Path.mkdir, "is a directory, but a file is needed there"),
+    "link to a directory": (lambda path: path.symlink_to(path.parent), "is a directory, but a file is needed there"),
     "broken link": (lambda path: path.symlink_to("nowhere"), "is a broken link"),
     "link to itself": (lambda path: path.symlink_to(path), "cannot be read"),
 }

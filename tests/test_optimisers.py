@@ -337,7 +337,7 @@ def test_a_wrong_option_is_one_sentence(override: str, told: str) -> None:
     [
         (["dataset.preprocessing.pad=1.5"], "dataset.preprocessing.pad must be a whole number of at least 0, not 1.5"),
         (["dataset.preprocessing.flip=maybe"], "flip must be true or false, not 'maybe'"),
-        (["dataset.preprocessing=3"], "must give `preprocessing`, a mapping of options, and says 3"),
+        (["dataset.preprocessing=3"], "must give `preprocessing`, a mapping of options, but has 3"),
         (["+dataset.preprocessing.padd=1"], "no option 'dataset.preprocessing.padd'; nearest: dataset.preprocessing.pad "),
         (["model.width=1.5"], "model.width must be a whole number of at least 1, not 1.5"),
         (["+model.depth=2"], "no option 'model.depth'; nearest: model.width "),

@@ -106,7 +106,7 @@ def test_streams_of_others_stay_as_they_are(capsys: pytest.CaptureFixture[str]) 
     [
         (UserError("no method"), 2, "error: no method\n"),
         (OSError(36, "File name too long", "aa"), 2, "error: [Errno 36] File name too long: 'aa'\n"),
-        (KeyboardInterrupt(), 130, "interrupted: the same command goes on from here\n"),
+        (KeyboardInterrupt(), 130, "interrupted: the same command continues from here\n"),
     ],
 )
 def test_a_mistake_is_status_2_and_ctrl_c_130(error: BaseException, status: int, printed: str, capsys: pytest.CaptureFixture[str]) -> None:

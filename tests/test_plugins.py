@@ -183,7 +183,7 @@ def test_two_plug_ins_with_one_name_are_refused(conf: Path, tmp_path: Path, monk
 def test_a_folder_that_is_missing_is_named_where_a_choice_is_not_found_and_in_help(
     conf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = f"ROBUST_TRAINING_CONF names {tmp_path / 'gone'}, which is no folder"
+    said = f"ROBUST_TRAINING_CONF names {tmp_path / 'gone'}, which is not a folder"
     with pytest.raises(UserError, match=rf"^no noise 'thiers'; nearest: theirs .*\); {re.escape(said)}$"):
         cells(["noise=thiers"])
     assert run.main(["--help"]) == 0
@@ -238,9 +238,9 @@ MODEL = "name: theirs\n_partial_: true\n_target_: TARGET\n"
     ("group", "text", "words"),
     [
         ("noise", "name: [theirs\nrate: 1\n", r"FILE \(line 2\) is not YAML: expected ',' or '\]', but got ':'"),
-        ("noise", "name: uniflip\n_target_: datasets.noise.UniformFlip\n", "CHOICE must say `name: theirs`, and says 'uniflip'"),
-        ("noise", "name: theirs\n", "CHOICE must name a class or a function with its module by `_target_`, and says None"),
-        ("noise", "name: theirs\n_target_: UniformFlip\n", "CHOICE must name a class .* by `_target_`, and says 'UniformFlip'"),
+        ("noise", "name: uniflip\n_target_: datasets.noise.UniformFlip\n", "CHOICE must contain `name: theirs`, but has 'uniflip'"),
+        ("noise", "name: theirs\n", "CHOICE must name a class or a function with its module by `_target_`, but has None"),
+        ("noise", "name: theirs\n_target_: UniformFlip\n", "CHOICE must name a class .* by `_target_`, but has 'UniformFlip'"),
         (
             "noise",
             NOISE.replace("datasets.noise", "theirlab.gone"),
@@ -254,20 +254,20 @@ MODEL = "name: theirs\n_partial_: true\n_target_: TARGET\n"
         (
             "noise",
             "name: theirs\n_target_: theirlab.load\n",
-            "CHOICE: theirlab.load makes a dict where a datasets.noise.Corruption is needed",
+            "CHOICE: theirlab.load returns a dict, but a datasets.noise.Corruption is needed",
         ),
         ("noise", NOISE.replace("rate", "rat"), "CHOICE has no option 'noise.rat'; nearest: noise.rate "),
         ("noise", NOISE.replace("0.1", "2"), r"noise.rate must be a number in \[0, 1\], not 2"),
         (
             "imbalance",
             NOISE,
-            "CHOICE: datasets.noise.UniformFlip makes a datasets.noise.UniformFlip where a datasets.imbalance.Imbalance is needed",
+            "CHOICE: datasets.noise.UniformFlip returns a datasets.noise.UniformFlip, but a datasets.imbalance.Imbalance is needed",
         ),
-        ("trainer", "defaults: [/schema/trainer@_here_, _self_]\n", "CHOICE must say `name: theirs`, and says 'digits'"),
+        ("trainer", "defaults: [/schema/trainer@_here_, _self_]\n", "CHOICE must contain `name: theirs`, but has 'digits'"),
         (
             "dataset",
             DATASET.replace("TARGET", "theirlab.load"),
-            "CHOICE: theirlab.load makes a dict where a datasets.source.Source is needed",
+            "CHOICE: theirlab.load returns a dict, but a datasets.source.Source is needed",
         ),
         (
             "dataset",
@@ -282,19 +282,19 @@ MODEL = "name: theirs\n_partial_: true\n_target_: TARGET\n"
         (
             "dataset",
             "dataset: {name: theirs, source: {_target_: a.b}}",
-            "CHOICE must give `preprocessing`, a mapping of options, and says None",
+            "CHOICE must give `preprocessing`, a mapping of options, but has None",
         ),
         (
             "model",
             MODEL.replace("TARGET", "theirlab.identity"),
-            "CHOICE: theirlab.identity makes a torch.* where a torch.nn.Module with parameters",
+            "CHOICE: theirlab.identity returns a torch.*, but a torch.nn.Module with parameters",
         ),
         (
             "model",
             MODEL.replace("TARGET", "theirlab.narrow"),
             r"CHOICE: theirlab.narrow cannot be called with \(num_classes, image_shape\) and",
         ),
-        ("model", MODEL.replace("TARGET", "theirlab.narrow").replace("_partial_: true\n", ""), "CHOICE must say `_partial_: true`"),
+        ("model", MODEL.replace("TARGET", "theirlab.narrow").replace("_partial_: true\n", ""), "CHOICE must contain `_partial_: true`"),
         ("method", "defaults: [gone, _self_]\n", r"In 'method/theirs': Could not load 'method/gone'\."),
     ],
 )

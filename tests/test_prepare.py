@@ -45,8 +45,8 @@ def test_it_prints_sizes_classes_digest_and_the_labels_of_the_first_trial(capsys
     assert first == f"digits: 1,297 training and 500 test images of 1 x 8 x 8, digest {digits.load().digest}"
     assert others == [
         "  10 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9",
-        "  true labels: known of 1,297 of 1,297 training images",
-        "  noise uniflip rate=0.25 targets=others: 1,000 to train on with 250 wrong labels (25.00%), 200 clean, 97 hyper-validation",
+        "  true labels: known for 1,297 of 1,297 training images",
+        "  noise uniflip rate=0.25 targets=others: 1,000 training examples with 250 wrong labels (25.00%), 200 clean, 97 hyper-validation",
         "  model convnet: 6,138 parameters",
     ]
 
@@ -70,8 +70,8 @@ def test_pictures_are_decoded_into_the_cache_that_training_reads(
 def test_unknown_true_labels_are_said_to_be_so(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert prepare.main(folder(pictures, "dataset.true_labels=false", "split.clean_per_class=0")) == 0
     out = capsys.readouterr().out
-    assert "true labels: known of 0 of 10 training images" in out
-    assert "10 to train on with an unknown number of wrong labels, 0 clean" in out
+    assert "true labels: known for 0 of 10 training images" in out
+    assert "10 training examples with an unknown number of wrong labels, 0 clean" in out
 
 
 def test_a_method_that_does_not_fit_the_data_hinders_nothing(pictures: Path) -> None:
@@ -93,7 +93,7 @@ def test_what_cannot_be_downloaded_is_one_sentence_and_status_2(
 REFUSED = {
     "unknown data set": (["dataset=mnits"], "no dataset 'mnits'; nearest: mnist"),
     "unknown option": (["noise.rat=0.1"], "no option 'noise.rat'; nearest: noise.rate"),
-    "no override": (["digits"], "'digits' is not taken: options are name=value"),
+    "no override": (["digits"], "'digits' is not accepted: options are name=value"),
     "no pictures": (["dataset=image_folder", "dataset.path=/none/such"], "no directory /none/such/train"),
     "human labels of other images": (["noise=human"], "cifar-n/CIFAR-10_human.pt"),
     "a model that takes no such images": (["model=torchvision", "model.arch=inception_v3"], "inception_v3"),
@@ -134,4 +134,4 @@ def test_human_labels_of_real_pictures_are_counted(real_data: Path, tmp_path: Pa
     assert prepare.main(["dataset=cifar10n_jpeg", f"data_dir={tmp_path}", "split.clean_per_class=0", "split.hyper_validation=0"]) == 0
     out = capsys.readouterr().out
     assert "cifar10_jpeg: 50,000 training and 10,000 test images of 3 x 32 x 32" in out
-    assert "noise human kind=worse: 50,000 to train on with 20,104 wrong labels (40.21%)" in out
+    assert "noise human kind=worse: 50,000 training examples with 20,104 wrong labels (40.21%)" in out

@@ -150,7 +150,7 @@ def test_after_a_kill_or_ctrl_c_the_same_command_ends_with_the_records_of_an_und
         assert status == -signal.SIGKILL
     else:
         assert status == 130
-        assert told.splitlines()[-1] == "interrupted: the same command goes on from here"
+        assert told.splitlines()[-1] == "interrupted: the same command continues from here"
         assert "Traceback" not in told
     assert run.main(tiny(tmp_path, *LONG)) == 0
     assert untimed(tmp_path) == undisturbed

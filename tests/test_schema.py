@@ -112,7 +112,7 @@ INCONSISTENT: dict[str, tuple[tuple[Any, ...], Any, str]] = {
     "labels": (("data", "train_labels_per_class", 0), 111, "train_labels_per_class that are not"),
     "wrong labels": (("data", "wrong_labels", "clean"), 51, "has 51 wrong labels in a clean set of 50"),
     "edges": (("weight_histograms", "edges", 1), 0.0, "edges do not rise"),
-    "configuration": (("config", "split", "clean_per_class"), 6, "says that it is of key"),
+    "configuration": (("config", "split", "clean_per_class"), 6, "has key"),
     "negative seed": (("seed",), -1, ">= 0"),
 }
 
@@ -198,7 +198,7 @@ def test_a_damaged_record_stops_a_run_and_rerun_stale_sets_it_aside(tmp_path: Pa
     record.write_bytes(record.with_name("seed-1.json").read_bytes())  # another trial's
     capsys.readouterr()
     assert run.main(grid(tmp_path)) == 2
-    assert "seed 1, in another's place; move it away, or give `rerun=stale`" in capsys.readouterr().err
+    assert "seed 1, not to this path; move it away, or give `rerun=stale`" in capsys.readouterr().err
     assert report.main([str(tmp_path / "results")]) == 1
     assert "over 1 trial, last step" in capsys.readouterr().out
     assert run.main(grid(tmp_path, "rerun=stale")) == 0

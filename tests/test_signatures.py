@@ -192,7 +192,7 @@ def test_help_of_what_is_no_choice_names_the_nearest(capsys: pytest.CaptureFixtu
 def test_a_printed_configuration_explains_its_options_and_is_yaml_of_the_same_values(capsys: pytest.CaptureFixture[str]) -> None:
     assert run.main(["--cfg", "job", "noise=uniflip", "trainer.main.decay_at=[0.25]"]) == 0
     printed = capsys.readouterr().out
-    assert "  rate: 0.4 # a number: share of examples picked, in [0, 1]\n" in printed
+    assert "  rate: 0.4 # a number: share of selected examples, in [0, 1]\n" in printed
     (cell,) = cells(["noise=uniflip", "trainer.main.decay_at=[0.25]"])
     parsed = yaml.safe_load(printed)
     assert parsed["noise"] == cell.config.noise

@@ -144,7 +144,7 @@ def test_the_record_of_one_trial_in_the_place_of_another_is_refused(tmp_path: Pa
     for other in (path.with_name("seed-1.json"), tmp_path / "reed-def456" / "seed-0.json"):
         other.parent.mkdir(exist_ok=True)
         other.write_bytes(path.read_bytes())
-        with pytest.raises(UserError, match=f"is that of key {digest(CONFIG, 12)} and seed 0, in another's place"):
+        with pytest.raises(UserError, match=f"belongs to key {digest(CONFIG, 12)} and seed 0, not to this path"):
             read_record(other)
 
 

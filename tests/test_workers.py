@@ -230,7 +230,7 @@ def test_after_kill_9_of_a_worker_the_others_finish_its_trial(of_one_process: di
     assert command.exitcode == 0
     assert untimed(tmp_path) == of_one_process
     told = log.read_text()
-    assert re.search(r"process \d+ was ended by SIGKILL; the others take over what it trained", told)
+    assert re.search(r"process \d+ was ended by SIGKILL; the others take over its trials", told)
     assert shown(told) == (STEPS, STEPS)
     assert not list(tmp_path.rglob("*.claim"))
 
@@ -284,7 +284,7 @@ def test_a_signal_to_all_processes_leaves_checkpoints_and_status_130(
     command.join()
     assert command.exitcode == 130
     told = log.read_text()
-    assert told.splitlines()[-1] == "interrupted: the same command goes on from here"
+    assert told.splitlines()[-1] == "interrupted: the same command continues from here"
     assert "Traceback" not in told
     assert "failed" not in told
     assert len(checkpoints(tmp_path)) == 2
@@ -305,7 +305,7 @@ def test_an_error_that_ends_a_worker_is_the_commands_and_the_others_stop_with_ch
         patch.setattr("methods.s_model.SModel.loss", full)
         assert run.main(tiny(tmp_path, "trials=1", "processes=2", LATE)) == 2
     told = capsys.readouterr().err
-    assert told.splitlines()[-1] == "error: [Errno 28] No space left on device; finished trials are kept and the same command goes on"
+    assert told.splitlines()[-1] == "error: [Errno 28] No space left on device; finished trials are kept and the same command continues"
     assert "ended by" not in told
     assert len(checkpoints(tmp_path)) == 1  # l2rw's
     assert run.main(tiny(tmp_path)) == 0

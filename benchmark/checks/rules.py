@@ -50,14 +50,14 @@ def configuration(subject: Subject) -> None:
     given = json.loads(canonical(part))
     registry.build(given)
     if given != part:
-        raise Broken("__init__ changes an option that it is given: copy lists and dicts before changing them")
+        raise Broken("__init__ changes one of its arguments: copy lists and dicts before changing them")
     overrides = [override for override in cell.overrides if override.partition("=")[0].partition(".")[0] != "method"]
     expanded = expand(label(part))
     if {*overrides, *expanded} == {*cell.overrides}:
         return  # the same label composed the cell
     (again,) = cells([*overrides, *expanded])
     if (again.key, again.label) != (cell.key, cell.label):
-        raise Broken(f"method={cell.label} composes another configuration than the one with this label: give options plain values")
+        raise Broken(f"method={cell.label} composes a different configuration than this label: use plain values for options")
 
 
 def trains(subject: Subject) -> None:
@@ -83,8 +83,8 @@ def seed(subject: Subject) -> None:
     difference = subject.course.difference(subject.observed())
     if difference is not None:
         raise Broken(
-            f"two trainings with the same seed differ in {difference}: draw from torch's default generator alone, "
-            "and keep nothing between trials"
+            f"two trainings with the same seed differ in {difference}: draw only from torch's default generator, "
+            "and keep no state between trials"
         )
 
 
@@ -97,9 +97,9 @@ def knowledge(subject: Subject) -> None:
     for name, declaration, poison in hidden:
         difference = _difference(subject, needs, [poison])
         if difference is not None:
-            way = f"declare Knowledge.{declaration.name} in `needs`, or use the View alone" if declaration else "no method may see it"
+            way = f"declare Knowledge.{declaration.name} in `needs`, or use only the View" if declaration else "no method may see it"
             raise Broken(f"training depends on {name}, which `needs` does not declare ({difference}): {way}")
-    raise Broken("training depends on what `needs` does not declare: use the View alone")
+    raise Broken("training depends on what `needs` does not declare: use only the View")
 
 
 def _difference(subject: Subject, needs: Knowledge, poisons: list[Poison]) -> str | None:
@@ -155,7 +155,7 @@ def stops(course: Course) -> list[Stop]:
 
 def _compare(whole: Course, leg: Course, last: Stop) -> None:
     if leg.marks and min(leg.marks) != last.kept + 1:
-        raise Broken(f"the checkpoint after {last.place} cannot be read back: let state be tensors and numbers, no other objects")
+        raise Broken(f"the checkpoint after {last.place} cannot be read back: use only tensors and numbers as state")
     difference = whole.difference(leg)
     if difference is not None:
         raise Broken(
@@ -214,9 +214,9 @@ def predictions(subject: Subject) -> None:
     second = method.predict(kept.clone())
     method.train()
     if name is not None or not torch.equal(images, kept):
-        raise Broken(f"`predict` changes {name or 'the images'}: compute logits, and leave all else as it is")
+        raise Broken(f"`predict` changes {name or 'the images'}: compute logits and change nothing else")
     if not torch.equal(first, second):
-        raise Broken("`predict` gives other logits for the same images: let nothing be random in evaluation mode (self.training is False)")
+        raise Broken("`predict` gives different logits for the same images: use no randomness in evaluation mode (self.training is False)")
 
 
 def _test_images(trainer: Trainer) -> torch.Tensor:

@@ -187,11 +187,11 @@ def disagreement(record: Any) -> str:
 def _ends(record: Any) -> str:
     """Return whether its metrics are those of its last evaluation."""
     if record.status == "diverged":
-        return "says that it diverged, and has metrics all the same" if record.metrics else ""
+        return "has the status diverged but also has metrics" if record.metrics else ""
     metrics, history = record.metrics, record.history
     for name, column in history.items():
         if name in RANGES and metrics.get(name) != (column[-1] if column else None):
-            return f"has {name} {metrics.get(name)}, and its last evaluation has {column[-1] if column else None}"
+            return f"has {name} {metrics.get(name)}, but its last evaluation has {column[-1] if column else None}"
     return "" if metrics.keys() <= history.keys() else f"has a history without {min(metrics.keys() - history.keys())}"
 
 
@@ -203,9 +203,9 @@ def _history(record: Any) -> Iterator[str]:
     rows = [*zip(record.history["phase"], record.history["step"], strict=True), ("", 0)]
     steps = sum(step for (phase, step), after in itertools.pairwise(rows) if after[0] != phase or after[1] <= step)
     if steps > record.timing["steps"]:  # fewer may be correct: two consecutive phases may have one name
-        yield f"has a history of {steps} steps, and a timing of {record.timing['steps']}"
+        yield f"has a history of {steps} steps, but a timing of {record.timing['steps']}"
     if record.status == "done" and "test_accuracy" not in record.metrics:
-        yield "is done and has no test_accuracy"
+        yield "is done but has no test_accuracy"
 
 
 def _data(data: Mapping[str, Any]) -> Iterator[str]:
@@ -227,16 +227,16 @@ def _per_class(record: Any) -> Iterator[str]:
     classes, found = len(record.data["classes"]), record.per_class
     matrix = found.get("confusion_matrix", [])
     if any(len(each) != classes for each in (*found.values(), *matrix)):
-        yield f"has something per class that is not of {classes} classes"
+        yield f"has a per-class field whose length is not {classes}"
     elif matrix:
         images, right = sum(map(sum, matrix)), [row[label] for label, row in enumerate(matrix)]
         shares = [_share(count, sum(row)) for count, row in zip(right, matrix, strict=True)]
         if images != record.data["sizes"]["test"]:
-            yield f"has a confusion matrix of {images} images, and a test set of {record.data['sizes']['test']}"
+            yield f"has a confusion matrix of {images} images, but a test set of {record.data['sizes']['test']}"
         if not _equal([_share(sum(right), images)], [record.metrics.get("test_accuracy")]) or not _equal(shares, found.get("accuracy", [])):
-            yield "has accuracies that are not those of its confusion matrix"
+            yield "has accuracies that differ from those of its confusion matrix"
     elif record.status == "done":
-        yield "is done and has no confusion matrix"
+        yield "is done but has no confusion matrix"
 
 
 def _share(count: int, total: int) -> float | None:
@@ -255,4 +255,4 @@ def _histograms(found: Mapping[str, Any]) -> Iterator[str]:
     if len(found) not in (0, 3) or any(len(each) != len(edges) for each in counts):
         yield "has weight_histograms without some of their counts or bins"
     if any(low >= high for low, high in itertools.pairwise(edges)):
-        yield "has weight_histograms whose edges do not rise"
+        yield "has weight_histograms whose edges do not increase"

@@ -122,8 +122,8 @@ def _misplaced(path: str | Path, read: Head, key: str) -> str:
     """key: the key of its configuration"""
     own = f"-{read.key}{os.sep}seed-{read.seed}.json"
     if not str(path).endswith(own) and not os.path.abspath(path).endswith(own):
-        return f"is that of key {read.key} and seed {read.seed}, in another's place"
-    return "" if key == read.key else f"says that it is of key {read.key}, and its configuration has key {key}"
+        return f"belongs to key {read.key} and seed {read.seed}, not to this path"
+    return "" if key == read.key else f"has key {read.key}, but its configuration has key {key}"
 
 
 @functools.cache
@@ -169,8 +169,8 @@ def _unreadable(path: str | Path, error: Exception) -> UserError:
 
 def _other_schema(path: str | Path, schema: object) -> UserError:
     if schema == 1:
-        return UserError(f"record {path} is of schema 1: `python -m benchmark.convert DIRECTORY` rewrites records for this version")
-    return UserError(f"record {path} is of schema {schema}, and this version reads schema {SCHEMA}")
+        return UserError(f"record {path} has schema 1: `python -m benchmark.convert DIRECTORY` rewrites records for this version")
+    return UserError(f"record {path} has schema {schema}, but this version reads schema {SCHEMA}")
 
 
 def read_all(root: str | Path, whole: bool = True, metrics: tuple[str, ...] | None = None) -> tuple[list[Record], list[UserError]]:

@@ -39,17 +39,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lines = "\n".join(f"  {name:13} {str(rows.__doc__).splitlines()[0]}" for name, (_, rows) in TOPICS.items())
     parser = argparse.ArgumentParser(
         prog=command("speed"),
-        description=f"What things cost, as ratios measured in one run. Topics:\n{lines}",
+        description=f"Measures costs as ratios within one run. Topics:\n{lines}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("topics", nargs="*", default=["steps"], metavar="topic", help="one or more of those above; steps unless given")
+    parser.add_argument("topics", nargs="*", default=["steps"], metavar="topic", help="one or more of the topics above (default: steps)")
     parser.add_argument("--models", nargs="+", default=["lenet", "resnet32"], choices=tuple(steps.MODELS))
-    parser.add_argument("--rounds", type=int, default=15, help="interleaved rounds; ratios are taken within a round")
-    parser.add_argument("--repeats", type=int, default=5, help="of each contender a round")
+    parser.add_argument("--rounds", type=int, default=15, help="interleaved rounds; ratios are computed within a round")
+    parser.add_argument("--repeats", type=int, default=5, help="repeats of each contender per round")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--methods", nargs="+", default=[], help="of cost: choices of method= beside baseline; all of them unless given")
-    parser.add_argument("--overrides", nargs="+", default=[], help="of cost: further options of benchmark.run, such as model=lenet")
-    parser.add_argument("--output", type=Path, default=Effort.output, help="of cost: the file that keeps what is measured")
+    parser.add_argument("--methods", nargs="+", default=[], help="for cost: choices of method= besides baseline (default: all)")
+    parser.add_argument("--overrides", nargs="+", default=[], help="for cost: other options of benchmark.run, such as model=lenet")
+    parser.add_argument("--output", type=Path, default=Effort.output, help="for cost: the output file")
     given = parser.parse_args(arguments)
     for name, least in (("rounds", 1), ("repeats", 1)):
         at_least(f"--{name}", getattr(given, name), least)

@@ -69,7 +69,7 @@ def _grid(effort: Effort) -> list[Cell]:
     names = [tuple(_names(cell).values()) for cell in grid]
     for name in names:
         if names.count(name) > 1:
-            raise UserError(f"--overrides give {' on '.join(name)} more than once: sweep nothing but model and dataset there")
+            raise UserError(f"--overrides give {' on '.join(name)} more than once: sweep only model and dataset there")
     return grid
 
 
