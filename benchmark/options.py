@@ -18,8 +18,8 @@ STAGES = ("main", "early_stopping", "finetune", "clean_only")
 class Stage:
     """A schedule relative to that of the trainer.
 
-    share: its steps, as a share of the trainer's steps, above 0
-    lr: its learning rate, at least 0; null uses the trainer's
+    share: number of steps, as a share of the trainer's steps, above 0
+    lr: initial learning rate, at least 0; null uses the trainer's
     decay_at: steps at which the learning rate falls, as shares of the trainer's steps, in [0, 1]
     """
 
@@ -104,7 +104,7 @@ class SlurmLauncher:
     """Job arrays of a SLURM cluster; null uses the cluster's default.
 
     job_name: name in squeue; '' uses the grid's name
-    partition, account: options of sbatch
+    partition, account: the sbatch option of this name
     gpus: GPUs per task, at least 0
     cpus: CPU cores per task, at least 1
     mem_gb: gigabytes of memory per task, above 0
@@ -170,7 +170,7 @@ class RunConfig:
     channels_last: use the channels-last memory format for weights and activations; null: on CPUs, where it is fastest
     cuda_graphs: capture steps in CUDA graphs, prove and replay them; null: on CUDA
     side_by_side: trials at once on one device, at least 1; null: on CUDA one per 16 GiB of its memory, at most 4; otherwise 1
-    resident: images are in memory, on the device; false: they stay in a mapped file, if there is one; null: large images do
+    resident: images are in memory, on the device; false: they stay in a mapped file, if there is one; null: only large images stay there
     keep: files that trials write to checkpoint_dir, one of weights, evidence, predictions; evidence covers training examples,
         predictions are test logits
     rerun: one of missing, stale; stale: set records of other data or earlier code aside and train these trials again
