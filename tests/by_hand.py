@@ -1,4 +1,4 @@
-"""Methods run by hand through their public interface, in float64: a tiny task, a tiny classifier, a plain loop over a step's updates."""
+"""Methods run manually through their public interface, in float64: a tiny task, a tiny classifier, a plain loop over a step's updates."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def some_labels(n: int, seed: int = 0) -> torch.Tensor:
 
 
 def task_of(labels: torch.Tensor, wrong: int = 0) -> Task:
-    """A task whose training set has these labels, so many of them wrong. Its stored images are of no account."""
+    """Return a task whose training set has these labels, with this number of wrong ones. Its stored images do not matter."""
     stored = torch.zeros(len(labels), 1, 4, 4, dtype=torch.uint8)
     true = torch.where(torch.arange(len(labels)) < wrong, (labels + 1) % CLASSES, labels)
     clean = Examples(stored[:CLASSES], torch.arange(CLASSES), torch.arange(CLASSES))
@@ -74,7 +74,7 @@ def at(step: int = 0, epoch: float = 0.0, steps: int = 10) -> Clock:
 
 @dataclass
 class Bench:
-    """A method that is set up; `models` are those it made, in order. images: what it sees of the training set, in evaluation form."""
+    """A method after `setup`; `models` are its models, in order. images: its view of the training set, without augmentation."""
 
     method: Method
     models: list[nn.Module]
@@ -123,7 +123,7 @@ def within(name: str, parts: tuple[str, ...]) -> bool:
 
 @dataclass
 class Stepping:
-    """What the trainer does with one phase: the updates of a step in their order. `trial` is the trial's optimiser."""
+    """The trainer's work in one phase: the updates of a step in order. `trial` is the trial's optimiser."""
 
     method: Method
     phase: Phase
@@ -165,7 +165,7 @@ class Stepping:
 
 
 def gradient_of(seen: list[Seen], method: nn.Module, model: nn.Module) -> list[torch.Tensor]:
-    """The gradients that a model's parameters were given in a step, in their order; zero for none."""
+    """Return the gradients of a model's parameters in a step, in order; zero for a missing one."""
     names = {id(parameter): name for name, parameter in method.named_parameters()}
     given = {name: gradient for each in seen for name, gradient in each.gradients.items()}
     return [given.get(names[id(p)], torch.zeros_like(p)) for p in model.parameters()]

@@ -1,4 +1,4 @@
-"""Shared fixtures: small tasks, and the real MNIST and CIFAR-10 (as JPEG) where the machine has them."""
+"""Shared fixtures: small tasks, and the real MNIST and CIFAR-10 (as JPEG) if the machine has them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from methods import registry
 
 FORK = multiprocessing.get_context("fork")
 
-torch.set_num_threads(1)  # quickest for small tensors; and tests that compare bits, also with subprocesses, need one number
+torch.set_num_threads(1)  # fastest for small tensors; tests that compare bits, also with subprocesses, need a fixed number
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +40,7 @@ def real_data() -> Path:
 
 @pytest.fixture
 def no_method_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the test registers goes away with it."""
+    """Remove the methods that the test registers."""
     monkeypatch.setattr(registry, "_registered", {name: registry.get(name) for name in registry.names()})
     monkeypatch.setattr(registry, "_left_out", {})
 
@@ -60,7 +60,7 @@ def toy_source(n: int = 120, classes: int = 3, side: int = 8) -> Source:
 
 
 def toy_task(corruption: Corruption | None = None, seed: int = 0, **split: object) -> Task:
-    """A task on toy images, 40 % uniform flip unless told; 5 clean images a class and 15 hyper-validation ones."""
+    """Return a task on toy images, with 40 % uniform flip by default, 5 clean images per class and 15 hyper-validation images."""
     sizes = Split(**{"clean_per_class": 5, "hyper_validation": 15, **split})  # type: ignore[arg-type]
     return make_task(toy_source(), corruption or UniformFlip(0.4), sizes, Preprocessing(), seed)
 
@@ -70,14 +70,14 @@ def small_convnet(classes: int, shape: torch.Size) -> nn.Module:
 
 
 def records(directory: Path) -> list[Record]:
-    """Those of a run into `directory`/results, all of which are to be readable."""
+    """Return the records of a run in `directory`/results, all of which must be readable."""
     found, errors = read_all(directory / "results")
     assert errors == []
     return found
 
 
 def untimed(directory: Path) -> dict[tuple[str, int], Record]:
-    """The records by key and seed, without what differs from run to run: the place, the timing, and the revision of the checkout."""
+    """Return the records by key and seed, without fields that differ between runs: path, timing and revision of the checkout."""
     parts = {"timing", "environment", "path"}
     return {(each["key"], each["seed"]): {part: each[part] for part in each.keys() - parts} for each in records(directory)}
 
@@ -98,14 +98,14 @@ def logged_run(overrides: list[str], log: Path, own_group: bool) -> None:
 
 
 def started(overrides: list[str], log: Path = Path(os.devnull), own_group: bool = False) -> multiprocessing.context.ForkProcess:
-    """The command in a process of its own, which has all that this one has imported; signals to its own group reach no other process."""
+    """Start the command in a separate process with all imports of this one; signals to its own group reach no other process."""
     process = FORK.Process(target=logged_run, args=(overrides, log, own_group))
     process.start()
     return process
 
 
 class StopAt(Watch):
-    """Asks to stop once so many steps are done."""
+    """Requests a stop after this number of steps."""
 
     def __init__(self, steps: int) -> None:
         self.left = steps

@@ -1,8 +1,8 @@
-"""`python -m tests.kill --minutes 10`: kills trainings at random moments, and compares their records with those of an undisturbed run.
+"""`python -m tests.kill --minutes 10`: kills trainings at random moments, and compares their records with those of an uninterrupted run.
 
-Grids of several methods are trained in three processes each, with a checkpoint after each step. Again and again the command, one of its
-processes or all of them get SIGKILL, SIGTERM, SIGHUP or SIGINT, and the same command goes on. Records must be bit for bit those of the
-undisturbed run, except for time and hardware.
+Grids of several methods are trained in three processes each, with a checkpoint after each step. Repeatedly, the command, one of its
+processes or all of them get SIGKILL, SIGTERM, SIGHUP or SIGINT, and the same command continues. Records must equal those of the
+uninterrupted run bit for bit, except for time and hardware.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 TARGETS = ("the command", "all its processes", "one process")
 EARLY = 0.002  # chance of a kill before the first checkpoint, at each of 50 looks in a second
 SOON = 2.0  # seconds within which a kill comes then
-LONGEST = 300  # seconds for a command to end by itself
+LONGEST = 300  # seconds for a command to end on its own
 
 Records = dict[tuple[str, int], Record]
 
 
 class Kill(NamedTuple):
-    """One command. kill: what was done to it, '' where it came to its end before; fault: what is wrong afterwards, or ''."""
+    """One command. kill: the signal it received, '' if it ended before; fault: the error afterwards, or ''."""
 
     methods: Sequence[str]
     kill: str
@@ -59,11 +59,11 @@ class Kill(NamedTuple):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status: 0, or 1 where a record differs, or a command fails or does not end."""
+    """Run the command; return its exit status: 0, or 1 if a record differs, or a command fails or does not end."""
     parser = argparse.ArgumentParser(prog="python -m tests.kill", description=str(__doc__).partition(": ")[2].partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=10, help="how long to go on killing (default 10)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments, signals and targets (default 0)")
-    parser.add_argument("--methods", nargs="+", default=METHODS, help="all unless given")
+    parser.add_argument("--methods", nargs="+", default=METHODS, help="default: all")
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
         undisturbed = trained(Path(directory) / "undisturbed", given.methods)
@@ -92,7 +92,7 @@ def grid(directory: Path, methods: Sequence[str]) -> list[str]:
 
 
 def trained(directory: Path, methods: Sequence[str]) -> Records:
-    """The records of all methods, which nobody disturbs."""
+    """Return the records of all methods, without interruptions."""
     with (directory.parent / "log").open("w") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
         status = run.main(grid(directory, methods))
     if status != 0:
@@ -101,7 +101,7 @@ def trained(directory: Path, methods: Sequence[str]) -> Records:
 
 
 def killed(directory: Path, methods: Sequence[str], undisturbed: Records, chance: random.Random) -> Iterator[Kill]:
-    """Train grids of some of the methods, one after another, each by commands that are killed until one comes to its end."""
+    """Train grids of some of the methods, one after another, each by commands that are killed until one finishes."""
     for number in range(10**9):
         some = chance.sample(methods, min(AT_ONCE, len(methods)))
         place = directory / str(number)
@@ -126,7 +126,7 @@ def _checkpoints(directory: Path) -> list[Path]:
 
 
 def _kill(process: ForkProcess, directory: Path, chance: random.Random) -> str:
-    """What was done, such as 'SIGHUP to the command'."""
+    """Return a description of the kill, such as 'SIGHUP to the command'."""
     number, target = chance.choice(SIGNALS), chance.choice(TARGETS)
     holders = [read_claim(path) for path in (directory / "results").rglob("*.claim")]
     training = [holder.pid for holder in holders if holder and holder.pid != process.pid and not holder.gone()]
@@ -143,7 +143,7 @@ def _kill(process: ForkProcess, directory: Path, chance: random.Random) -> str:
 
 
 def _fault(process: ForkProcess, log: Path) -> str:
-    """What is wrong with the end of a command, or ''."""
+    """Return the error at the end of a command, or ''."""
     if process.is_alive():
         process.kill()
         return f"does not end within {LONGEST} s"
@@ -154,7 +154,7 @@ def _fault(process: ForkProcess, log: Path) -> str:
 
 
 def _difference(directory: Path, undisturbed: Records) -> str:
-    """Where the records differ from the undisturbed ones, or ''."""
+    """Return the difference between the records and the uninterrupted ones, or ''."""
     found = untimed(directory)
     return "; ".join(
         f"{record['method']} differs in {', '.join(part for part in record if record[part] != undisturbed[each][part])}"

@@ -1,4 +1,4 @@
-"""Records as runs write them, made up for tests."""
+"""Artificial records for tests, in the form that runs write."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ENVIRONMENT = {"device": "a CPU", "versions": {"torch": "2.11.0"}, "revision": "
 
 
 def config_of(base: dict[str, Any] = CONFIG, **options: Any) -> dict[str, Any]:
-    """What determines a cell's numbers: `noise__rate=0.2` sets an option of a part, `scale=0.1` one of the whole."""
+    """Return the options that determine a cell's numbers: `noise__rate=0.2` sets an option of a part, `scale=0.1` a global one."""
     made = copy.deepcopy(base)
     for option, value in options.items():
         part, _, name = option.partition("__")
@@ -39,7 +39,7 @@ def config_of(base: dict[str, Any] = CONFIG, **options: Any) -> dict[str, Any]:
 
 
 def record_of(config: dict[str, Any], seed: int = 0, history: Sequence[dict[str, Any]] = (), done: bool = True, **fields: Any) -> Record:
-    """The record of a trial by the evaluations of its history, as of today's code; `fields` are those that are to be different."""
+    """Return the record of a trial with the evaluations of its history, from today's code; `fields` replaces fields."""
     last = {name: value for name, value in history[-1].items() if name in METRICS} if history else {}
     right = Fraction(last.get("test_accuracy", 0)).limit_denominator(IMAGES)
     following = pairwise([*history, {"phase": "", "step": 0}])
@@ -72,7 +72,7 @@ def record_of(config: dict[str, Any], seed: int = 0, history: Sequence[dict[str,
 
 
 def per_class(right: Fraction) -> dict[str, Any]:
-    """Of a test set of cats alone, this share of which is found."""
+    """Return the per-class fields of a test set with only cats, of which this share is recognised."""
     found, images = right.as_integer_ratio()
     return {"accuracy": [float(right), None], "confusion_matrix": [[found, images - found], [0, 0]]}
 

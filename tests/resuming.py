@@ -1,4 +1,4 @@
-"""Trials that are stopped or killed and taken up, against ones that are not."""
+"""Comparison of trials that are stopped or killed and resumed with uninterrupted ones."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def assert_same_state(one: torch.nn.Module, other: torch.nn.Module) -> None:
 
 
 def assert_leaves_no_trace(begin: Callable[..., Trainer], file: Path, interruptions: Iterable[Watch]) -> None:
-    """A trial that is interrupted again and again ends bit for bit as an undisturbed one: history, state and example weights.
+    """A repeatedly interrupted trial ends bit for bit like an uninterrupted one: history, state and example weights.
 
     begin: makes the trial's trainer, given `checkpoints` and `watch` or neither
     """
@@ -52,7 +52,7 @@ def assert_leaves_no_trace(begin: Callable[..., Trainer], file: Path, interrupti
     for number, watch in enumerate(interruptions):
         with pytest.raises((Interrupted, KeyboardInterrupt)):
             begin(checkpoints=checkpoints, watch=watch).run()
-        torch.manual_seed(number)  # a fresh process has another global random state
+        torch.manual_seed(number)  # a new process has another global random state
     last = begin(checkpoints=checkpoints)
     assert last.run().history == history
     assert_same_state(last.method, whole.method)
@@ -60,7 +60,7 @@ def assert_leaves_no_trace(begin: Callable[..., Trainer], file: Path, interrupti
 
 
 def assert_resumes(make: Callable[[], Method], directory: Path, stops: tuple[int, ...]) -> None:
-    """Stopped after each of `stops` steps, which ascend, the trial ends as an undisturbed one."""
+    """Stopped after each of `stops` steps, in ascending order, the trial ends like an uninterrupted one."""
 
     def begin(**more: object) -> Trainer:
         return Trainer(make(), small_convnet, toy_task(), SETTINGS, 1, CPU, **more)  # type: ignore[arg-type]
@@ -69,7 +69,7 @@ def assert_resumes(make: Callable[[], Method], directory: Path, stops: tuple[int
 
 
 def assert_killed_at_random_ends_the_same(make: Callable[[], Method], directory: Path, kills: int, steps: int = 45) -> None:
-    """Half of the deaths come without warning, half of the stops are asked for."""
+    """Half of the interruptions are kills without warning, half are requested stops."""
     deaths = np.sort(np.random.default_rng(0).choice(np.arange(2, steps), kills, replace=False)).tolist()
     watches = [(StopAt, DieAt)[number % 2](death) for number, death in enumerate(deaths)]
     assert_leaves_no_trace(lambda **more: trainer_of(make(), steps, **more), directory / "trial.pt", watches)

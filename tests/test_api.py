@@ -1,4 +1,4 @@
-"""The suite from Python: grids and records as data frames, methods of a notebook, and what becomes of the process around them."""
+"""The suite from Python: grids and records as data frames, methods of a notebook, and the effect on the surrounding process."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_trial_that_is_under_way_elsewhere_is_missing(tmp_path: Path, monkeypa
     assert trials["sees"].tolist() == ["noisy labels + clean set"] * 2
 
 
-def test_ctrl_c_is_a_keyboard_interrupt_and_the_same_call_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_is_a_keyboard_interrupt_and_the_same_call_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     interrupts = [signal.SIGINT]
 
     def interrupt(_: Baseline, loss: torch.Tensor) -> torch.Tensor:
@@ -112,7 +112,7 @@ def test_a_mistake_is_a_user_error_and_nothing_is_trained(tmp_path: Path) -> Non
     assert not list(tmp_path.iterdir())
 
 
-def test_another_thread_is_told_that_it_cannot_train(tmp_path: Path) -> None:
+def test_another_thread_gets_the_error_that_it_cannot_train(tmp_path: Path) -> None:
     said: list[UserError] = []
 
     def train() -> None:

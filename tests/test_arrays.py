@@ -1,4 +1,4 @@
-"""Tables become features as scikit-learn and pandas make them, alike from every file, and what is wrong with one is a sentence."""
+"""Tables become the features of scikit-learn and pandas, equally from every file format, and an error is one sentence."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def a_table(rows: int = 90) -> pd.DataFrame:
 
 
 def source(table: pd.DataFrame, tmp_path: Path, **options: Any) -> Source:
-    """The table by way of a .csv file, with its column `part` as the split unless another one is given."""
+    """Return the source of the table through a .csv file, with its column `part` as the default split."""
     table.to_csv(tmp_path / "table.csv", index=False)
     return arrays.load(str(tmp_path / "table.csv"), **{"split": "part" if "part" in table else None, **options})
 
@@ -266,7 +266,7 @@ def test_without_a_split_only_trusted_rows_are_tested_on(tmp_path: Path) -> None
     assert (found.true_labels != UNKNOWN).sum() == 24
 
 
-# --- what is wrong is a sentence
+# --- an error is one sentence
 
 
 def with_value(column: str, row: int, value: object) -> pd.DataFrame:
@@ -475,10 +475,10 @@ def test_a_model_for_images_is_refused_in_one_sentence(
     table = pd.DataFrame(np.random.default_rng(0).normal(size=(60, columns))).assign(label=[0, 1] * 30)
     table.to_csv(tmp_path / "mine.csv", index=False)
     assert run.main(command(tmp_path, "dataset=arrays", f"dataset.path={tmp_path}/mine.csv", f"model={model}", "method=baseline")) == 2
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
-    assert "images" in told
-    assert "Traceback" not in told
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert "images" in message
+    assert "Traceback" not in message
 
 
 @pytest.mark.parametrize(
@@ -501,9 +501,9 @@ def test_what_tables_cannot_do_is_one_sentence(
     save(Path("unknown.npz"), X=X, y=Y, X_test=X, y_test=Y)
     chosen = [] if "dataset=arrays" in options else ["dataset=wine"]
     assert run.main(command(tmp_path, *chosen, *options)) == 2
-    told = capsys.readouterr().err
-    assert sentence in told
-    assert told.count("\n") == 1
+    message = capsys.readouterr().err
+    assert sentence in message
+    assert message.count("\n") == 1
 
 
 def test_strong_views_of_a_table_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""What `keep` leaves: weights that predict as the trial did, evidence on every training example, test logits."""
+"""The files of `keep`: weights that predict like the trial, evidence on every training example, test logits."""
 
 from __future__ import annotations
 

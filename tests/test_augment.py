@@ -42,7 +42,7 @@ def crops(image: np.ndarray, pad: int, flip: bool) -> dict[tuple[int, int, bool]
 
 
 def drawn_outcomes(pad: int, flip: bool, n: int) -> list[tuple[int, int, bool]]:
-    """The outcome that each of n copies of one image met; fails where one met none."""
+    """Return the outcome for each of n copies of one image; fails if a copy has none."""
     image = random_images(1)
     augmented = Preprocessing(pad=pad, flip=flip).augment(image.expand(n, -1, -1, -1), generator()).numpy()
     by_bytes = {np.ascontiguousarray(crop).tobytes(): key for key, crop in crops(image[0].numpy(), pad, flip).items()}

@@ -1,4 +1,4 @@
-"""The two axes of a trial, imbalance and then noise; what older records drew; and impure clean sets."""
+"""The two axes of a trial, imbalance and then noise; the draws of older records; and impure clean sets."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def balanced_source(per_class: int = 5000, classes: int = 10) -> Source:
     return Source(images, labels, images[:classes], labels[:classes], tuple(map(str, range(classes))))
 
 
-# --- imbalance by itself
+# --- imbalance alone
 
 
 @pytest.mark.parametrize(

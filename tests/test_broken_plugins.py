@@ -1,4 +1,4 @@
-"""A plug-in with a mistake leaves out itself, or ends its own trials, in a sentence that names method and file; all else works."""
+"""A plug-in with a mistake is left out, or ends its own trials, with a sentence that names method and file; everything else works."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def method(body: str, base: str = "Baseline", options: str = "") -> str:
     return f"{HEAD}@register\nclass Mine({base}):\n{made}    {body}\n"
 
 
-DECLARATIONS = {  # what the file of a method says, and the reason why it is left out
+DECLARATIONS = {  # the content of a method's file, and the reason why it is left out
     "annotation": (method("pass", options=", beta: Flot = 1.0"), "cannot be imported: NameError: name 'Flot' is not defined (line 10)"),
     "late_annotation": (
         method("pass", options=", beta: 'Flot' = 1.0"),

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not at all, the one before as a reserve, and nothing in one is ever executed."""
+"""Checkpoints: atomic, with the previous one as a backup, and nothing in them is ever executed."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ def test_a_truncated_checkpoint_falls_back_to_the_previous_one_and_says_so(
     checkpoints(tmp_path).save(state(2))
     os.truncate(latest(tmp_path), int(share * latest(tmp_path).stat().st_size))
     assert loaded_step(tmp_path) == 1
-    told = capsys.readouterr().err
-    assert str(latest(tmp_path)) in told
-    assert "damaged" in told
+    message = capsys.readouterr().err
+    assert str(latest(tmp_path)) in message
+    assert "damaged" in message
 
 
 def test_a_checkpoint_truncated_at_any_byte_falls_back_to_the_previous_one(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_nothing_in_a_checkpoint_is_executed(form: str, tmp_path: Path) -> None:
         latest(tmp_path).write_bytes(pickle.dumps(content, 2))
     assert loaded_step(tmp_path) is None
     assert not marker.exists()
-    with latest(tmp_path).open("rb") as file:  # the file is malicious indeed: a careless reader runs it
+    with latest(tmp_path).open("rb") as file:  # the file is really malicious: a careless reader executes it
         torch.load(file, weights_only=False) if form == "torch" else pickle.load(file)
     assert marker.exists()
 

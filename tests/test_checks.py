@@ -1,4 +1,4 @@
-"""What a user's data set, noise or imbalance gives is checked before anything trains, and each fault is one sentence."""
+"""The result of a user's data set, noise or imbalance is checked before training, and each error is one sentence."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_test_set_may_lack_a_class() -> None:
 
 
 class Noise(Corruption):
-    """Gives whatever a test wants."""
+    """Returns any value that a test sets."""
 
     def __init__(self, **given: Any) -> None:
         self.rate = given.get("rate", 0.5)
@@ -112,7 +112,7 @@ def test_a_noise_that_gives_something_wrong_says_what_is_expected(given: dict[st
 
 
 class Wanted(Imbalance):
-    """Wants whatever a test gives."""
+    """Requests any value that a test sets."""
 
     def __init__(self, counts: Any) -> None:
         self.given = counts

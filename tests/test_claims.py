@@ -1,4 +1,4 @@
-"""Claims: one holder at a time whatever the clocks say, and none that outlives its holder for long."""
+"""Claims: one holder at a time for any clocks, and no claim outlives its holder for long."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def say(path: Path, **said: object) -> None:
 
 
 def elsewhere(path: Path) -> None:
-    """Makes the claim one of a process of which nothing is known here."""
+    """Change the claim to that of a process unknown on this machine."""
     say(path, machine="another", pid=1)
 
 
 def taken_within(path: Path, seconds: float) -> bool:
-    """Whether an observer that looks all the time gets the claim in so many seconds."""
+    """Return whether an observer that checks continuously gets the claim within this number of seconds."""
     observer, end = Observer(), time.monotonic() + seconds
     while time.monotonic() < end:
         if observer.take(claim_of(path)):
@@ -68,7 +68,7 @@ def contend(path: Path, count: int, directory: Path, finish: Barrier) -> None:
 
 def test_of_many_processes_exactly_one_gets_each_claim(path: Path, tmp_path: Path) -> None:
     pid = gone()
-    for number in range(0, 40, 2):  # half of them abandoned by a process that is gone
+    for number in range(0, 40, 2):  # half of them abandoned by a process that has ended
         assert claim_of(path.with_name(f"seed-{number}.claim")).acquire()
         say(path.with_name(f"seed-{number}.claim"), pid=pid)
     finish = FORK.Barrier(6)
@@ -183,7 +183,7 @@ def test_a_claim_that_cannot_be_read_is_held_until_it_has_stood_still(content: s
     assert taken_within(path, 10 * SECONDS)
 
 
-def test_a_claim_tells_who_trains_and_how_far(path: Path) -> None:
+def test_a_claim_reports_who_trains_and_how_far(path: Path) -> None:
     claim = claim_of(path)
     assert claim.acquire()
     with claim:

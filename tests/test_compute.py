@@ -1,4 +1,4 @@
-"""How the device computes changes no result: memory format, compilation, bfloat16, trials side by side, CUDA graphs."""
+"""The compute options of the device change no result: memory format, compilation, bfloat16, trials side by side, CUDA graphs."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_side_by_side_no_more_run_at_once_than_asked_and_each_gets_its_turns() -
             yield
 
     take_turns((turns(name, count) for name, count in [("a", 3), ("b", 1), ("c", 2)]), 2, CPU)
-    assert order == ["a", "b", "a", "a", "c", "c"]  # c comes when b, which takes a turn to end, has left
+    assert order == ["a", "b", "a", "a", "c", "c"]  # c starts after b has ended, which takes a turn
 
 
 def test_taking_turns_leaves_the_callers_random_numbers_alone() -> None:
@@ -148,7 +148,7 @@ def test_a_failing_trial_among_those_side_by_side_leaves_the_others_alone(tmp_pa
 
 
 class NoWaiting(TorchDispatchMode):
-    """Refuses what on CUDA would make the host wait: values read by the host, and shapes that depend on values."""
+    """Rejects operations that would make the host wait on CUDA: values read by the host, and shapes that depend on values."""
 
     waits = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "is_nonzero", "equal", "repeat_interleave.Tensor", "bincount")
 
@@ -179,7 +179,7 @@ def test_no_method_waits_for_the_device_in_a_step_or_counts_on_the_host(name: st
         assert fingerprint(prepared.method) == before
 
 
-def test_a_step_that_waits_would_be_told() -> None:
+def test_a_step_that_waits_would_be_reported() -> None:
     with pytest.raises(AssertionError, match="waits"), NoWaiting():
         torch.ones(3)[torch.tensor([True, False, True])]
     with pytest.raises(AssertionError, match="waits"), NoWaiting():
@@ -308,10 +308,10 @@ def test_bf16_trains_as_well_as_float32(tmp_path: Path) -> None:
 
 def test_a_record_says_how_it_was_computed(tmp_path: Path) -> None:
     (cell,) = cells(["method=baseline", "trainer.steps=2", f"checkpoint_dir={tmp_path}", f"results_dir={tmp_path}/r", "precision=bf16"])
-    told = trial.run(cell, 0)["environment"]["compute"]
-    assert told["precision"] == "bf16"
-    assert told["compile"] is False
-    assert isinstance(told["channels_last"], bool)
+    message = trial.run(cell, 0)["environment"]["compute"]
+    assert message["precision"] == "bf16"
+    assert message["compile"] is False
+    assert isinstance(message["channels_last"], bool)
 
 
 @pytest.mark.parametrize("precision", ["bf61", "float64", "half"])

@@ -1,4 +1,4 @@
-"""From overrides to cells: sweeps, experiments, defaults, bases, wrong names, and what makes two cells the same."""
+"""From overrides to cells: sweeps, experiments, defaults, bases, wrong names, and the identity of cells."""
 
 from __future__ import annotations
 
@@ -121,10 +121,10 @@ def test_thousands_of_cells_are_composed_without_composing_each() -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "told"), [("noise.rte=0.1,0.2", "noise.rate"), ("trainer.steps=10,many", "many"), ("method.beta=0.1,high", "high")]
+    ("override", "message"), [("noise.rte=0.1,0.2", "noise.rate"), ("trainer.steps=10,many", "many"), ("method.beta=0.1,high", "high")]
 )
-def test_a_mistake_in_a_sweep_is_told_as_one_alone(override: str, told: str) -> None:
-    with pytest.raises(UserError, match=re.escape(told)):
+def test_a_mistake_in_a_sweep_is_reported_like_a_single_one(override: str, message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
         cells(["method=reed", override])
 
 
@@ -311,7 +311,7 @@ def test_equal_methods_given_in_different_ways_are_one_cell() -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "message"),
     [
         (["method=reeed"], "no method 'reeed'; nearest: reed "),
         (["dataset=mnits"], "no dataset 'mnits'; nearest: mnist "),
@@ -341,8 +341,8 @@ def test_equal_methods_given_in_different_ways_are_one_cell() -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_wrong_name_is_told_with_the_nearest_right_one(overrides: list[str], told: str) -> None:
-    with pytest.raises(UserError, match=f"^{re.escape(told)}") as error:
+def test_a_wrong_name_is_reported_with_the_nearest_right_one(overrides: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=f"^{re.escape(message)}") as error:
         cells(overrides)
     assert "\n" not in str(error.value)
 
@@ -351,14 +351,14 @@ def test_a_wrong_name_is_told_with_the_nearest_right_one(overrides: list[str], t
     "override",
     ["trainer.steps=abc", "trainer.steps=1.5", "trainer.lr=fast", "trainer.steps=null", "trials=x", "split.stratified=perhaps", "seed=a"],
 )
-def test_a_value_of_another_type_is_told_with_its_option(override: str) -> None:
+def test_a_value_of_another_type_is_reported_with_its_option(override: str) -> None:
     with pytest.raises(UserError, match=re.escape(override.partition("=")[0])) as error:
         cells([override])
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("overrides", [["method=reed", "method.beta=x"], ["method=finetune", "method.base=reed", "method.base.beta=x"]])
-def test_a_methods_option_of_another_type_is_told_with_its_name(overrides: list[str]) -> None:
+def test_a_methods_option_of_another_type_is_reported_with_its_name(overrides: list[str]) -> None:
     with pytest.raises(UserError, match=r"beta.*'x'") as error:
         cells(overrides)
     assert "\n" not in str(error.value)
@@ -374,12 +374,12 @@ def test_what_makes_no_sense_is_one_sentence(override: str) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_a_base_without_a_name_is_told() -> None:
+def test_a_base_without_a_name_is_reported() -> None:
     with pytest.raises(UserError, match=r"method\.base .* has no 'name'"):
         cells(["method=finetune", "method.base={beta:0.3}"])
 
 
-def test_an_image_folder_without_a_path_is_told() -> None:
+def test_an_image_folder_without_a_path_is_reported() -> None:
     with pytest.raises(UserError, match=r"dataset\.path"):
         cells(["dataset=image_folder"])
 

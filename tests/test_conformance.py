@@ -1,4 +1,4 @@
-"""Every method keeps the rules of the interface, and a method that breaks one is caught by that check alone."""
+"""Every method follows the rules of the interface, and only the corresponding check detects a method that breaks a rule."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_the_documented_table_has_a_row_for_each_method_and_the_checks_for_colum
 
 
 class BackDoor(Baseline):
-    """Weighs by the true labels, which it does not declare."""
+    """Weights by the true labels, which it does not declare."""
 
     def setup(self, make_model: MakeModel, view: View) -> None:
         super().setup(make_model, view)
@@ -69,7 +69,7 @@ class BackDoor(Baseline):
 
 
 class CleanBackDoor(Baseline):
-    """Has a look at the clean set when its phase begins."""
+    """Reads the clean set when its phase starts."""
 
     def phases(self, schedules: Schedules) -> list[Phase]:
         return [Phase("main", schedules.main, self.loss, before=self._begin)]
@@ -81,7 +81,7 @@ class CleanBackDoor(Baseline):
 
 
 class Peeking(CleanBackDoor):
-    """Has a look at the test set."""
+    """Reads the test set."""
 
     @torch.no_grad()
     def _begin(self, view: View) -> None:
@@ -90,7 +90,7 @@ class Peeking(CleanBackDoor):
 
 
 class NoiseRateOnly(BackDoor):
-    """Declares the noise rate, and looks at which labels are wrong as well."""
+    """Declares the noise rate, but also reads which labels are wrong."""
 
     needs = Knowledge.NOISE_RATE
 
@@ -124,7 +124,7 @@ class ForgetfulEpochs(Baseline):
 
 
 class Unreadable(Baseline):
-    """Keeps an object in its state that no checkpoint can be read with."""
+    """Has an object in its state that makes checkpoints unreadable."""
 
     def get_extra_state(self) -> object:
         return Path("state")
@@ -133,7 +133,7 @@ class Unreadable(Baseline):
 
 
 class Shared(Baseline):
-    """Keeps the last loss in the class, where a trial beside it finds it; and begins with none."""
+    """Stores the last loss in the class, where another trial reads it; starts without one."""
 
     last: list[torch.Tensor] = []  # noqa: RUF012
 
@@ -291,9 +291,9 @@ def test_options_that_do_not_come_back_from_their_label_fail_the_configuration()
 
 
 @pytest.mark.usefixtures("no_method_stays")
-def test_a_kind_of_data_that_a_method_refuses_is_shown_with_its_sentence() -> None:
+def test_a_kind_of_data_that_a_method_rejects_is_shown_with_its_sentence() -> None:
     class Choosy(Baseline):
-        """Takes two classes alone."""
+        """Accepts only two classes."""
 
         def setup(self, make_model: MakeModel, view: View) -> None:
             if view.num_classes > 2:
@@ -308,9 +308,9 @@ def test_a_kind_of_data_that_a_method_refuses_is_shown_with_its_sentence() -> No
 
 
 @pytest.mark.usefixtures("no_method_stays")
-def test_a_method_that_refuses_all_data_fails_with_its_sentence() -> None:
+def test_a_method_that_rejects_all_data_fails_with_its_sentence() -> None:
     class Refusing(Baseline):
-        """Takes nothing."""
+        """Accepts no data."""
 
         def setup(self, make_model: MakeModel, view: View) -> None:
             raise UserError("it takes no data at all")
@@ -319,7 +319,7 @@ def test_a_method_that_refuses_all_data_fails_with_its_sentence() -> None:
     assert report_of("refusing").failures == ["refusing, trains: it takes no data at all"]
 
 
-# --- what would wait for a GPU
+# --- operations that would wait for a GPU
 
 
 @pytest.mark.usefixtures("no_method_stays")
@@ -341,7 +341,7 @@ def test_what_waits_in_a_step_is_stated_with_its_line_and_is_no_failure() -> Non
 @pytest.mark.usefixtures("no_method_stays")
 def test_what_waits_when_an_epoch_begins_is_not_stated() -> None:
     class Between(Baseline):
-        """Counts its labels at each epoch, of which a small training set has one a step."""
+        """Counts its labels at each epoch; a small training set has one epoch per step."""
 
         def phases(self, schedules: Schedules) -> list[Phase]:
             return [Phase("main", schedules.main, self.loss, sample=self._sample, every_epoch=self._begin)]
@@ -461,7 +461,7 @@ def test_the_command_returns_0_where_all_is_well_and_states_the_cost(
 )
 def test_bad_input_is_one_sentence_and_status_2(override: str, sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert check.main([override, *([] if override.startswith("method") else ["method=baseline"])]) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("error: ")
-    assert sentence in told
-    assert told.count("\n") == 1
+    message = capsys.readouterr().err
+    assert message.startswith("error: ")
+    assert sentence in message
+    assert message.count("\n") == 1

@@ -1,4 +1,4 @@
-"""Records of schema 1 become records of today's schema, number for number."""
+"""Conversion of records of schema 1 to today's schema, with equal numbers."""
 
 from __future__ import annotations
 

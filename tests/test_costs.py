@@ -1,4 +1,4 @@
-"""What methods cost, joined to records by method and model: in tables and figures, and what is wrong with a file of costs."""
+"""The cost of methods, joined to records by method and model: in tables and figures, and errors of a cost file."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_the_caption_says_where_the_cost_was_measured(tmp_path: Path) -> None:
     assert "Peak memory in MiB. Cost was measured on a GPU." in text
 
 
-def test_a_cost_is_the_same_whatever_the_selection(tmp_path: Path) -> None:
+def test_a_cost_is_the_same_for_any_selection(tmp_path: Path) -> None:
     records = joined(tmp_path, *trials("reed"))
     assert render(records, metrics="relative_seconds", selections=["last5", "oracle"]) == render(records, metrics="relative_seconds")
 
@@ -107,10 +107,10 @@ MALFORMED = [
 ]
 
 
-@pytest.mark.parametrize(("content", "told"), MALFORMED)
-def test_a_malformed_file_is_one_sentence(content: str, told: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("content", "message"), MALFORMED)
+def test_a_malformed_file_is_one_sentence(content: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "cost.json").write_text(content)
-    with pytest.raises(UserError, match=rf"cost\.json {told}") as error:
+    with pytest.raises(UserError, match=rf"cost\.json {message}") as error:
         read_costs(tmp_path / "cost.json")
     assert "\n" not in str(error.value)
 
@@ -119,9 +119,9 @@ def test_a_malformed_file_is_one_sentence(content: str, told: str, tmp_path: Pat
 def test_a_file_that_cannot_be_read_is_one_sentence_and_status_2(given: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Store(tmp_path / "results").write(trials("reed")[0])
     assert report.main([str(tmp_path / "results"), "--y", "peak_memory", "--cost", str(tmp_path / given)]) == 2
-    told = capsys.readouterr()
-    assert told.err.startswith("error: cannot read ")
-    assert told.err.count("\n") == 1
+    message = capsys.readouterr()
+    assert message.err.startswith("error: cannot read ")
+    assert message.err.count("\n") == 1
 
 
 def test_the_command_takes_the_file_given_or_else_that_of_the_checkout(

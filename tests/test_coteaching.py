@@ -1,4 +1,4 @@
-"""Co-teaching: who trains on what, against a plain loop; its ramp; and that an interruption leaves no trace."""
+"""Co-teaching: the selected examples, against a plain loop; its ramp; and that an interruption changes nothing."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def a_batch(epoch: float = 50.0, seed: int = 0, n: int = N) -> Batch:
 
 
 def pulled_back(model: nn.Module, images: torch.Tensor, gradient: np.ndarray) -> list[torch.Tensor]:
-    """A gradient in the logits, (n, K), as one in the model's parameters."""
+    """Return the gradient in the model's parameters for a gradient in the logits, (n, K)."""
     model = copy.deepcopy(model).train()
     return list(torch.autograd.grad(model(images), list(model.parameters()), torch.from_numpy(gradient)))
 

@@ -1,4 +1,4 @@
-"""Simulated coverage at the usual numbers of trials: what the analysis offers keeps its level, and what it leaves out would not.
+"""Simulated coverage at the usual numbers of trials: the procedures of the analysis keep their level, and omitted ones would not.
 
 The bounds leave four standard errors of the simulation.
 """

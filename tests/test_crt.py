@@ -1,4 +1,4 @@
-"""cRT: what its second phase trains, on which batches, and what it leaves as it is."""
+"""cRT: the parameters and batches of its second phase, and the parts that it does not change."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SHARE = 0.5  # of ten steps
 
 
 class Recorded(CRT):
-    """Keeps the model as the second phase finds it, and the labels of that phase's batches."""
+    """Stores the model at the start of the second phase, and the labels of that phase's batches."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)

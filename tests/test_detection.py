@@ -1,4 +1,4 @@
-"""How well weights find wrong labels: against scikit-learn, brute force and counts by hand; and what the trainer reports of it."""
+"""Detection of wrong labels by weights: against scikit-learn, brute force and manual counts; and the trainer's report of it."""
 
 from __future__ import annotations
 
@@ -268,7 +268,7 @@ def widely_spread(batch: Examples) -> torch.Tensor:
 
 
 class Spy:
-    """Weighs all examples equally and keeps what it was asked about."""
+    """Weights all examples equally and stores its inputs."""
 
     def __init__(self) -> None:
         self.batches: list[Examples] = []
@@ -362,7 +362,7 @@ def test_bins_are_a_tenth_wide_from_zero_to_four_and_the_last_is_open() -> None:
 
 
 @pytest.mark.parametrize("n", [20, 41, 47, 55, 60])
-def test_equal_weights_are_in_the_bin_that_begins_at_one_whatever_the_batch_size(n: int) -> None:
+def test_equal_weights_are_in_the_bin_that_begins_at_one_for_any_batch_size(n: int) -> None:
     found = weight_histograms(uniform, toy_task(NoNoise(), hyper_validation=60), n, seed=0)
     bins = {found["edges"][i] for i, count in enumerate(found["mixed"]["right"]) if count}
     assert bins == {1.0}
@@ -386,7 +386,7 @@ def test_histograms_depend_on_the_seed_alone() -> None:
 
 
 class ByTruth(Baseline):
-    """Weighs right labels alone, or wrong ones alone."""
+    """Weights only right labels, or only wrong ones."""
 
     needs = Knowledge.TRUE_LABELS
 
@@ -418,7 +418,7 @@ def test_a_method_that_weighs_by_the_truth_is_reported_to_find_every_wrong_label
 
 
 class ByPosition(Baseline):
-    """Weighs an example by a number of its own that changes with every step, and keeps a diary."""
+    """Weights each example by its own number, which changes with every step, and records the weights."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -501,7 +501,7 @@ def resumed_after(stop: int, name: str, folder: Path) -> Trainer:
     checkpoints = Checkpoints(folder / f"{stop}.pt", "toy")
     with pytest.raises(Interrupted):
         Trainer(WEIGHING[name](), small_convnet, toy_task(), SETTINGS, 0, CPU, checkpoints, StopAt(stop)).run()
-    torch.manual_seed(stop)  # a fresh process has another global random state
+    torch.manual_seed(stop)  # a new process has another global random state
     trainer = Trainer(WEIGHING[name](), small_convnet, toy_task(), SETTINGS, 0, CPU, checkpoints)
     trainer.run()
     return trainer
@@ -534,7 +534,7 @@ def test_an_interrupted_trial_has_the_histograms_of_an_undisturbed_one(
 
 
 class ByLabel(Baseline):
-    """Weighs examples by their label alone: 0.05, 1.05 and 2.05 over n."""
+    """Weights examples only by their label: 0.05, 1.05 and 2.05 over n."""
 
     def loss(self, batch: Batch) -> torch.Tensor:
         return Weighted(super().loss(batch), (batch.labels + 0.05) / len(batch.labels))
@@ -583,13 +583,13 @@ def test_held_out_images_are_weighed_at_the_end_of_the_schedule() -> None:
         def loss(self, batch: Batch) -> Weighted:
             if batch.source == "held_out":
                 clock = batch.clock
-                self.told = clock.step.item(), clock.epoch.item(), clock.lr.item(), clock.share.item()
+                self.message = clock.step.item(), clock.epoch.item(), clock.lr.item(), clock.share.item()
             return Weighted(super().loss(batch), torch.full((len(batch.labels),), 1 / len(batch.labels)))
 
     trainer = trained(FineTune(Telling()))
     steps = SCHEDULES.main.steps
     rows = len(trainer.task.train) // SETTINGS.batch_size
-    assert trainer.method.base.told == pytest.approx((steps, steps / rows, SCHEDULES.main.lr_at(steps - 1), 1.0))
+    assert trainer.method.base.message == pytest.approx((steps, steps / rows, SCHEDULES.main.lr_at(steps - 1), 1.0))
 
 
 def test_weights_that_depend_on_what_is_kept_of_each_example_have_no_histograms() -> None:

@@ -1,4 +1,4 @@
-"""DivideMix: its mixture, pools, targets and loss against independent forms; whom each update touches; and that kills leave no trace."""
+"""DivideMix: its mixture, pools, targets and loss against independent forms; the parameters of each update; and effects of kills."""
 
 from __future__ import annotations
 

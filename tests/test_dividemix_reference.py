@@ -1,4 +1,4 @@
-"""DivideMix, through its public interface alone, against the slow reference.
+"""DivideMix, only through its public interface, against the slow reference.
 
 Image j of view v is pixel v N + j alone, so that a mixed image shows which images it was mixed of, and with which shares; and a linear
 classifier can give each image any loss.
@@ -101,7 +101,7 @@ def posteriors(b: Bench) -> list[np.ndarray]:
 
 @dataclass
 class Expected:
-    """What one network learns from in a step: rows of mixed images and their targets, the labelled ones first."""
+    """The training data of one network in a step: rows of mixed images and their targets, the labelled ones first."""
 
     inputs: np.ndarray
     targets: np.ndarray

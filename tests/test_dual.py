@@ -136,7 +136,7 @@ IN_PLACE = {
     "copy_ into a fresh buffer": lambda h: torch.empty_like(h).copy_(h),
 }
 
-# in-place functions change their argument, which a model may go on using
+# in-place functions change their argument, which a model may continue to use
 ALIASING = {
     "relu in place": lambda h: _then(h * 1, lambda x: F.relu(x, inplace=True)),
     "relu module in place": lambda h: _then(h * 1, nn.ReLU(inplace=True)),
@@ -337,7 +337,7 @@ def test_a_bare_parameter_is_followed(name: str) -> None:
 
 
 class Squared(nn.Module):
-    """A layer of a user's own, with parameters of its own, built from nothing that has a rule."""
+    """A user's layer with parameters, built only from functions without a rule."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -542,7 +542,7 @@ def test_a_plain_tensor_has_no_tangent() -> None:
 
 
 def kept_bytes(forward: Callable[[], object]) -> int:
-    """Memory of the tensors that are saved for backward once `forward` is through."""
+    """Return the memory of the tensors that `forward` saves for backward."""
 
     class Saved:
         def __init__(self, tensor: torch.Tensor) -> None:

@@ -1,4 +1,4 @@
-"""ELR: its memory, its gradient and its limits against closed forms, and that an interruption leaves no trace."""
+"""ELR: its memory, its gradient and its limits against closed forms, and that an interruption changes nothing."""
 
 from __future__ import annotations
 

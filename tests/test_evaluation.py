@@ -1,4 +1,4 @@
-"""What an evaluation measures: against scikit-learn, brute force and closed forms; and on which training examples."""
+"""The metrics of an evaluation: against scikit-learn, brute force and closed forms; and the training examples that it uses."""
 
 from __future__ import annotations
 
@@ -309,7 +309,7 @@ def test_evaluation_equals_a_direct_count() -> None:
             assert count[f"{name}_accuracy_on_given_labels"] == hits / shown
     wrong = [(p, g) for p, g, t in zip(predicted, given, true, strict=True) if g != t]
     assert count["wrong_labels_memorised"] == sum(p == g for p, g in wrong) / len(wrong)
-    assert 0.34 < count["test_accuracy"] < 1  # neither chance nor perfect, so that the counts tell something
+    assert 0.34 < count["test_accuracy"] < 1  # neither chance nor perfect, so that the counts are informative
 
 
 def test_probabilities_of_an_evaluation_are_of_the_test_images_in_evaluation_mode() -> None:

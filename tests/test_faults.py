@@ -1,4 +1,4 @@
-"""Accidents while trials are trained: after any of them, the same command ends with the records of an undisturbed run."""
+"""Failures during training: after any of them, the same command ends with the records of an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_two_commands_at_once_train_each_trial_once(undisturbed: dict[tuple[str,
     assert sum(log.read_text().count("test accuracy") for log in logs) == 6
 
 
-def test_a_command_that_meets_anothers_claim_says_whose_and_goes_on_when_it_is_let_go(
+def test_a_command_that_meets_anothers_claim_says_whose_and_continues_when_it_is_let_go(
     undisturbed: dict[tuple[str, int], Record], tmp_path: Path
 ) -> None:
     (cell,) = cells(tiny(tmp_path, "method=l2rw"))
@@ -115,7 +115,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("fault", ["full", "read-only"])
-def test_a_disk_that_is_full_or_read_only_for_a_while_is_told_and_costs_no_finished_trial(
+def test_a_disk_that_is_full_or_read_only_for_a_while_is_reported_and_costs_no_finished_trial(
     fault: str, undisturbed: dict[tuple[str, int], Record], small_disk: Path
 ) -> None:
     command = started(tiny(small_disk))

@@ -1,4 +1,4 @@
-"""Given labels from a file: in every form, by the positions of a trial, and in one sentence where they are wrong."""
+"""Given labels from a file: in every format, by the positions of a trial, and with one sentence for an error."""
 
 from __future__ import annotations
 

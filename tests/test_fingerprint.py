@@ -1,4 +1,4 @@
-"""Fingerprints change with the code that makes a record's numbers, and with nothing else."""
+"""Fingerprints change only with the code that produces a record's numbers."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ SAMPLES = {
 
 
 @pytest.mark.parametrize(("source", "digest"), SAMPLES.items(), ids=["hard", "empty", "plain", "no format", "nested format"])
-def test_a_digest_is_the_same_whatever_the_version_of_python(source: str, digest: str) -> None:
+def test_a_digest_is_the_same_for_any_version_of_python(source: str, digest: str) -> None:
     assert digest_of(source) == digest
 
 
@@ -298,7 +298,7 @@ def test_every_choice_of_this_project_is_known() -> None:
         assert UNKNOWN not in of(choice).values(), choice
 
 
-# --- plug-ins, and what nobody knows
+# --- plug-ins, and unknown code
 
 
 def plugin(folder: Path, **files: str) -> Path:
@@ -353,7 +353,7 @@ def test_a_model_in_conf_whose_code_lies_outside_the_checkout_is_one_of_a_plug_i
         (config(dataset="gone"), "data"),
     ],
 )
-def test_a_part_with_a_name_that_nobody_knows_is_unknown_and_not_judged(tmp_path: Path, choice: dict[str, Any], part: str) -> None:
+def test_a_part_with_an_unknown_name_is_unknown_and_not_judged(tmp_path: Path, choice: dict[str, Any], part: str) -> None:
     found = of(choice, checkout(tmp_path))
     assert [each for each, digest in found.items() if digest == UNKNOWN] == [part]
     assert part not in stale_parts({}, found)

@@ -1,4 +1,4 @@
-"""A captured graph is used once it has proved itself. Captures are fakes here, on a CPU: a faithful one, and others with one fault each."""
+"""A captured graph is used after its proof. Captures are fakes here, on a CPU: a faithful one, and others with one fault each."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ METHODS: dict[str, Callable[[], Method]] = {
     "l2rw +FT": lambda: FineTune(L2RW(clean_batch_size=8)),
 }
 GRAPHLESS = r"; training goes on without graphs\n"
-Fake = Callable[[Running, Work], Work]  # a capture that knows what it is to get wrong
+Fake = Callable[[Running, Work], Work]  # a capture with a known fault
 Tensors = Callable[[Running], list[torch.Tensor]]
 
 
@@ -55,7 +55,7 @@ def dropout_net(classes: int, shape: torch.Size) -> nn.Module:
 
 
 class Everything(L2RW):
-    """Its loss reads all that a step may change: a clock, clean images, random numbers, and tensors that are in no checkpoint."""
+    """Its loss reads everything that a step may change: a clock, clean images, random numbers, and tensors that are in no checkpoint."""
 
     def setup(self, make_model: MakeModel, view: View) -> None:
         super().setup(make_model, view)
@@ -76,7 +76,7 @@ NOISE = torch.Generator()
 
 
 class Noisy(Everything):
-    """Eager steps do not repeat themselves, as where threads add up in any order."""
+    """Eager steps are not reproducible, as when threads add in any order."""
 
     def loss(self, batch: Batch) -> Weighted:
         loss, weights = super().loss(batch)
@@ -84,7 +84,7 @@ class Noisy(Everything):
 
 
 class NoiseKept(Prover):
-    """Leaves the source of the noise as it was, so that training with proofs meets the noise that it meets without them."""
+    """Restores the source of the noise, so that training has the same noise with and without proofs."""
 
     def proved(self, steps: Steps) -> Work | None:
         state = NOISE.get_state()
@@ -250,7 +250,7 @@ FAILING: dict[str, tuple[Fake, str]] = {
 }
 
 
-# --- a capture that does something wrong is found out, and leaves no trace
+# --- a faulty capture is detected, and changes nothing
 
 
 @pytest.mark.parametrize("method", [Everything, Noisy])
@@ -260,14 +260,16 @@ def test_a_capture_that_is_wrong_is_named_and_training_equals_eager_training(
 ) -> None:
     fake, differs = WRONG[name]
     taking = Taking(method(), fake).take(12)
-    told = capsys.readouterr().err
-    assert re.fullmatch(rf"the captured CUDA graph gives another '{differs}' than eager steps{GRAPHLESS}", told)
+    message = capsys.readouterr().err
+    assert re.fullmatch(rf"the captured CUDA graph gives another '{differs}' than eager steps{GRAPHLESS}", message)
     assert taking.captures == 1  # and no other is tried
     assert_same(taking.state(), Taking(method()).take(12).state())
 
 
 @pytest.mark.parametrize("name", FAILING)
-def test_a_capture_that_raises_is_told_in_a_line_and_training_equals_eager_training(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_capture_that_raises_is_reported_in_a_line_and_training_equals_eager_training(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     fake, error = FAILING[name]
     taking = Taking(Everything(), fake).take(12)
     assert re.fullmatch(rf"the CUDA graph fails with {error}{GRAPHLESS}", capsys.readouterr().err)
@@ -442,11 +444,11 @@ def counting(trainer: Trainer) -> list[int]:
     return replayed
 
 
-# --- after whatever may have touched the method
+# --- after code that may change the method
 
 
 def bound_to_addresses(stale: list[str]) -> Fake:
-    """As a graph, it would read the parameters and buffers where they lay at the capture; notes when it is replayed and they have moved."""
+    """Reads the parameters and buffers at their addresses from the capture, like a graph; notes a replay after they have moved."""
 
     def capture(running: Running, work: Work) -> Work:
         method = running.trial.method
@@ -566,7 +568,7 @@ def test_what_comes_with_an_epoch_may_move_a_parameter(part: str, capsys: pytest
     assert_same(*found)
 
 
-# --- steps that are never captured, for the host has a part in them
+# --- steps that are never captured, because the host has a part in them
 
 
 class OnHost(Baseline):

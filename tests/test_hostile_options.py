@@ -1,4 +1,4 @@
-"""Mistakes on the command line: one sentence, which names the value and what is allowed, status 2, and nothing trains."""
+"""Mistakes on the command line: one sentence with the value and the allowed values, status 2, and no training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmark import report, run
 PLACE = ["trials=1", "trainer.steps=2", "processes=1"]
 NOT_TAKEN = "options are name=value, name=value,value (a sweep)"
 
-# what is given, and what the sentence says of it
+# the input, and its error sentence
 GRAMMAR = {
     "method=glob(reed*)": NOT_TAKEN,
     "noise.rate=range(0,1,0)": NOT_TAKEN,
@@ -111,7 +111,7 @@ VALUES = {
 
 
 def refused(overrides: list[str], directory: Path, capsys: pytest.CaptureFixture[str]) -> str:
-    """The one line on stderr of a command with status 2 that writes no record."""
+    """Return the single line on stderr of a command with status 2 that writes no record."""
     given = {override.partition("=")[0] for override in overrides}
     places = {"results_dir": directory / "r", "checkpoint_dir": directory / "c"}
     place = [*PLACE, *(f"{name}={path}" for name, path in places.items() if name not in given)]

@@ -1,4 +1,4 @@
-"""Human labels: each image gets the label that people gave to it, whatever the order of images, and nothing in the file is executed."""
+"""Human labels: each image gets its own label for any order of images, and nothing in the file is executed."""
 
 from __future__ import annotations
 

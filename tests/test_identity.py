@@ -1,4 +1,4 @@
-"""Records outlive the code: a cell is what its options mean, not where the code lies or how many options there are."""
+"""Records outlive the code: the values of the options identify a cell, not the location of code or the number of options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Anyone's own pictures: decoded as PIL decodes them, cached, and refused with a sentence where something is wrong."""
+"""A user's pictures: decoded as by PIL, cached, and rejected with one sentence if something is wrong."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_pictures_of_any_mode_become_rgb(tree: Path, mode: str) -> None:
     assert np.array_equal(load(tree).train_images[3].numpy(), decode(odd))
 
 
-def test_only_pictures_are_read_whatever_else_lies_there(tree: Path) -> None:
+def test_only_pictures_are_read_despite_other_files(tree: Path) -> None:
     (tree / "train" / "ant" / "notes.txt").write_text("not a picture")
     (tree / "train" / "readme.md").write_text("not a class")
     assert len(load(tree).train_labels) == 6
@@ -112,7 +112,7 @@ def test_the_second_time_no_picture_is_decoded(tree: Path, monkeypatch: pytest.M
     assert second.classes == first.classes
 
 
-def test_a_changed_picture_is_read_anew(tree: Path) -> None:
+def test_a_changed_picture_is_read_again(tree: Path) -> None:
     before = load(tree).train_images
     changed = tree / "train" / "ant" / "0.png"
     paint(changed, seed=99)
@@ -478,7 +478,7 @@ def test_pictures_of_32_bits_are_refused(tree: Path, dtype: type, kind: str) -> 
         load(tree)
 
 
-ODD = {  # what stands in the place of a file, and the words for it
+ODD = {  # objects that replace a file, and their error messages
     "pipe": (os.mkfifo, "is a named pipe, but a file is needed there"),
     "device": (lambda path: path.symlink_to("/dev/zero"), "is a device, but a file is needed there"),
     "directory": (Path.mkdir, "is a directory, but a file is needed there"),

@@ -34,7 +34,7 @@ def test_selected_examples_have_the_counts_and_come_once() -> None:
     assert np.bincount(labels[selected]).tolist() == [50, 100, 50]
 
 
-def test_the_last_class_is_the_majority_unless_told() -> None:
+def test_the_last_class_is_the_majority_by_default() -> None:
     labels = labels_of(500, 500, 500)
     assert ClassImbalance(0.8, total=500).counts(labels, 3).tolist() == [50, 50, 400]
     assert ClassImbalance(0.8, majority=0, total=500).counts(labels, 3).tolist() == [400, 50, 50]

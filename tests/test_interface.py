@@ -1,4 +1,4 @@
-"""What a phase may ask of the trainer, each asked by a small method of its own, also across interruptions."""
+"""The requests of a phase to the trainer, each tested by a small method, also across interruptions."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def state(trainer: Trainer) -> dict[str, torch.Tensor]:
 
 
 class Viewing(Baseline):
-    """Looks at several views of each image, and keeps them."""
+    """Reads several views of each image, and stores them."""
 
     def __init__(self, *views: str) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class Viewing(Baseline):
         return super().loss(batch)
 
 
-def test_the_first_view_is_that_of_every_method_whatever_other_views_there_are() -> None:
+def test_the_first_view_is_that_of_every_method_for_any_other_views() -> None:
     one, three = Viewing("weak"), Viewing("weak", "weak", "strong")
     for method in (one, three):
         trainer_of(method).run()
@@ -87,7 +87,7 @@ def test_two_views_that_would_be_the_same_are_refused_in_a_sentence(views: tuple
 
 
 @pytest.mark.parametrize(("part", "value"), [("views", ("wild",)), ("source", "test")])
-def test_a_phase_refuses_another_strength_or_source(part: str, value: Any) -> None:
+def test_a_phase_rejects_another_strength_or_source(part: str, value: Any) -> None:
     with pytest.raises(UserError, match=f"'{'wild' if part == 'views' else 'test'}'"):
         Phase("main", Schedule(), Baseline().loss, **{part: value})
 
@@ -178,11 +178,11 @@ def test_rows_of_another_width_are_refused() -> None:
 # --- the clock
 
 
-def test_the_clock_tells_step_epoch_share_and_learning_rate_of_each_phase() -> None:
+def test_the_clock_reports_step_epoch_share_and_learning_rate_of_each_phase() -> None:
     class Telling(Baseline):
         def loss(self, batch: Batch) -> torch.Tensor:
             clock = batch.clock
-            self.told.append((clock.step.item(), clock.epoch.item(), clock.share.item(), clock.lr.item(), clock.steps, batch.source))
+            self.noted.append((clock.step.item(), clock.epoch.item(), clock.share.item(), clock.lr.item(), clock.steps, batch.source))
             return super().loss(batch)
 
     class Both(FineTune):
@@ -190,22 +190,22 @@ def test_the_clock_tells_step_epoch_share_and_learning_rate_of_each_phase() -> N
             return self.base.loss(batch)
 
     method = Telling()
-    method.told = []
+    method.noted = []
     trainer = trainer_of(Both(method))
     trainer.run()
     rows = len(trainer.task.train) // 20
     main = [(s, s // rows + s % rows / rows, s / STEPS, 0.1 if s < 8 else 0.01, STEPS, "train") for s in range(STEPS)]
     tuning = [(s, float(s), s / 4, 0.01, 4, "clean") for s in range(4)]  # the clean set is one batch
-    assert [told[-1] for told in method.told] == ["train"] * STEPS + ["clean"] * 4
-    for told, expected in zip(method.told, main + tuning, strict=True):
-        assert told[:5] == pytest.approx(expected[:5], abs=1e-6)
+    assert [noted[-1] for noted in method.noted] == ["train"] * STEPS + ["clean"] * 4
+    for noted, expected in zip(method.noted, main + tuning, strict=True):
+        assert noted[:5] == pytest.approx(expected[:5], abs=1e-6)
 
 
 # --- updates
 
 
 class Scaled(Method):
-    """A scale s learns (s - 3)^2 by its own optimiser, before a loss that it multiplies; the loss sees the scale that is left."""
+    """A scale s learns (s - 3)^2 by its own optimiser, before a loss that it multiplies; the loss uses the updated scale."""
 
     def __init__(self, optimiser: Optimiser | None) -> None:
         super().__init__()
@@ -335,7 +335,7 @@ def test_two_updates_of_the_trial_s_optimiser_are_two_steps_of_it() -> None:
 
 
 class Oversampling(Baseline):
-    """As SMOTE does, adds examples before training; weighs them all."""
+    """Adds examples before training, like SMOTE; weights them all."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -408,7 +408,7 @@ def test_a_late_stage_of_a_model_trains_alone_by_its_name() -> None:
 
 
 class Everything(L2RW):
-    """Weighs by clean images, draws random numbers, keeps state for each example and moves running averages."""
+    """Weights by clean images, draws random numbers, has per-example state and changes running averages."""
 
     memory: torch.Tensor
 
@@ -476,13 +476,13 @@ def test_a_second_evaluation_draws_no_new_clean_images() -> None:
     assert Knowledge.CLEAN_SET in method.needs
 
 
-# --- what a method gives that is none of it
+# --- invalid results of a method
 
 LABELS3 = torch.zeros(3, dtype=torch.int64)
 
 
 class Giving(Baseline):
-    """Its loss is what the function makes of the plain one."""
+    """Its loss is the function of the plain loss."""
 
     def __init__(self, change: Callable[[torch.Tensor], Any]) -> None:
         super().__init__()
@@ -520,7 +520,7 @@ def test_a_loss_that_is_none_is_refused_in_a_sentence(name: str) -> None:
         ("loss", (Update(Baseline().loss, "model"),), "must be a tuple of names, not 'model'"),
     ],
 )
-def test_a_phase_refuses_what_is_no_part_of_one(part: str, value: Any, sentence: str) -> None:
+def test_a_phase_rejects_invalid_parts(part: str, value: Any, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         Phase(**{"name": "main", "schedule": Schedule(), "loss": Baseline().loss, part: value})
 
@@ -554,7 +554,7 @@ def test_examples_that_do_not_fit_the_source_are_refused(more: Examples, sentenc
 
 
 @pytest.mark.parametrize(("options", "sentence"), [({"kind": "sdg"}, "nearest: sgd"), ({"lr": -1.0}, "lr of an optimiser")])
-def test_an_optimiser_refuses_another_kind_and_a_negative_rate(options: dict[str, Any], sentence: str) -> None:
+def test_an_optimiser_rejects_another_kind_and_a_negative_rate(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         Optimiser(**options)
 

@@ -1,4 +1,4 @@
-"""Nothing ends the others: whatever the code of one cell raises, the other cells of its grid are trained and recorded."""
+"""Isolation: for any exception in the code of one cell, the other cells of its grid are trained and recorded."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("no_method_stays")
 
 
 class Stranger(BaseException):
-    """An exception that is no Exception."""
+    """An exception that is not an Exception."""
 
 
 def tiny(directory: Path, *overrides: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The command that kills trainings: it kills in the midst of them, and tells a difference."""
+"""The command that kills trainings: it kills during training, and reports a difference."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FEW = ["--minutes", "0", "--methods", "elr", "l2rw", "coteaching"]
 
 def test_a_training_that_is_killed_leaves_no_difference(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     longer = tuple("trainer.steps=120" if override.startswith("trainer.steps=") else override for override in kill.GRID)
-    monkeypatch.setattr(kill, "GRID", longer)  # the kill comes long before the end, on a quick machine as well
+    monkeypatch.setattr(kill, "GRID", longer)  # the kill comes long before the end, also on a fast machine
     monkeypatch.setattr(kill, "SOON", 0.1)
     assert kill.main(FEW) == 0
     printed = capsys.readouterr().out.splitlines()
@@ -21,7 +21,7 @@ def test_a_training_that_is_killed_leaves_no_difference(monkeypatch: pytest.Monk
     assert re.match(r"1 kills \(1 SIG\w+\), \d grids came to their ends, 0 differences", printed[2])
 
 
-def test_a_record_that_differs_is_told_with_status_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_record_that_differs_is_reported_with_status_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def altered(*_: object) -> kill.Records:
         found = trained(*_)
         for record in found.values():

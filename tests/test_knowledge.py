@@ -1,4 +1,4 @@
-"""Fair by construction: what a method does not declare in `needs` is out of its reach."""
+"""Fairness by construction: a method cannot access information that `needs` does not declare."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_asking_for_what_is_not_declared_names_the_missing_declaration(what: str
 
 
 @pytest.mark.parametrize("what", GUARDED)
-def test_what_is_declared_is_told(what: str) -> None:
+def test_what_is_declared_is_reported(what: str) -> None:
     knowledge, truth = GUARDED[what]
     task, method = toy_task(UniformFlip(0.3)), Asking(what, knowledge)
     trainer_of(method, task)
@@ -178,7 +178,7 @@ def test_knowledge_is_recorded_by_name() -> None:
     assert Knowledge.NONE.names() == []
 
 
-# --- what a wrapper declares is not its base's
+# --- declarations of a wrapper do not apply to its base
 
 
 class Peeking(Baseline):

@@ -304,7 +304,7 @@ def test_dropout_masks_of_the_update_are_those_of_the_weights() -> None:
 
 
 def contradicting_examples(n: int = 6) -> tuple[Examples, Examples]:
-    """Training images labelled 1 that the clean set has as 0: their gradients oppose the clean one exactly."""
+    """Return training images with label 1 that have label 0 in the clean set: their gradients are exactly opposite to the clean one."""
     picture = torch.arange(16, dtype=torch.uint8).view(1, 1, 4, 4).mul(15).repeat(n, 1, 1, 1)
     right, wrong = torch.zeros(n, dtype=torch.int64), torch.ones(n, dtype=torch.int64)
     return Examples(picture, wrong, right), Examples(picture, right, right)

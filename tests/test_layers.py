@@ -1,4 +1,4 @@
-"""Who may know whom: packages import only those below them, and reading records needs no torch."""
+"""Import rules: packages import only those below them, and reading records needs no torch."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def _room(name: str, rooms: set[str]) -> str | None:
 
 
 def _circle(edges: dict[str, set[str]]) -> list[str]:
-    """What is left when modules that import nothing that is left are taken away, again and again."""
+    """Return the modules that remain after repeatedly removing modules without imports among the remaining ones."""
     left = dict(edges)
     while free := [name for name, others in left.items() if not others & left.keys()]:
         for name in free:

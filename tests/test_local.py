@@ -1,4 +1,4 @@
-"""launcher=local: a grid spread over processes of this machine, and the status of it."""
+"""launcher=local: a grid distributed over processes of this machine, and its status."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def claims(directory: Path) -> list[Holder]:
     return [holder for holder in found if holder is not None]
 
 
-def told(capsys: pytest.CaptureFixture[str], directory: Path, *arguments: str) -> str:
+def status_of(capsys: pytest.CaptureFixture[str], directory: Path, *arguments: str) -> str:
     capsys.readouterr()
     status.main(["--checkpoint-dir", str(directory / "checkpoints"), *arguments])
     return capsys.readouterr().out
@@ -53,16 +53,16 @@ def test_several_processes_share_a_grid_and_give_the_records_of_one(tmp_path: Pa
     logs = [path.read_text() for path in several.rglob("*.out")]
     assert len(logs) == 2
     assert sum(log.count("test accuracy") for log in logs) == 4  # each trial once
-    shown = told(capsys, several)
+    shown = status_of(capsys, several)
     assert re.search(r"2 cells, 4 trials: 4 done", shown)
     assert re.search(r"\n  l2rw  digits/bgflip/l2rw-\w+: 2 done\n", shown)
-    assert told(capsys, several, *re.findall(r"grid (\w+)", shown)) == shown
+    assert status_of(capsys, several, *re.findall(r"grid (\w+)", shown)) == shown
 
 
 def test_after_kill_9_of_a_worker_the_others_finish_its_trial(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run.main(tiny(tmp_path, *LONG, *LOCAL, "launcher.detach=true")) == 0
     wait(lambda: len(claims(tmp_path)) == 2 and len(list((tmp_path / "checkpoints").glob("*/seed-?.pt"))) == 2)
-    assert "2 running" in told(capsys, tmp_path)
+    assert "2 running" in status_of(capsys, tmp_path)
     os.kill(claims(tmp_path)[0].pid, signal.SIGKILL)
     wait(lambda: len(untimed(tmp_path)) == 2)
     assert run.main(tiny(tmp_path / "calm", *LONG)) == 0
@@ -70,7 +70,7 @@ def test_after_kill_9_of_a_worker_the_others_finish_its_trial(tmp_path: Path, ca
 
 
 @pytest.mark.parametrize("how", ["Ctrl-C", "cancel"])
-def test_processes_that_are_told_to_end_leave_checkpoints_and_the_same_command_goes_on(
+def test_processes_that_are_asked_to_end_leave_checkpoints_and_the_same_command_continues(
     how: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = [sys.executable, "-m", "benchmark.run", *tiny(tmp_path, *LONG, "checkpoint_seconds=1000", *LOCAL)]
@@ -80,10 +80,10 @@ def test_processes_that_are_told_to_end_leave_checkpoints_and_the_same_command_g
         os.killpg(process.pid, signal.SIGINT)  # as the terminal does, to all
     else:
         (grid,) = (tmp_path / "checkpoints" / "jobs").iterdir()
-        assert "2 tasks cancelled" in told(capsys, tmp_path, grid.name, "--cancel")
+        assert "2 tasks cancelled" in status_of(capsys, tmp_path, grid.name, "--cancel")
     process.communicate(timeout=60)
     assert process.returncode == (130 if how == "Ctrl-C" else 0)
-    assert "2 preempted" in told(capsys, tmp_path)
+    assert "2 preempted" in status_of(capsys, tmp_path)
     assert not claims(tmp_path)
     assert run.main(tiny(tmp_path, *LONG)) == 0
     assert len(untimed(tmp_path)) == 2

@@ -114,7 +114,7 @@ def test_released_proportion_weights_fours_by_p_and_nines_by_one_minus_p_unnorma
     assert w.sum() / 10 == pytest.approx(total, rel=1e-3)  # for each hundred
 
 
-def test_proportion_refuses_another_scale() -> None:
+def test_proportion_rejects_another_scale() -> None:
     with pytest.raises(UserError, match="no scale 'sum'"):
         Proportion("sum")
 
@@ -238,7 +238,7 @@ def test_reed_defaults_to_the_paper_s_hard_target() -> None:
     assert (Reed().beta, Reed().soft) == (0.8, False)
 
 
-def test_reed_refuses_a_beta_outside_zero_and_one() -> None:
+def test_reed_rejects_a_beta_outside_zero_and_one() -> None:
     with pytest.raises(UserError, match=r"beta 1\.2 is not in \[0, 1\]"):
         Reed(beta=1.2)
 
@@ -308,7 +308,7 @@ def test_s_model_from_confusion_starts_at_the_pretrained_predictions_by_noisy_la
     assert trainer.method.training
 
 
-def test_s_model_refuses_smoothing_that_leaves_zeros() -> None:
+def test_s_model_rejects_smoothing_that_leaves_zeros() -> None:
     for smoothing in (0.0, 1.0):
         with pytest.raises(UserError, match="smoothing"):
             SModel(smoothing=smoothing)

@@ -1,4 +1,4 @@
-"""Images that stay in a mapped file train bit for bit as those in memory, and leave memory alone."""
+"""Images in a mapped file train bit for bit like images in memory, and do not use memory."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def trainer(name: str, pictures: Path, resident: bool, checkpoints: Checkpoints 
 
 
 def assert_same(one: Trainer, other: Trainer) -> None:
-    """All that two trials leave is the same bit for bit, and no thread of theirs is left."""
+    """Assert that the results of two trials are equal bit for bit, and that none of their threads remains."""
     assert one.progress.history == other.progress.history
     assert one.progress.weight_histograms == other.progress.weight_histograms
     assert one.progress.confusion_matrix == other.progress.confusion_matrix
@@ -306,7 +306,7 @@ def test_the_threads_end_where_a_trial_is_left(pictures: Path) -> None:
     assert readers() == []
 
 
-def test_a_stream_goes_on_after_it_was_closed(pictures: Path) -> None:
+def test_a_stream_continues_after_it_was_closed(pictures: Path) -> None:
     found = []
     for resident in (True, False):
         stream = Batches("train", task(pictures, resident).train, uniform, 20, Preprocessing(), 0, "toy")
@@ -322,7 +322,7 @@ def test_a_stream_goes_on_after_it_was_closed(pictures: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["cut off", "cut in its header", "empty", "another array"])
-def test_a_damaged_or_replaced_cache_is_told_in_a_line_and_made_again(
+def test_a_damaged_or_replaced_cache_is_reported_in_a_line_and_made_again(
     damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = paint(tmp_path / "pictures")
@@ -341,7 +341,7 @@ def test_a_damaged_or_replaced_cache_is_told_in_a_line_and_made_again(
     assert capsys.readouterr().err == ""
 
 
-def test_the_cache_is_the_same_whatever_the_number_of_pictures_decoded_at_once(
+def test_the_cache_is_the_same_for_any_number_of_pictures_decoded_at_once(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(image_folder, "DECODED_AT_ONCE", 7)
@@ -397,7 +397,7 @@ def test_by_default_images_come_to_memory_where_they_are_small() -> None:
     assert not trial.resident(replace(cell.config, resident=False), 1)
 
 
-def test_published_sets_are_in_memory_whatever_the_option() -> None:
+def test_published_sets_are_in_memory_for_any_option() -> None:
     (cell,) = cells(["dataset=digits", "resident=false", "device=cpu"])
     assert isinstance(trial.prepare(cell, 0).task.train.images, torch.Tensor)
 

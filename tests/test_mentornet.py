@@ -1,4 +1,4 @@
-"""MentorNet: its curricula against the problem they solve, its moving average in NumPy, and a mentor that learns and then stays fixed."""
+"""MentorNet: its curricula against the problem they solve, its moving average in NumPy, and a mentor that learns and is then frozen."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CURRICULA = ["predefined", "data_driven"]
 
 @pytest.fixture
 def _short_lessons(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 20 steps in place of 1,000, where what is learnt is of no account."""
+    """Use 20 steps instead of 1,000, if the result of learning does not matter."""
     monkeypatch.setattr(mentornet, "LESSONS", 20)
 
 
@@ -156,7 +156,7 @@ def test_dropout_takes_its_options(early: float, late: float) -> None:
     assert [int(kept(method, 50, step, 10).sum()) for step in range(10)] == [round(50 * (1 - early))] * 2 + [round(50 * (1 - late))] * 8
 
 
-def test_what_is_left_out_is_drawn_anew_and_any_example_as_often_as_another() -> None:
+def test_what_is_left_out_is_drawn_again_and_any_example_as_often_as_another() -> None:
     draws, n = 400, 20
     method = on_logits(MentorNet(burn_in=1.0, early_dropout=0.3))
     masks = np.array([kept(method, n, step, 100 * draws) for step in range(draws)])
@@ -295,7 +295,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> list[b
 
 
 class Watched(MentorNet):
-    """Copies its parts before and after the mentor is taught, and what it is taught."""
+    """Copies its parts before and after the mentor is trained, and the training data."""
 
     def setup(self, make_model: MakeModel, view: View) -> None:
         super().setup(make_model, view)
@@ -390,7 +390,7 @@ def lesson(n: int, seed: int, wrong_are_hard: bool) -> tuple[torch.Tensor, torch
 
 
 @pytest.mark.parametrize("wrong_are_hard", [True, False])
-def test_a_taught_mentor_tells_right_from_wrong_on_examples_it_has_not_seen(wrong_are_hard: bool) -> None:
+def test_a_taught_mentor_distinguishes_right_from_wrong_on_examples_it_has_not_seen(wrong_are_hard: bool) -> None:
     torch.manual_seed(0)
     mentor = Mentor()
     mentor.learn(*lesson(2000, 1, wrong_are_hard))
@@ -451,7 +451,7 @@ def test_an_interrupted_trial_ends_bit_for_bit_as_an_undisturbed_one(curriculum:
         checkpoints = Checkpoints(tmp_path / f"{stop}.pt", "toy")
         with pytest.raises(Interrupted):
             trainer(checkpoints, StopAt(stop)).run()
-        torch.manual_seed(stop)  # a fresh process has another global random state
+        torch.manual_seed(stop)  # a new process has another global random state
         resumed = trainer(checkpoints)
         assert resumed.run().history == history, f"interrupted at {stop}"
         assert resumed.progress.confusion_matrix == whole.progress.confusion_matrix
@@ -464,7 +464,7 @@ def test_an_interrupted_trial_ends_bit_for_bit_as_an_undisturbed_one(curriculum:
 def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(curriculum: str) -> None:
     one = trainer_of(MentorNet(curriculum, **OPTIONS[curriculum]), shaken_task(), seed=3)
     history = one.run().history
-    torch.manual_seed(99)  # what else the process draws is of no account
+    torch.manual_seed(99)  # other draws of the process do not matter
     again = trainer_of(MentorNet(curriculum, **OPTIONS[curriculum]), shaken_task(), seed=3)
     assert again.run().history == history
     assert all(same(copied(again.method), copied(one.method)))

@@ -44,7 +44,7 @@ def modules_of(model: nn.Module, kind: type[nn.Module]) -> list[Any]:
 
 
 def executed(model: nn.Module) -> list[str]:
-    """What a training image meets, in this order: N(orm), R(eLU), D(ropout), C(onvolution)."""
+    """Return the layers that a training image passes, in this order: N(orm), R(eLU), D(ropout), C(onvolution)."""
     letters = {nn.BatchNorm2d: "N", nn.ReLU: "R", nn.Dropout: "D", nn.Conv2d: "C"}
     seen: list[str] = []
     for kind, letter in letters.items():
@@ -125,7 +125,7 @@ def test_features_of_fastnet_are_averages_over_the_pixels() -> None:
     assert model.features(images).detach().numpy() == pytest.approx(pixels[0].detach().numpy().mean(axis=(2, 3)), abs=1e-6)
 
 
-def test_fastnet_refuses_images_that_three_poolings_would_empty() -> None:
+def test_fastnet_rejects_images_that_three_poolings_would_empty() -> None:
     with pytest.raises(UserError, match=r"^the smaller side of images for model=fastnet must be at least 8, not 7$"):
         FastNet(10, torch.Size([1, 9, 7]))
 
@@ -462,7 +462,7 @@ def test_the_mlp_takes_feature_vectors_and_drops_hidden_units_only() -> None:
         ({"dropout": 1.5}, r"dropout 1.5 is not in \[0, 1\]"),
     ],
 )
-def test_the_mlp_refuses_what_is_no_width_and_no_probability(options: dict[str, Any], message: str) -> None:
+def test_the_mlp_rejects_invalid_widths_and_probabilities(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         MLP(3, MNIST, **options)
 

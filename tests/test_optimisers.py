@@ -126,7 +126,7 @@ def test_a_parameter_without_a_gradient_stays_as_it_is_with_its_state(name: str)
 
 
 @pytest.mark.parametrize("name", SPECS)
-def test_a_new_optimiser_that_takes_over_a_state_goes_on_to_the_bit(name: str) -> None:
+def test_a_new_optimiser_that_takes_over_a_state_continues_bit_for_bit(name: str) -> None:
     model, whole = network(), network()
     optimiser = ours(model, SPECS[name])
     train(model, optimiser, range(3))
@@ -238,7 +238,7 @@ def test_buffers_are_those_of_training() -> None:
         assert torch.equal(model[0].running_mean, before)
 
 
-def test_an_average_restored_goes_on_to_the_bit_in_place() -> None:
+def test_an_average_restored_continues_bit_for_bit_in_place() -> None:
     model = network()
     average = Average(model, 0.9)
     train(model, ours(model, SPECS["sgd"]), range(2))
@@ -283,7 +283,7 @@ def test_a_classifier_that_starts_afresh_is_evaluated_by_an_average_that_does_to
 
 
 class NoReading(TorchDispatchMode):
-    """Fails where a value goes to the host, for which a device would have to be waited for."""
+    """Fails if a value goes to the host, which would have to wait for the device."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         assert func not in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default), func
@@ -314,7 +314,7 @@ def test_the_options_of_the_trainer_make_the_optimiser() -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "told"),
+    ("override", "message"),
     [
         ("trainer.optimiser=adamm", "no trainer.optimiser 'adamm'; nearest: adam"),
         ("trainer.betas=[0.9]", "trainer.betas must be two numbers"),
@@ -327,13 +327,13 @@ def test_the_options_of_the_trainer_make_the_optimiser() -> None:
         ("trainer.finetune.lr=-1", "trainer.finetune.lr must be a number of at least 0 or null, not -1"),
     ],
 )
-def test_a_wrong_option_is_one_sentence(override: str, told: str) -> None:
-    with pytest.raises(UserError, match=told):
+def test_a_wrong_option_is_one_sentence(override: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
         cells([override])
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "message"),
     [
         (["dataset.preprocessing.pad=1.5"], "dataset.preprocessing.pad must be a whole number of at least 0, not 1.5"),
         (["dataset.preprocessing.flip=maybe"], "flip must be true or false, not 'maybe'"),
@@ -345,8 +345,8 @@ def test_a_wrong_option_is_one_sentence(override: str, told: str) -> None:
         (["model=mlp", "model.hidden=[1.5]"], "model.hidden must be a list of whole numbers of at least 1, not .1.5."),
     ],
 )
-def test_nonsense_of_data_and_models_is_one_sentence_before_training(overrides: list[str], told: str) -> None:
-    with pytest.raises(UserError, match=told):
+def test_nonsense_of_data_and_models_is_one_sentence_before_training(overrides: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
         trial.prepare(cells(["dataset=digits", *overrides])[0], 0)
 
 

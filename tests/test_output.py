@@ -1,4 +1,4 @@
-"""Commands whose output goes nowhere: closed, full, read by nobody, or in an encoding that lacks a character."""
+"""Commands with lost output: closed, full, unread, or in an encoding that lacks a character."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ sys.exit(main())
 def ended(directory: Path, how: str, lines: tuple[int, int] = (1, 1), **variables: str) -> tuple[int, str, str]:
     """Exit status and output of a command that writes so many lines to stderr and to stdout, with its streams as a shell redirects them.
 
-    It is to come to its end in any case.
+    It must end in any case.
     """
     shell = f'set -o pipefail; "$@" {how}'
     given = [sys.executable, "-c", COMMAND, str(directory / "record"), *map(str, lines)]
@@ -69,7 +69,7 @@ def test_characters_that_an_encoding_lacks_are_spelled(variables: dict[str, str]
     assert ended(tmp_path, "", **{**inherited, **variables}) == (0, "63.24 +- 1.78 \\u03bb \\udcff\n", "training\n")
 
 
-def test_what_nobody_reads_makes_nobody_wait(tmp_path: Path) -> None:
+def test_unread_output_blocks_nobody(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 8192)
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The wheel: what it claims, and that it works from any directory, also beside other packages of the same names."""
+"""The wheel: its package names, and that it works from any directory, also beside other packages with the same names."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_a_wheel_claims_one_name_and_holds_every_file_of_the_packages_and_no_oth
     assert names == {name if name.startswith("robust_benchmark/") else f"robust_benchmark/suite/{name}" for name in lies}
 
 
-def test_an_installed_wheel_trains_from_any_directory_whatever_packages_are_there(installed: Path, others: Path, tmp_path: Path) -> None:
+def test_an_installed_wheel_trains_from_any_directory_with_any_packages_installed(installed: Path, others: Path, tmp_path: Path) -> None:
     (tmp_path / "datasets").mkdir()
     (tmp_path / "datasets" / "__init__.py").write_text("raise ImportError('another package of this name')")
     options = {"path": [others, installed], "cwd": tmp_path, "ROBUST_TRAINING_METHODS": "my_package.anything"}
@@ -215,7 +215,7 @@ def test_the_command_gives_arguments_on_and_the_exit_status_back() -> None:
 
 @pytest.mark.parametrize(("argv", "error"), [("-m", "error: "), ("/bin/robust-benchmark", "error: "), ("-c", "ImportError: ")])
 @pytest.mark.parametrize("version", [(3, 10), (3, 14)])
-def test_an_unsupported_python_is_told_in_a_sentence(argv: str, error: str, version: tuple[int, int]) -> None:
+def test_an_unsupported_python_is_reported_in_a_sentence(argv: str, error: str, version: tuple[int, int]) -> None:
     pretend = f"import sys; sys.version_info = {version}; sys.argv[0] = {argv!r}; import robust_benchmark"
     done = python("-c", pretend, path=[ROOT], cwd=ROOT)
     said = f"{error}robust-training-benchmark needs Python 3.11 to 3.13, and this is {version[0]}.{version[1]}"

@@ -1,4 +1,4 @@
-"""What wrappers and special phases do to a method's schedule, with the paper's numbers."""
+"""Changes of a method's schedule by wrappers and special phases, with the paper's numbers."""
 
 from __future__ import annotations
 

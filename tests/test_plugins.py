@@ -1,4 +1,4 @@
-"""Packages outside the checkout bring choices of every group, and a mistake in one is a sentence."""
+"""External packages provide choices of every group, and an error in one is one sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m benchmark.prepare`: all that a grid needs is there afterwards, one look says what it is, and nothing trains."""
+"""`python -m benchmark.prepare`: afterwards all data of a grid is available and described, and nothing trains."""
 
 from __future__ import annotations
 

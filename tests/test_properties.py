@@ -1,6 +1,6 @@
-"""Random mistakes of users: a command ends with a right result, or with one sentence, and never with a traceback.
+"""Random mistakes of users: a command ends with a correct result or with one sentence, never with a traceback.
 
-`HYPOTHESIS_PROFILE=nightly python -m pytest -n 0 tests/test_properties.py` tries ten times as many, others each time.
+`HYPOTHESIS_PROFILE=nightly python -m pytest -n 0 tests/test_properties.py` tries ten times as many, different ones each time.
 """
 
 from __future__ import annotations
@@ -170,9 +170,9 @@ def tensors(losses: torch.Tensor) -> list[Any]:
 
 @pytest.mark.usefixtures("no_method_stays")
 @given(st.integers(0, len(RETURNED) + 10))
-def test_whatever_a_loss_returns_the_other_method_trains(which: int) -> None:
+def test_for_any_result_of_a_loss_the_other_method_trains(which: int) -> None:
     class Mine(Method):
-        """Returns what a loss may not return."""
+        """Returns an invalid value from its loss."""
 
         def loss(self, batch: Batch) -> Any:
             losses = functional.cross_entropy(self.model(batch.images), batch.labels, reduction="none")

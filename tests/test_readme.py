@@ -1,4 +1,4 @@
-"""What the README says, done."""
+"""Execution of the README's commands and code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A record is served only for the data it was made from; a record of earlier code says so, and is made again when that is asked for."""
+"""A record is used only for its own data; a record of earlier code is marked, and made again on request."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def test_records_of_other_pictures_are_not_served(pictures: list[str], tmp_path:
     trial._digests.cache_clear()
     capsys.readouterr()
     assert run.main(pictures) == 2
-    told = capsys.readouterr().err
-    assert "and 1 more was made from other images or labels" in told
-    assert "rerun=stale" in told
-    assert len(told.splitlines()) == 1
+    message = capsys.readouterr().err
+    assert "and 1 more was made from other images or labels" in message
+    assert "rerun=stale" in message
+    assert len(message.splitlines()) == 1
     before = {each["seed"]: each["digests"] for each in read_all(tmp_path / "results")[0]}
     assert run.main([*pictures, "rerun=stale"]) == 0
     after = {each["seed"]: each["digests"] for each in read_all(tmp_path / "results")[0]}

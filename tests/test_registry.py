@@ -1,4 +1,4 @@
-"""Methods are found by name, configured by their signature, and a user's own ones behave as the built-in ones."""
+"""Methods are found by name and configured by their signature, and a user's methods behave like built-in ones."""
 
 from __future__ import annotations
 
@@ -82,15 +82,15 @@ from benchmark.config import cells
 from robust_benchmark.errors import UserError
 from methods import registry
 
-def told(function, *arguments):
+def result_of(function, *arguments):
     try:
         return function(*arguments)
     except UserError as error:
         return error
 
-print(told(registry.schema, "needy"))
+print(result_of(registry.schema, "needy"))
 print("mine" in registry.names(), registry.summary("mine"), registry.wraps("mine"))
-print(told(registry.get, "mien"))
+print(result_of(registry.get, "mien"))
 """
 
 
@@ -210,10 +210,10 @@ def test_options_are_converted_to_their_types() -> None:
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",
 )
-def test_a_wrong_option_is_told_in_a_sentence(overrides: list[str], words: str) -> None:
-    with pytest.raises(UserError, match=words) as told:
+def test_a_wrong_option_is_reported_in_a_sentence(overrides: list[str], words: str) -> None:
+    with pytest.raises(UserError, match=words) as message:
         cells(overrides)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(message.value)
 
 
 def test_wrappers_are_those_with_a_base() -> None:
@@ -245,7 +245,7 @@ def test_a_configuration_has_one_name_however_it_is_composed_and_the_name_compos
     assert [each.key for each in cells([f"method={label}"])] == [cell.key]
 
 
-def test_equal_configurations_have_one_key_whatever_they_are_called() -> None:
+def test_equal_configurations_have_one_key_under_any_names() -> None:
     named, spelt = cells(["method=baseline_ft"]), cells(["method=finetune", "method.base=baseline"])
     assert named[0].key == spelt[0].key
     assert named[0].key != cells(["method=baseline"])[0].key

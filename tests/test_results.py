@@ -1,4 +1,4 @@
-"""What is shipped in results/: the tables are those of the records, and every row of the paper's tables is one that trains."""
+"""The content of results/: the tables match the records, and every row of the paper's tables trains."""
 
 from __future__ import annotations
 

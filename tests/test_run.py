@@ -1,4 +1,4 @@
-"""The command line: what it prints, what it refuses, and that no accident costs a finished trial or changes a number."""
+"""The command line: its output, its errors, and that no failure loses a finished trial or changes a number."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_cfg_job_prints_the_configuration_and_trains_nothing(tmp_path: Path, cap
     assert not (tmp_path / "results").exists()
 
 
-# --- accidents
+# --- failures
 
 LONG = ["trainer.steps=80", "trainer.evaluate_every=30", "checkpoint_seconds=0", "method=s_model,l2rw", "trials=1"]
 
@@ -135,23 +135,23 @@ def stopped_in_mid_trial(directory: Path, number: signal.Signals) -> tuple[int, 
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.01)
     process.send_signal(number)
-    _, told = process.communicate(timeout=60)
-    return process.returncode, told
+    _, message = process.communicate(timeout=60)
+    return process.returncode, message
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_after_a_kill_or_ctrl_c_the_same_command_ends_with_the_records_of_an_undisturbed_run(
     number: signal.Signals, undisturbed: dict[tuple[str, int], Record], tmp_path: Path
 ) -> None:
-    status, told = stopped_in_mid_trial(tmp_path, number)
+    status, message = stopped_in_mid_trial(tmp_path, number)
     assert len(records(tmp_path)) < 2
     assert [path for path in (tmp_path / "checkpoints").rglob("*.pt") if path.stat().st_size]
     if number == signal.SIGKILL:
         assert status == -signal.SIGKILL
     else:
         assert status == 130
-        assert told.splitlines()[-1] == "interrupted: the same command continues from here"
-        assert "Traceback" not in told
+        assert message.splitlines()[-1] == "interrupted: the same command continues from here"
+        assert "Traceback" not in message
     assert run.main(tiny(tmp_path, *LONG)) == 0
     assert untimed(tmp_path) == undisturbed
     assert not list((tmp_path / "checkpoints").rglob("*.pt"))
@@ -173,15 +173,17 @@ def test_a_full_disk_is_one_sentence_and_finished_trials_are_kept(tmp_path: Path
     assert len(records(tmp_path)) == 2
 
 
-def assert_one_sentence(told: str) -> None:
+def assert_one_sentence(message: str) -> None:
     """One line `error: ...` on stderr, apart from the progress bar, and no traceback."""
     lines = [
-        line for line in re.split(r"[\r\n]", told) if line.strip() and not re.search(r"step/s\]|seed \d+: (test accuracy|diverged)", line)
+        line
+        for line in re.split(r"[\r\n]", message)
+        if line.strip() and not re.search(r"step/s\]|seed \d+: (test accuracy|diverged)", line)
     ]
-    assert len(lines) == 1, told
-    assert lines[0].startswith("error: "), told
+    assert len(lines) == 1, message
+    assert lines[0].startswith("error: "), message
     assert len(lines[0].split()) > 3
-    assert lines[0][-1] not in ":([", told
+    assert lines[0][-1] not in ":([", message
 
 
 def test_a_diverged_trial_is_recorded_and_does_not_stop_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -222,9 +224,9 @@ def test_a_users_method_that_fails_is_reported_and_the_others_finish(tmp_path: P
     variables = {"ROBUST_TRAINING_METHODS": "cracked", "PYTHONPATH": str(tmp_path)}
     done = finished(command(*tiny(tmp_path, "method=cracked,baseline", "processes=2")), variables=variables)
     assert done.returncode == 1, done.stderr
-    told = done.stdout + done.stderr
-    assert "cracked, seed 0" in told
-    assert "RuntimeError: cracked on purpose" in told
+    message = done.stdout + done.stderr
+    assert "cracked, seed 0" in message
+    assert "RuntimeError: cracked on purpose" in message
     assert "2 of 4 trials" in done.stdout
     assert "2 failed" in done.stdout
     assert [(record["method"], record["seed"]) for record in records(tmp_path)] == [("baseline", 0), ("baseline", 1)]
@@ -250,7 +252,7 @@ def test_other_packages_before_the_checkout_on_the_path_do_not_disturb_the_comma
     assert yaml.safe_load(done.stdout)["dataset"]["name"] == "digits"
 
 
-# --- refusals
+# --- rejections
 
 
 def folder(directory: Path, *parts: str) -> str:
@@ -315,35 +317,35 @@ def test_a_mistake_is_one_sentence_and_status_2_before_anything_trains(
     case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run.main(tiny(tmp_path, "trials=1", *REFUSED[case])) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.count("\n") == 1, told.err
-    assert_one_sentence(told.err)
+    message = capsys.readouterr()
+    assert message.out == ""
+    assert message.err.count("\n") == 1, message.err
+    assert_one_sentence(message.err)
     assert not list(tmp_path.rglob("*.json"))
 
 
 @pytest.mark.parametrize("parts", [[], ["train"], ["train/a", "train/b"], ["train/a", "train/b", "test/a", "test/b"]], ids=len)
-def test_an_image_folder_without_pictures_is_told(parts: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_image_folder_without_pictures_is_reported(parts: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = folder(tmp_path, *parts)
     assert run.main([*tiny(tmp_path, "dataset=image_folder", path, "model=convnet"), f"data_dir={tmp_path / 'cache'}"]) == 2
-    told = capsys.readouterr().err
-    assert_one_sentence(told)
-    assert str(tmp_path / "pictures") in told
+    message = capsys.readouterr().err
+    assert_one_sentence(message)
+    assert str(tmp_path / "pictures") in message
 
 
 @pytest.mark.parametrize("option", ["results_dir", "checkpoint_dir"])
-def test_a_directory_that_cannot_be_written_is_told_before_anything_trains(
+def test_a_directory_that_cannot_be_written_is_reported_before_anything_trains(
     option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("")
     assert run.main(tiny(tmp_path, f"{option}={tmp_path / 'file' / 'below'}")) == 2
-    told = capsys.readouterr().err
-    assert_one_sentence(told)
-    assert str(tmp_path / "file") in told
+    message = capsys.readouterr().err
+    assert_one_sentence(message)
+    assert str(tmp_path / "file") in message
     assert not list(tmp_path.rglob("*.json"))
 
 
-def test_a_truncated_record_is_told_and_deleting_it_trains_that_trial_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_truncated_record_is_reported_and_deleting_it_trains_that_trial_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run.main(tiny(tmp_path)) == 0
     before = untimed(tmp_path)
     first, second = sorted((tmp_path / "results").rglob("*.json"))
@@ -351,9 +353,9 @@ def test_a_truncated_record_is_told_and_deleting_it_trains_that_trial_alone(tmp_
     first.write_bytes(first.read_bytes()[:300])
     capsys.readouterr()
     assert run.main(tiny(tmp_path)) == 2
-    told = capsys.readouterr().err
-    assert_one_sentence(told)
-    assert str(first) in told
+    message = capsys.readouterr().err
+    assert_one_sentence(message)
+    assert str(first) in message
     first.unlink()
     assert run.main(tiny(tmp_path)) == 0
     assert untimed(tmp_path) == before

@@ -52,7 +52,7 @@ BASES: dict[str, Callable[[], Method]] = {
 
 
 def ready(base: Method, **options: float) -> SAM:
-    """In float64, after a few steps, so that batch norm's averages and the state of examples are not the initial ones."""
+    """Return the method in float64, after a few steps, so that batch norm's averages and per-example state differ from the initial ones."""
     method = SAM(base, **options)  # type: ignore[arg-type]
     Trainer(method, small_convnet, toy_task(), replace(SETTINGS, evaluate_every=100), 0, CPU).run()
     return method.double().train()

@@ -1,4 +1,4 @@
-"""What a record may hold: every shipped one passes, and a forged one is refused in one sentence or changes no number of a table."""
+"""Valid records: every shipped one passes, and a forged one is rejected in one sentence or changes no number of a table."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def leaves(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 def mutations(value: Any) -> list[Any]:
-    """Other values in the place of this one."""
+    """Yield other values that replace this one."""
     numbers = [-1, -value, value + 1, value + 0.01, 1e300, 10**30] if isinstance(value, int | float) and not isinstance(value, bool) else []
     others = [None, "x", [], {}, [value], True, *([f"{value}x", ""] if isinstance(value, str) else []), *numbers]
     others += [value[:-1], [*value, *value[-1:]], value[::-1]] if isinstance(value, list) else []
@@ -173,7 +173,7 @@ def grid(root: Path, *overrides: str) -> list[str]:
 
 @pytest.mark.parametrize("kind", IRREGULAR)
 @pytest.mark.parametrize("what", ["record", "checkpoint", "claim"])
-def test_a_run_refuses_what_is_no_file_in_one_sentence_and_trains_nothing_over_it(
+def test_a_run_rejects_a_path_that_is_not_a_file_in_one_sentence_and_trains_nothing_over_it(
     what: str, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run.main(grid(tmp_path)) == 0

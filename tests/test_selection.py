@@ -1,4 +1,4 @@
-"""Which evaluation of a trial counts: the last, or one that validation labels, the test set or nothing but its place chooses."""
+"""Selection of a trial's evaluation: the last one, or one chosen by validation labels, by the test set or by its position."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_a_figure_against_an_option_has_a_panel_for_each_selection() -> None:
     assert list(zip(data["setting"], data["value"], strict=True)) == [("digits bgflip", 60), ("digits bgflip, oracle", 90)]
 
 
-def test_a_figure_along_training_refuses_a_selection(tmp_path: Path) -> None:
+def test_a_figure_along_training_rejects_a_selection(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--select is for tables and for figures of kind against, not for one of kind training"):
         draw(TWO, tmp_path / "figure.png", selections=["oracle"])
 
@@ -156,7 +156,7 @@ def test_a_figure_along_training_refuses_a_selection(tmp_path: Path) -> None:
 # --- mistakes
 
 
-def test_an_unknown_selection_is_told_with_the_nearest() -> None:
+def test_an_unknown_selection_is_reported_with_the_nearest() -> None:
     with pytest.raises(UserError, match=r"^no selection 'noisy_validatoin'; nearest: noisy_validation "):
         check_selection("noisy_validatoin", TWO)
 
@@ -171,9 +171,9 @@ def test_records_without_a_hyper_validation_set_are_one_sentence_and_status_2(
     for each in WITHOUT:
         Store(tmp_path).write(each)
     assert report.main([str(tmp_path), "--select", name]) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err == (
+    message = capsys.readouterr()
+    assert message.out == ""
+    assert message.err == (
         f"error: --select {name} needs a hyper-validation set, and none of these records has one (split.hyper_validation)\n"
     )
 
@@ -189,7 +189,7 @@ def test_trials_without_a_hyper_validation_set_are_left_out_beside_others_that_h
 
 
 @pytest.mark.parametrize("selection", SELECTIONS)
-def test_only_diverged_trials_say_so_whatever_the_selection(selection: str) -> None:
+def test_only_diverged_trials_say_so_for_any_selection(selection: str) -> None:
     assert "- (1 diverged)" in render([record([entry(10)], done=False)], selections=[selection])
 
 

@@ -1,4 +1,4 @@
-"""The optimiser: the same numbers as torch.optim.SGD, without what that class imports."""
+"""The optimiser: the same numbers as torch.optim.SGD, without the imports of that class."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_parameter_that_first_gets_a_gradient_later_starts_from_rest() -> None
     torch.testing.assert_close(model[2].bias, before - 0.1 * gradient)
 
 
-def test_a_copy_with_the_state_goes_on_alike() -> None:
+def test_a_copy_with_the_state_continues_identically() -> None:
     first = network()
     optimiser = SGD([(list(first.parameters()), 0.01)], 0.9)
     step(first, 0)

@@ -1,4 +1,4 @@
-"""Options from signatures and docstrings, against written-out expectations and against what constructors themselves refuse."""
+"""Options from signatures and docstrings, against explicit expectations and against the errors of the constructors."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ CLASSES += [registry.get(name) for name in registry.names() if not registry.wrap
 
 
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
-def test_what_a_docstring_allows_a_constructor_takes_and_what_is_far_outside_it_refuses(cls: Callable[..., Any]) -> None:
+def test_what_a_docstring_allows_a_constructor_takes_and_what_is_far_outside_it_rejects(cls: Callable[..., Any]) -> None:
     for name, option in options_of(cls).items():
         for allowed in option.names:
             cls(**{name: allowed})

@@ -1,4 +1,4 @@
-"""A real SLURM on this machine: what it does to jobs costs no trial, changes no number, and is told."""
+"""A real SLURM on this machine: its treatment of jobs loses no trial, changes no number, and is reported."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from methods.registry import register
 
 @register
 class Slow(Method):
-    """Takes its time, and fails when told to."""
+    """Is slow, and fails on request."""
 
     def __init__(self, fragile: bool = False) -> None:
         super().__init__()
@@ -103,7 +103,7 @@ def so_far(directory: Path) -> dict[tuple[str, int], Record]:
     return untimed(directory) if (directory / "results").is_dir() else {}
 
 
-def told(capsys: pytest.CaptureFixture[str], directory: Path, *arguments: str) -> str:
+def status_of(capsys: pytest.CaptureFixture[str], directory: Path, *arguments: str) -> str:
     capsys.readouterr()
     status.main(["--checkpoint-dir", str(directory / "checkpoints"), *arguments])
     return capsys.readouterr().out
@@ -134,26 +134,26 @@ def test_a_grid_sent_to_slurm_has_the_numbers_of_one_trained_here(
     assert run.main(options(tmp_path, "method=baseline,l2rw", "trials=2")) == 0
     assert so_far(odd) == so_far(tmp_path)
     assert len(task_ids(odd)) == 2
-    assert "4 done" in told(capsys, odd)
+    assert "4 done" in status_of(capsys, odd)
     assert not (ROOT / "marker").exists()
     assert not list((odd / "results").rglob("*.claim"))
 
 
-def test_a_grid_above_the_array_limit_is_split_told_and_cancelled(
+def test_a_grid_above_the_array_limit_is_split_reported_and_cancelled(
     cluster: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     held = sent(tmp_path, "trials=8", "+launcher.extra.hold=true", "launcher.detach=true")
     assert run.main(held) == 0
     assert len({each.partition("_")[0] for each in task_ids(tmp_path)}) == 2  # the limit is 6
     wait(lambda: subprocess.run(["squeue", "--noheader", "--array"], capture_output=True, check=True).stdout.count(b"\n") == 8)
-    assert "8 pending" in told(capsys, tmp_path)
+    assert "8 pending" in status_of(capsys, tmp_path)
     assert run.main(held) == 0
-    assert len(task_ids(tmp_path)) == 8  # what is queued is not queued again
-    assert "8 tasks cancelled" in told(capsys, tmp_path, grid_name(tmp_path), "--cancel")
-    wait(lambda: "8 missing" in told(capsys, tmp_path))
+    assert len(task_ids(tmp_path)) == 8  # queued tasks are not queued again
+    assert "8 tasks cancelled" in status_of(capsys, tmp_path, grid_name(tmp_path), "--cancel")
+    wait(lambda: "8 missing" in status_of(capsys, tmp_path))
     assert run.main(held) == 0
     assert len(task_ids(tmp_path)) == 16
-    told(capsys, tmp_path, grid_name(tmp_path), "--cancel")
+    status_of(capsys, tmp_path, grid_name(tmp_path), "--cancel")
 
 
 @pytest.mark.parametrize("option", ["launcher.job_name='a\nb'", "launcher.partition=nowhere", "launcher.trials_per_task=0"])
@@ -189,7 +189,7 @@ def disturb(how: str, job: str, cluster: Path) -> None:
 SLOW = ["method=slow", "trainer.steps=800", "checkpoint_seconds=0.2", "trainer.evaluate_every=70"]
 
 
-def test_whatever_slurm_does_to_a_task_its_record_is_that_of_an_undisturbed_one(
+def test_after_anything_slurm_does_to_a_task_its_record_is_that_of_an_undisturbed_one(
     cluster: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command(*sent(tmp_path, *SLOW, "launcher.detach=true"), STEP_SECONDS="0.03").wait() == 0
@@ -198,11 +198,11 @@ def test_whatever_slurm_does_to_a_task_its_record_is_that_of_an_undisturbed_one(
     for how in ("time limit", "node goes away", "controller restarts", "requeue", "preemption"):
         holder = trains(tmp_path)
         if how == "controller restarts":
-            wait(lambda: re.search(r"running: step \d+ of 800, .* left; \S+ on .*, job \d+", told(capsys, tmp_path)))
+            wait(lambda: re.search(r"running: step \d+ of 800, .* left; \S+ on .*, job \d+", status_of(capsys, tmp_path)))
         disturb(how, job, cluster)
         if how != "controller restarts":
             wait(lambda: claimed(tmp_path) != holder)  # noqa: B023
-            shown += told(capsys, tmp_path)
+            shown += status_of(capsys, tmp_path)
     assert "preempted: job" in shown
     calm = command(*options(tmp_path / "calm", *SLOW))
     wait(lambda: so_far(tmp_path))
@@ -210,7 +210,7 @@ def test_whatever_slurm_does_to_a_task_its_record_is_that_of_an_undisturbed_one(
     assert so_far(tmp_path) == so_far(tmp_path / "calm")
 
 
-def test_a_killed_worker_and_a_cancelled_task_are_told_and_the_same_command_completes_the_grid(
+def test_a_killed_worker_and_a_cancelled_task_are_reported_and_the_same_command_completes_the_grid(
     cluster: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     grid = sent(tmp_path, *SLOW, "trials=2")
@@ -218,11 +218,11 @@ def test_a_killed_worker_and_a_cancelled_task_are_told_and_the_same_command_comp
     wait(lambda: len(claims(tmp_path)) == 2)
     trains(tmp_path)
     os.kill(claims(tmp_path)[0].pid, signal.SIGKILL)
-    wait(lambda: "1 failed" in told(capsys, tmp_path))
-    (log,) = re.findall(r"failed: SLURM ended job \S+: FAILED \(see (.+)\)", told(capsys, tmp_path))
+    wait(lambda: "1 failed" in status_of(capsys, tmp_path))
+    (log,) = re.findall(r"failed: SLURM ended job \S+: FAILED \(see (.+)\)", status_of(capsys, tmp_path))
     assert Path(log).exists()
-    assert "1 tasks cancelled" in told(capsys, tmp_path, grid_name(tmp_path), "--cancel")
-    wait(lambda: "running" not in told(capsys, tmp_path))
+    assert "1 tasks cancelled" in status_of(capsys, tmp_path, grid_name(tmp_path), "--cancel")
+    wait(lambda: "running" not in status_of(capsys, tmp_path))
     assert so_far(tmp_path) == {}
     output, _ = command(*grid).communicate(timeout=120)
     assert "2 of 2 trials" in output
@@ -230,7 +230,7 @@ def test_a_killed_worker_and_a_cancelled_task_are_told_and_the_same_command_comp
     assert so_far(tmp_path) == so_far(tmp_path / "calm")
 
 
-def test_a_task_that_fails_is_told_the_others_finish_and_only_it_is_tried_again(
+def test_a_task_that_fails_is_reported_the_others_finish_and_only_it_is_tried_again(
     cluster: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     grid = sent(tmp_path, "method=slow", "method.fragile=true,false")
@@ -239,7 +239,7 @@ def test_a_task_that_fails_is_told_the_others_finish_and_only_it_is_tried_again(
     assert failing.returncode == 1
     assert re.search(r"failed: slow:fragile=true, seed 0: .*RuntimeError: cracked on purpose \(see .+\)", output)
     assert "1 of 2 trials" in output
-    shown = told(capsys, tmp_path)
+    shown = status_of(capsys, tmp_path)
     assert "1 done, 1 failed" in shown
     (log,) = re.findall(r"seed 0 failed: .*RuntimeError: cracked on purpose \(see (.+)\)", shown)
     assert "RuntimeError: cracked on purpose" in Path(log).read_text()
@@ -248,7 +248,7 @@ def test_a_task_that_fails_is_told_the_others_finish_and_only_it_is_tried_again(
     assert "2 of 2 trials" in again.communicate(timeout=120)[0]
     assert again.returncode == 0
     assert len(task_ids(tmp_path)) == tasks + 1
-    assert "2 done" in told(capsys, tmp_path)
+    assert "2 done" in status_of(capsys, tmp_path)
     assert not list((tmp_path / "results").rglob("*.failure"))
 
 
@@ -264,7 +264,7 @@ def test_two_people_who_send_one_grid_at_once_train_each_trial_once(cluster: Pat
 
 
 def trains(directory: Path) -> str | None:
-    """Waits until training has gone on by a checkpoint, or is over; returns the token of whoever trains."""
+    """Wait until training has progressed by a checkpoint, or has ended; return the token of the claim's holder."""
     wait(lambda: claimed(directory) or so_far(directory))
     saved = newest_checkpoint(directory)
     wait(lambda: newest_checkpoint(directory) > saved or so_far(directory))
@@ -277,7 +277,7 @@ def claims(directory: Path) -> list[Holder]:
 
 
 def claimed(directory: Path) -> str | None:
-    """The token of whoever trains, None where nobody does."""
+    """Return the token of the claim's holder, None if there is none."""
     return claims(directory)[0].token if claims(directory) else None
 
 

@@ -1,4 +1,4 @@
-"""Published datasets: the pixels and counts they are known for, and what to do where they are not to be had."""
+"""Published datasets: their known pixels and counts, and the error if they are not available."""
 
 from __future__ import annotations
 
@@ -239,7 +239,7 @@ def test_offline_four_vs_nine_asks_for_mnist(tmp_path: Path, offline: None) -> N
         published.load_mnist49(str(tmp_path))
 
 
-def test_offline_a_relative_directory_is_told_in_full(tmp_path: Path, offline: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_a_relative_directory_is_reported_in_full(tmp_path: Path, offline: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError) as raised:
         published.load("CIFAR10", "data")

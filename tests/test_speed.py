@@ -1,4 +1,4 @@
-"""The speed command measures what it says: exact peers, the same memory, rows for every contender, errors for nonsense."""
+"""The speed command: exact peers, the same memory, rows for every contender, errors for invalid input."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ def test_contenders_take_turns_and_the_first_is_the_measure() -> None:
 @pytest.mark.parametrize("topic", ["steps", "memory", "side_by_side", "peers"])
 def test_a_topic_is_a_table_with_its_hardware(topic: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([topic, "--models", "convnet", "--rounds", "1", "--repeats", "1", "--device", "cpu"]) == 0
-    told = capsys.readouterr().out
-    assert told.count("| convnet") >= 2
-    assert f"torch {torch.__version__.partition('+')[0]}" in told
+    message = capsys.readouterr().out
+    assert message.count("| convnet") >= 2
+    assert f"torch {torch.__version__.partition('+')[0]}" in message
 
 
 def test_throughput_runs_the_main_job_with_threads_in_one_process_and_by_default(monkeypatch: pytest.MonkeyPatch) -> None:

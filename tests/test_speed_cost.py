@@ -1,4 +1,4 @@
-"""The cost of methods: a file of one format, steps of every phase as training takes them, errors for nonsense."""
+"""The cost of methods: a file of one format, steps of every phase as in training, errors for invalid input."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Measured:
     path = tmp_path_factory.mktemp("cost") / "cost.json"
     path.write_text(json.dumps({"schema": 1, "entries": [{"method": "older"}], "note": "n" * 10_000}))
     methods = ["--methods", "reed:beta=0.5", "l2rw", "--overrides", "split.clean_per_class=0"]
-    with redirect_stdout(io.StringIO()) as told, redirect_stderr(io.StringIO()) as errors:
+    with redirect_stdout(io.StringIO()) as message, redirect_stderr(io.StringIO()) as errors:
         assert main(["cost", *methods, *TINY, "--output", str(path)]) == 0
-    return json.loads(path.read_text()), told.getvalue(), errors.getvalue()
+    return json.loads(path.read_text()), message.getvalue(), errors.getvalue()
 
 
 def test_a_run_writes_an_entry_for_each_method_over_the_older_file(tiny: Measured) -> None:
@@ -59,8 +59,8 @@ def test_the_file_says_where_and_how_it_was_measured(tiny: Measured) -> None:
 
 
 def test_the_table_has_a_row_for_each_entry(tiny: Measured) -> None:
-    found, told, _ = tiny
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in told.splitlines() if "| digits" in line]
+    found, message, _ = tiny
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in message.splitlines() if "| digits" in line]
     assert [row[0] for row in rows] == [entry["method"] for entry in found["entries"]]
     assert [float(row[3]) for row in rows] == [pytest.approx(entry["relative_seconds"], abs=1e-3) for entry in found["entries"]]
 
@@ -119,6 +119,6 @@ def test_nonsense_is_refused_in_a_sentence_before_anything_is_measured(
 ) -> None:
     monkeypatch.setattr(cost, "_in_fresh_process", None)
     assert main(["cost", "--methods", "baseline", *arguments]) == 2
-    told = capsys.readouterr().err
-    assert error in told
-    assert told.count("\n") == 1
+    message = capsys.readouterr().err
+    assert error in message
+    assert message.count("\n") == 1

@@ -1,4 +1,4 @@
-"""The records that the speed of tables is measured on are like those that runs write."""
+"""The records in the speed measurement of tables are like those of runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records: what is written is read, whole and unchanged, whoever else writes at the same time."""
+"""Records are read unchanged after writing, also with concurrent writers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def record(seed: int = 0, **options: Any) -> Record:
 
 
 def place(root: Path, seed: int = 0) -> Path:
-    """Where `record(seed)` lies."""
+    """Return the path of `record(seed)`."""
     return Store(root).path(CONFIG, record()["key"], seed)
 
 
@@ -63,7 +63,7 @@ def test_a_record_is_readable_json_with_a_line_for_each_field(tmp_path: Path) ->
     assert len(text.splitlines()) == len(record()) + 3  # with the checksum, between braces
 
 
-def test_equal_configurations_have_equal_digests_whatever_the_order_of_their_keys() -> None:
+def test_equal_configurations_have_equal_digests_for_any_order_of_their_keys() -> None:
     assert digest({"a": 1, "b": {"c": 2, "d": 3}}) == digest({"b": {"d": 3, "c": 2}, "a": 1})
     assert digest({"a": 1}) != digest({"a": 2})
     assert len(digest({"a": 1}, 12)) == 12
@@ -177,14 +177,14 @@ def test_a_missing_field_is_caught(field: str, tmp_path: Path) -> None:
         read_record(path)
 
 
-def test_a_truncated_record_is_told_with_what_to_do(tmp_path: Path) -> None:
+def test_a_truncated_record_is_reported_with_what_to_do(tmp_path: Path) -> None:
     path = Store(tmp_path).write(record())
     content = path.read_bytes()
     for length in (0, 1, 2, len(content) // 2, len(content) - 3):
         path.write_bytes(content[:length])
-        with pytest.raises(UserError, match="move it away, or give `rerun=stale`, to run that trial again") as told:
+        with pytest.raises(UserError, match="move it away, or give `rerun=stale`, to run that trial again") as message:
             read_record(path)
-        assert str(path) in str(told.value)
+        assert str(path) in str(message.value)
 
 
 @pytest.mark.parametrize("content", ["[]", "3", '"text"', "null", "{}", '{"schema": 2}'])
@@ -279,13 +279,13 @@ def test_files_that_are_no_records_are_passed_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [lambda path: None, lambda path: path.write_text("")], ids=["missing", "a file"])
-def test_a_results_directory_that_is_none_is_told(make: Any, tmp_path: Path) -> None:
+def test_a_results_directory_that_is_none_is_reported(make: Any, tmp_path: Path) -> None:
     make(tmp_path / "results")
     with pytest.raises(UserError, match="no results directory"):
         read_all(tmp_path / "results")
 
 
-def test_records_are_found_in_order_whatever_else_lies_there(tmp_path: Path) -> None:
+def test_records_are_found_in_order_despite_other_files(tmp_path: Path) -> None:
     names = ["b/seed-10.json", "b/seed-2.json", "a/c/seed-0.json", "seed-7.json", "a/seed-1.json"]
     for name in [*names, "a/seed-1.json.part", "a/seed-x.json", "b/xseed-1.json", "seed-3.jsonl"]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Random streams: the same for a seed and a name, everywhere and for ever; unrelated otherwise."""
+"""Random streams: always the same for a seed and a name; unrelated otherwise."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scipy import stats
 from datasets.streams import numpy_stream, stream_seed, torch_stream
 
 
-# written down, because stored records can be repeated only while these stay as they are
+# constants, because stored records are reproducible only if these do not change
 @pytest.mark.parametrize(("seed", "name", "expected"), [(0, ("split",), 3769940940748469125), (3, ("noise targets",), 792982175025369366)])
 def test_stream_seeds_never_change(seed: int, name: tuple[str, ...], expected: int) -> None:
     assert stream_seed(seed, *name) == expected

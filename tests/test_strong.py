@@ -1,4 +1,4 @@
-"""The strong view: operations against torchvision's on single images, draws against their distributions, cutout against all holes."""
+"""The strong view: operations against torchvision's on single images, draws against their distributions, cutout against all squares."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def test_grey_and_tiny_images_have_strong_views(shape: tuple[int, int, int]) -> 
 
 
 class NoWaiting(TorchDispatchMode):
-    """Fails where the host reads a value, where a shape depends on values, or where host data goes to the device."""
+    """Fails if the host reads a value, a shape depends on values, or host data goes to the device."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         assert not str(func).startswith(FORBIDDEN), func

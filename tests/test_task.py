@@ -1,4 +1,4 @@
-"""A trial's task: disjoint sets, the clean set, the corrupted hyper-validation set, and what trials and methods share."""
+"""A trial's task: disjoint sets, the clean set, the corrupted hyper-validation set, and common data of trials and methods."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ def test_in_the_imbalance_task_only_methods_that_see_the_clean_set_are_left_with
     assert torch.bincount(task.train.labels).tolist() == [minority, majority]
 
 
-def test_a_task_tells_its_noise_rate_and_transition_matrix() -> None:
+def test_a_task_reports_its_noise_rate_and_transition_matrix() -> None:
     task = toy_task(UniformFlip(0.3))
     assert task.noise_rate == 0.3
     assert task.transition_matrix.dtype == torch.float64

@@ -1,4 +1,4 @@
-"""The training loop: its arithmetic, its randomness, and that an interruption leaves no trace in the numbers."""
+"""The training loop: its arithmetic, its randomness, and that an interruption does not change the numbers."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) ->
 def test_the_same_seed_gives_the_same_numbers(name: str) -> None:
     one = Trainer(METHODS[name](), dropout_net, augmented_task(), SETTINGS, 3, CPU)
     history = one.run().history
-    torch.manual_seed(99)  # what else the process draws is of no account
+    torch.manual_seed(99)  # other draws of the process do not matter
     other = Trainer(METHODS[name](), dropout_net, augmented_task(), SETTINGS, 3, CPU)
     assert other.run().history == history
     assert_same(weights(one), weights(other))
@@ -98,7 +98,7 @@ def test_an_interrupted_trial_ends_bit_for_bit_as_an_undisturbed_one(
         checkpoints = Checkpoints(tmp_path / f"{stop}.pt", "toy")
         with pytest.raises(Interrupted):
             Trainer(METHODS[name](), make_model, augmented_task(), SETTINGS, 1, CPU, checkpoints, StopAt(stop)).run()
-        torch.manual_seed(stop)  # a fresh process has another global random state
+        torch.manual_seed(stop)  # a new process has another global random state
         resumed = Trainer(METHODS[name](), make_model, augmented_task(), SETTINGS, 1, CPU, checkpoints)
         progress = resumed.run()
         assert progress.history == history, f"interrupted at {stop}"
@@ -125,7 +125,7 @@ def test_a_trial_interrupted_at_every_third_step_ends_as_an_undisturbed_one(name
 
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("death", [2, 9])
-def test_a_killed_trial_goes_on_from_its_last_periodic_checkpoint(name: str, death: int, tmp_path: Path) -> None:
+def test_a_killed_trial_continues_from_its_last_periodic_checkpoint(name: str, death: int, tmp_path: Path) -> None:
     whole = Trainer(METHODS[name](), dropout_net, augmented_task(), SETTINGS, 1, CPU)
     history = whole.run().history
     often, checkpoints = replace(SETTINGS, checkpoint_seconds=0), Checkpoints(tmp_path / "trial.pt", "toy")
@@ -163,7 +163,7 @@ def test_evaluation_does_not_change_training(name: str, make_model: Callable[[in
 
 
 class Recorded(Baseline):
-    """Baseline that tells which examples it met."""
+    """Baseline that records its examples."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -311,7 +311,7 @@ OWN_OUTPUT = {"ldam"}  # replaces the model's output layer
 
 @pytest.fixture(scope="module")
 def one_trial() -> dict[str, tuple[Trainer, dict[str, torch.Tensor], Met]]:
-    """Of every registered method, in one trial: its trainer, its initial weights, and what it met in ten steps."""
+    """Return, for every registered method in one trial: its trainer, its initial weights, and its batches in ten steps."""
     overrides = ["trainer.steps=10", "trainer.batch_size=20", "split.clean_per_class=2", "model.width=2", "device=cpu"]
     augmentation = ["dataset.preprocessing.flip=true", "dataset.preprocessing.pad=1"]
     found = {}
@@ -408,7 +408,7 @@ def test_a_loss_that_is_no_longer_finite_is_recorded_as_divergence(value: float,
     assert all(entry["train_loss"] > 0 and 0 <= entry["test_accuracy"] <= 1 for entry in before)
 
 
-def test_weights_that_are_no_longer_finite_are_divergence_whatever_the_loss_says() -> None:
+def test_weights_that_are_no_longer_finite_are_divergence_for_any_loss() -> None:
     class Blind(Baseline):
         def loss(self, batch: Batch) -> torch.Tensor:
             return torch.sqrt(0 * super().loss(batch))  # the loss is 0 and its gradient 0 times infinity
@@ -419,7 +419,7 @@ def test_weights_that_are_no_longer_finite_are_divergence_whatever_the_loss_says
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_predictions_that_are_no_longer_finite_are_divergence_whatever_loss_and_weights_say(value: float) -> None:
+def test_predictions_that_are_no_longer_finite_are_divergence_for_any_loss_and_weights(value: float) -> None:
     class Lost(Baseline):
         def predict(self, images: torch.Tensor) -> torch.Tensor:
             return self.model(images) + value
@@ -439,7 +439,7 @@ def test_a_trial_that_learns_is_not_called_diverged() -> None:
 
 
 @pytest.mark.parametrize("method", [L2RW(), FineTune(Baseline())], ids=["l2rw", "finetune"])
-def test_a_method_that_needs_a_clean_set_refuses_an_empty_one(method: Method) -> None:
+def test_a_method_that_needs_a_clean_set_rejects_an_empty_one(method: Method) -> None:
     with pytest.raises(UserError, match="needs a clean set"):
         Trainer(method, small_convnet, toy_task(clean_per_class=0), SETTINGS, 0, CPU)
 

@@ -1,4 +1,4 @@
-"""True labels that a data set gives beside its given ones, for all, for some or for no images."""
+"""True labels of a data set in addition to its given ones, for all, some or no images."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PLAIN = Preprocessing()
 
 
 def given_source(vouched: int | None = 0) -> Source:
-    """A third of the given labels is wrong. vouched: so many true labels of each class are known, None: all"""
+    """Return a source with one third of wrong labels. vouched: number of known true labels per class, None: all"""
     source = toy_source(300)
     true = source.train_labels.clone()
     given = torch.where(torch.arange(300) % 10 < 3, (true + 1) % 3, true)
@@ -132,7 +132,7 @@ def test_noisy_validation_selects_without_true_labels_and_clean_validation_says_
 
 
 @pytest.mark.parametrize("vouched", [0, 8, None])
-def test_true_labels_that_nobody_knows_are_missing_in_the_evidence(vouched: int | None, tmp_path: Path) -> None:
+def test_unknown_true_labels_are_missing_in_the_evidence(vouched: int | None, tmp_path: Path) -> None:
     trainer = trainer_of(Baseline(), given_task(vouched))
     trainer.run()
     record = record_of(trainer)

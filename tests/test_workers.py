@@ -1,4 +1,4 @@
-"""Several processes in one command: the numbers of one process, whatever becomes of each of them."""
+"""Several processes in one command: the numbers of one process, after any failure of a process."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ def checkpoints(directory: Path) -> list[Path]:
 
 
 def training(directory: Path) -> list[int]:
-    """The workers, once each of two has taken a trial."""
+    """Return the workers, after each of two has taken a trial."""
     wait(lambda: len(claims(directory)) == 2)
     return [holder.pid for holder in claims(directory)]
 
 
 def two_trained(directory: Path, command: multiprocessing.context.ForkProcess) -> list[int]:
-    """The workers, once each of two has a trial well under way."""
+    """Return the workers, after each of two has trained for some time."""
     wait(lambda: len(checkpoints(directory)) >= 2)
     pids = training(directory)
     assert len({*pids, command.pid, os.getpid()}) == 4
@@ -187,10 +187,10 @@ def test_the_bar_counts_the_steps_of_all_workers(capsys: pytest.CaptureFixture[s
     assert run.main(tiny(tmp_path, "trials=1", "processes=1")) == 0
     capsys.readouterr()
     assert run.main(tiny(tmp_path, "processes=2")) == 0
-    told = capsys.readouterr().err
-    assert shown(told) == (STEPS // 2, STEPS // 2)
-    assert told.count("test accuracy") == 2
-    assert "waiting for" not in told  # for each other
+    message = capsys.readouterr().err
+    assert shown(message) == (STEPS // 2, STEPS // 2)
+    assert message.count("test accuracy") == 2
+    assert "waiting for" not in message  # for each other
 
 
 def test_a_relay_reports_every_step_seldom_and_before_what_comes_after() -> None:
@@ -219,7 +219,7 @@ def test_a_relay_whose_command_is_gone_asks_to_stop_and_raises_nothing() -> None
     assert relay.stopping()
 
 
-# --- accidents
+# --- failures
 
 
 def test_after_kill_9_of_a_worker_the_others_finish_its_trial(of_one_process: dict[tuple[str, int], Record], tmp_path: Path) -> None:
@@ -229,13 +229,13 @@ def test_after_kill_9_of_a_worker_the_others_finish_its_trial(of_one_process: di
     command.join()
     assert command.exitcode == 0
     assert untimed(tmp_path) == of_one_process
-    told = log.read_text()
-    assert re.search(r"process \d+ was ended by SIGKILL; the others take over its trials", told)
-    assert shown(told) == (STEPS, STEPS)
+    message = log.read_text()
+    assert re.search(r"process \d+ was ended by SIGKILL; the others take over its trials", message)
+    assert shown(message) == (STEPS, STEPS)
     assert not list(tmp_path.rglob("*.claim"))
 
 
-def test_when_all_workers_are_killed_their_trials_failed_and_the_same_command_goes_on(
+def test_when_all_workers_are_killed_their_trials_failed_and_the_same_command_continues(
     of_one_process: dict[tuple[str, int], Record], tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
@@ -264,7 +264,7 @@ def test_after_kill_9_of_the_command_its_workers_write_checkpoints_and_end(
 
 
 def runs(pid: int) -> bool:
-    """Whether the process runs; one that has ended may still be listed, as its parent is gone."""
+    """Return whether the process runs; an ended one may still be listed, because its parent has ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
@@ -283,10 +283,10 @@ def test_a_signal_to_all_processes_leaves_checkpoints_and_status_130(
     os.killpg(command.pid, number)
     command.join()
     assert command.exitcode == 130
-    told = log.read_text()
-    assert told.splitlines()[-1] == "interrupted: the same command continues from here"
-    assert "Traceback" not in told
-    assert "failed" not in told
+    message = log.read_text()
+    assert message.splitlines()[-1] == "interrupted: the same command continues from here"
+    assert "Traceback" not in message
+    assert "failed" not in message
     assert len(checkpoints(tmp_path)) == 2
     assert not list(tmp_path.rglob("*.claim"))
     assert run.main(tiny(tmp_path)) == 0
@@ -304,9 +304,9 @@ def test_an_error_that_ends_a_worker_is_the_commands_and_the_others_stop_with_ch
     with monkeypatch.context() as patch:
         patch.setattr("methods.s_model.SModel.loss", full)
         assert run.main(tiny(tmp_path, "trials=1", "processes=2", LATE)) == 2
-    told = capsys.readouterr().err
-    assert told.splitlines()[-1] == "error: [Errno 28] No space left on device; finished trials are kept and the same command continues"
-    assert "ended by" not in told
+    message = capsys.readouterr().err
+    assert message.splitlines()[-1] == "error: [Errno 28] No space left on device; finished trials are kept and the same command continues"
+    assert "ended by" not in message
     assert len(checkpoints(tmp_path)) == 1  # l2rw's
     assert run.main(tiny(tmp_path)) == 0
     assert untimed(tmp_path) == of_one_process
@@ -325,9 +325,9 @@ def test_a_trial_that_fails_does_not_disturb_the_others(
 
     monkeypatch.setattr(Random, "loss", failing)
     assert run.main(tiny(tmp_path, "method=random,baseline", "trainer.steps=30", "processes=2")) == 1
-    told = capsys.readouterr()
-    assert len(re.findall(r"^failed: random, seed [01]: ValueError: no luck \(see .+\.failure\)$", told.err, re.MULTILINE)) == 2
-    assert "2 of 4 trials" in told.out
+    message = capsys.readouterr()
+    assert len(re.findall(r"^failed: random, seed [01]: ValueError: no luck \(see .+\.failure\)$", message.err, re.MULTILINE)) == 2
+    assert "2 of 4 trials" in message.out
     assert {record["method"] for record in records(tmp_path)} == {"baseline"}
 
 

@@ -1,4 +1,4 @@
-"""The classifiers of torchvision: each is torchvision's own, in two parts; what it refuses is one sentence."""
+"""The classifiers of torchvision: each is torchvision's own, in two parts; an unsupported input gives one sentence."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def torchvisions_own(arch: str) -> nn.Module:
 
 
 def cached(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of its own for torch's downloads."""
+    """Use a separate folder for torch's downloads."""
     monkeypatch.setattr(torch.hub, "_hub_dir", str(folder))
     (folder / "checkpoints").mkdir()
     return folder / "checkpoints"

@@ -1,4 +1,4 @@
-"""Slow, obvious versions of methods, in float64: what the fast ones are checked against."""
+"""Slow, simple versions of methods, in float64: references for the fast ones."""
 
 from __future__ import annotations
 
