@@ -61,7 +61,7 @@ class Kill(NamedTuple):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status: 0, or 1 if a record differs, or a command fails or does not end."""
     parser = argparse.ArgumentParser(prog="python -m tests.kill", description=str(__doc__).partition(": ")[2].partition("\n")[0])
-    parser.add_argument("--minutes", type=float, default=10, help="how long to go on killing (default 10)")
+    parser.add_argument("--minutes", type=float, default=10, help="duration of killing (default: 10)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments, signals and targets (default 0)")
     parser.add_argument("--methods", nargs="+", default=METHODS, help="default: all")
     given = parser.parse_args(arguments)

@@ -485,7 +485,7 @@ def test_a_model_for_images_is_refused_in_one_sentence(
     ("options", "sentence"),
     [
         (["method=dividemix"], "needs different views of an image, and the data set's augmentation is none"),
-        (["dataset.preprocessing.pad=2"], "pad and flip move the pixels of images, and this data set is a table"),
+        (["dataset.preprocessing.pad=2"], "pad and flip move the pixels of images, but this data set is a table"),
         (["dataset.preprocessing.flip=true", "method=dividemix"], "pad and flip move the pixels of images"),
         (
             ["dataset=arrays", "dataset.path=unknown.npz", "dataset.true_labels=false", "noise=none"],

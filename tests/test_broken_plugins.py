@@ -42,7 +42,7 @@ DECLARATIONS = {  # the content of a method's file, and the reason why it is lef
     "syntax_error": (GOOD + "class (\n", "which cannot be imported: SyntaxError: invalid syntax (syntax_error.py, line 11)"),
     "exits": ("import sys\nsys.exit(3)\n" + GOOD, "which cannot be imported: SystemExit: 3 (line 2)"),
     "fails_after_it_is_registered": (GOOD + "1 / 0\n", "which cannot be imported: ZeroDivisionError: division by zero (line 11)"),
-    "called_name": (method("pass", options=", name: str = 'x'"), "no option can be called 'name'"),
+    "called_name": (method("pass", options=", name: str = 'x'"), "an option cannot have the name 'name'"),
     "no_method": (HEAD + "@register\nclass Mine:\n    pass\n", "@register is for a subclass of Method, not Mine"),
     "no_class": (HEAD + "@register\ndef mine():\n    pass\n", "@register is for a subclass of Method, not mine"),
     "reed": (GOOD, "two methods are named 'reed': methods.reed.Reed and mylab.reed.Mine"),
@@ -92,7 +92,7 @@ RUN_TIME = {  # and the sentence that ends its trial, where it has one after the
     ),
     "other_phases_later": (
         method("def phases(self, schedules): return super().phases(schedules) * (2 if hasattr(self, 'model') else 1)"),
-        "`phases` gives other steps before `setup` than after it",
+        "`phases` returns different steps before and after `setup`",
     ),
     "beyond_the_schedule": (
         method("def phases(self, schedules): return [Phase('main', schedules.main.part(0, 5), self.loss)]"),
@@ -106,7 +106,7 @@ RUN_TIME = {  # and the sentence that ends its trial, where it has one after the
         method("def __init__(self):\n        self.layer = torch.nn.Linear(1, 1)"),
         r"`__init__` fails at .*: AttributeError: cannot assign module before Module.__init__\(\) call",
     ),
-    "quiet_no_super": (method("def __init__(self): self.beta = 1"), r"`__init__` must call super\(\).__init__\(\) before all else"),
+    "quiet_no_super": (method("def __init__(self): self.beta = 1"), r"`__init__` must call super\(\).__init__\(\) first"),
     "init_fails": (method("def __init__(self): raise ValueError('no luck')"), "`__init__` fails at .*: ValueError: no luck"),
     "needs_later": (
         method("def __init__(self):\n        super().__init__()\n        self.needs = 'x'"),

@@ -233,12 +233,12 @@ BROKEN: dict[type[Method], tuple[str, str]] = {
     Peeking: ("knowledge", r"depends on the test set, .* no method may see it"),
     Forgetful: ("resume", r"resumed after the first step, training differs in '[\w.]+' after step 2: keep state in buffers"),
     ForgetfulEpochs: ("resume", r"keep state in buffers"),
-    Unreadable: ("resume", r"the checkpoint after the first step cannot be read back: let state be tensors and numbers"),
+    Unreadable: ("resume", r"the checkpoint after the first step cannot be read back: use only tensors and numbers as state"),
     Shared: (
         "side by side",
         r"side by side with another trial, training differs in 'method\.mine' after step \d+: keep state in the instance",
     ),
-    Scattered: ("seed", r"differ in '[\w.]+' after step 1: draw from torch's default generator alone"),
+    Scattered: ("seed", r"differ in '[\w.]+' after step 1: draw only from torch's default generator"),
     LostOnTwoClasses: (
         "data",
         r"training on two classes, imbalanced, by one logit diverges by step 5: keep it finite, or raise UserError in `setup`",
@@ -248,7 +248,7 @@ BROKEN: dict[type[Method], tuple[str, str]] = {
     Counting: ("predictions", r"`predict` changes predicted: compute logits and change nothing else"),
     Overwriting: ("predictions", r"`predict` changes the images"),
     Probable: ("trains", r"`predict` gives torch\.float32 \(50, 9\), not logits of shape \(50, 10\)"),
-    Growing: ("trains", r"`phases` gives other steps before `setup` than after it"),
+    Growing: ("trains", r"`phases` returns different steps before and after `setup`"),
     Crashing: ("trains", r"KeyError in tests/test_conformance\.py:\d+: 'lost'"),
 }
 

@@ -63,7 +63,7 @@ def test_what_was_not_measured_is_absent(tmp_path: Path) -> None:
     records = joined(tmp_path, *trials("reed"), *trials("random"), *trials("mentornet"))
     assert summary(records, "relative_seconds")["method"].tolist() == ["reed"]
     assert summary(records, "peak_memory")["method"].tolist() == ["reed", "random"]
-    with pytest.raises(UserError, match=r"^none of these records has relative_seconds: it is absent where the cost .* was not measured"):
+    with pytest.raises(UserError, match=r"^none of these records has relative_seconds: it is absent if the cost .* was not measured"):
         render(trials("reed"), metrics="relative_seconds")
 
 

@@ -94,7 +94,7 @@ def test_results_that_vanish_for_a_while_cost_nothing(undisturbed: dict[tuple[st
         time.sleep(0.3)
         try:
             (tmp_path / "away").rename(tmp_path / name)
-        except OSError:  # the command has made another one, at whatever moment
+        except OSError:  # the command has made another one, at any moment
             shutil.copytree(tmp_path / "away", tmp_path / name, dirs_exist_ok=True)
         shutil.rmtree(tmp_path / "away", ignore_errors=True)
     command.join()

@@ -109,7 +109,7 @@ def test_a_metric_that_no_evaluation_has_is_told_with_the_nearest() -> None:
     records = [record(history=[entry(50, 0.5, weights_auroc=0.9)])]
     with pytest.raises(UserError, match=r"^no metric 'weights_aurok'; nearest: weights_auroc "):
         training(records, ["test_accuracy", "weights_aurok"])
-    with pytest.raises(UserError, match=r"^none of these records has few_shot_accuracy: it is absent where the training set "):
+    with pytest.raises(UserError, match=r"^none of these records has few_shot_accuracy: it is absent if the training set "):
         training(records, ["few_shot_accuracy"])
 
 

@@ -26,9 +26,9 @@ GRAMMAR = {
     "~noise": NOT_TAKEN,
     "noise@method=reed": NOT_TAKEN,
     "noise.rate=[0.1": NOT_TAKEN,
-    "results_dir=Zoë": "in quotes",
-    "noise.rate=0.2,,0.4": "empty value beside a comma",
-    "noise.rate=0.2,": "empty value beside a comma",
+    "results_dir=Zoë": "quoted value",
+    "noise.rate=0.2,,0.4": "empty value next to a comma",
+    "noise.rate=0.2,": "empty value next to a comma",
     "+method=reed": "write method=reed",
     "++noise.rate=0.1": "write noise.rate=0.1",
     "+trainer.foo=1": "nearest: trainer.",
@@ -48,7 +48,7 @@ CHOICES = {
     "method=finetune method.base=5": "no method '5'; nearest: ",
     "noise._target_=": "'noise._target_' cannot be set here",
     "noise.name=../..": "noise.name=../..",
-    "experiment=fig2 experiment.sweep.noise=[none]": "experiment.sweep.noise=[none]: it stands in the experiment's file",
+    "experiment=fig2 experiment.sweep.noise=[none]": "experiment.sweep.noise=[none]: it belongs in the experiment's file",
 }
 SWEEPS = {
     "launcher=local,slurm": "launcher is one value for the whole grid, not local,slurm",

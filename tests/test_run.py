@@ -166,7 +166,7 @@ def test_a_full_disk_is_one_sentence_and_finished_trials_are_kept(tmp_path: Path
     done = finished(command(*overrides), preexec_fn=lambda: limit_file_size(8_000))
     assert done.returncode not in (0, 130)
     assert_one_sentence(done.stderr)
-    assert "goes on" in done.stderr
+    assert "continues" in done.stderr
     assert [record["timing"]["steps"] for record in records(tmp_path)] == [3]
     assert not list(tmp_path.rglob("*.part"))
     assert run.main(overrides) == 0

@@ -32,7 +32,7 @@ Parameters = dict[str, torch.Tensor]
 
 
 class Quadratic(Method):
-    """1/2 theta' H theta, whatever the batch."""
+    """1/2 theta' H theta, for any batch."""
 
     def __init__(self, H: torch.Tensor, start: torch.Tensor) -> None:
         super().__init__()

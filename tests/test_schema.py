@@ -101,17 +101,17 @@ def test_a_validly_signed_forgery_is_refused_in_a_sentence_or_changes_no_number(
 
 
 INCONSISTENT: dict[str, tuple[tuple[Any, ...], Any, str]] = {
-    "final accuracy": (("metrics", "test_accuracy"), 0.5, "has test_accuracy 0.5, and its last evaluation has"),
+    "final accuracy": (("metrics", "test_accuracy"), 0.5, "has test_accuracy 0.5, but its last evaluation has"),
     "share above one": (("metrics", "ece"), 1.5, r"<= 1\.0"),
     "huge": (("metrics", "nll"), 10**400, "cannot be read"),
-    "metrics of a diverged trial": (("status",), "diverged", "diverged, and has metrics"),
+    "metrics of a diverged trial": (("status",), "diverged", "diverged but also has metrics"),
     "column": (("history", "ece"), [], "ece"),
-    "steps": (("history", "step", -1), 1501, "a history of 1501 steps, and a timing of 1500"),
-    "confusion": (("per_class", "confusion_matrix", 0, 0), 59, "a confusion matrix of 501 images, and a test set of 500"),
+    "steps": (("history", "step", -1), 1501, "a history of 1501 steps, but a timing of 1500"),
+    "confusion": (("per_class", "confusion_matrix", 0, 0), 59, "a confusion matrix of 501 images, but a test set of 500"),
     "classes": (("data", "classes", -1), 1.5, "Expected `int | str`"),
     "labels": (("data", "train_labels_per_class", 0), 111, "train_labels_per_class that are not"),
     "wrong labels": (("data", "wrong_labels", "clean"), 51, "has 51 wrong labels in a clean set of 50"),
-    "edges": (("weight_histograms", "edges", 1), 0.0, "edges do not rise"),
+    "edges": (("weight_histograms", "edges", 1), 0.0, "edges do not increase"),
     "configuration": (("config", "split", "clean_per_class"), 6, "has key"),
     "negative seed": (("seed",), -1, ">= 0"),
 }

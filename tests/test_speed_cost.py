@@ -109,7 +109,7 @@ def test_all_choices_of_method_are_measured_unless_some_are_named() -> None:
     [
         (["--methods", "reeed"], "no method 'reeed'; nearest: reed"),
         (["--overrides", "model=lenett"], "no model 'lenett'; nearest: lenet"),
-        (["--overrides", "noise=bgflip,uniflip"], "more than once: sweep nothing but model and dataset"),
+        (["--overrides", "noise=bgflip,uniflip"], "more than once: sweep only model and dataset"),
         (["--output", f"{__file__}/cost.json"], f"cannot write {__file__}/cost.json: "),
         (["--output", "results"], "cannot write results: Is a directory"),
     ],

@@ -197,7 +197,7 @@ def test_what_is_no_record_is_refused(content: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("schema", "sentence"),
-    [(1, "of schema 1: `python -m benchmark.convert DIRECTORY`"), (99, "of schema 99, and this version reads schema 2")],
+    [(1, "has schema 1: `python -m benchmark.convert DIRECTORY`"), (99, "has schema 99, but this version reads schema 2")],
 )
 def test_a_record_of_another_schema_is_named_as_such(schema: int, sentence: str, tmp_path: Path) -> None:
     path = tmp_path / "seed-0.json"
@@ -244,7 +244,7 @@ def test_of_many_processes_writing_the_same_records_each_time_one_wins_whole(tmp
     seen: dict[Path, Record] = {}
     while any(writer.poll() is None for writer in writers):
         for path in tmp_path.rglob("seed-*.json"):
-            assert read_record(path) == seen.setdefault(path, read_record(path))  # whole as soon as it is there, and the same ever after
+            assert read_record(path) == seen.setdefault(path, read_record(path))  # whole as soon as it is there, and unchanged afterwards
     assert [writer.returncode for writer in writers] == [0] * len(writers)
     records, errors = read_all(tmp_path / "results")
     assert not errors

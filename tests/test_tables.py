@@ -153,7 +153,7 @@ def test_cells_that_lack_the_metric_are_left_out() -> None:
 
 MISTAKES = {
     "weights_aurok": "no metric 'weights_aurok'; nearest: weights_auroc ",
-    "weights_auroc": "none of these records has weights_auroc: it is absent for methods that neither weigh nor select examples",
+    "weights_auroc": "none of these records has weights_auroc: it is absent for methods that neither weight nor select examples",
     "hyper_validation_accuracy": "none of these records has hyper_validation_accuracy: it is absent without a hyper-validation set",
     "ece": "none of these records has ece: records of earlier versions lack it",
 }
