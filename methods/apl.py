@@ -1,9 +1,9 @@
 """Active-passive losses: a normalised cross-entropy, and a second loss against its underfitting (NCE+RCE, NCE+MAE)."""
 
 import torch
-import torch.nn.functional as F
 
 from methods.base import Batch, Method
+from methods.probabilities import log_probabilities, of_labels
 from methods.registry import register
 from methods.sce import MINUS_LOG_OF_ZERO
 from robust_benchmark.errors import at_least
@@ -19,8 +19,8 @@ class ActivePassive(Method):
         self.alpha, self.beta = at_least("alpha", alpha, 0), at_least("beta", beta, 0)
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        log_p = F.log_softmax(self.model(batch.images), dim=1)  # (n, classes)
-        log_p_y = log_p.gather(1, batch.labels[:, None]).squeeze(1)
+        log_p = log_probabilities(self.model(batch.images))  # (n, classes)
+        log_p_y = of_labels(log_p, batch.labels)
         passive = -self.scale * torch.expm1(log_p_y)
         return (self.alpha * log_p_y / log_p.sum(dim=1) + self.beta * passive).mean()
 

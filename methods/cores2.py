@@ -1,9 +1,9 @@
 """A confidence regulariser, and a sieve that drops examples whose label the classifier finds unlikely (CORES2)."""
 
 import torch
-import torch.nn.functional as F
 
 from methods.base import Batch, Clock, MakeModel, Method, Phase, View, Weighted
+from methods.probabilities import log_probabilities, of_labels
 from methods.registry import register
 from methods.schedules import Schedules
 from robust_benchmark.errors import at_least, in_range
@@ -51,12 +51,12 @@ class CORES2(Method):
         self.prior.copy_(counts / counts.sum().clamp(min=1))
 
     def loss(self, batch: Batch) -> Weighted:
-        log_p = (F.softmax(self.model(batch.images).float(), dim=1) + SMALLEST).log()  # (n, classes)
-        log_p_y = log_p.gather(1, batch.labels[:, None]).squeeze(1)
+        log_p = log_probabilities(self.model(batch.images), SMALLEST)  # (n, classes)
+        log_p_y = of_labels(log_p, batch.labels)
         b = self.beta * ((batch.clock.share - 0.1) / 0.3).clamp(0, 1)
         likely = (log_p_y >= log_p.mean(dim=1)) | (batch.clock.share < self.sieve)
         kept = likely.to(log_p.dtype)
         self.kept[batch.index] = kept.to(self.kept.dtype)
         weights = kept / kept.sum().clamp(min=1)
-        losses = -log_p_y + b * log_p @ self.prior
+        losses = -log_p_y + b * (log_p * self.prior).sum(dim=1)
         return Weighted((weights * losses).sum() / (1 + b), weights)

@@ -1,10 +1,10 @@
 """Generalised cross-entropy: between cross-entropy and the mean absolute error (GCE)."""
 
 import torch
-import torch.nn.functional as F
 
 from methods.base import Batch, MakeModel, Method, Phase, View, Weighted
 from methods.parts import evaluation_form
+from methods.probabilities import log_probabilities, of_labels
 from methods.registry import register
 from methods.schedules import Schedules
 from methods.shares import split
@@ -59,11 +59,14 @@ class GCE(Method):
     def _judge(self, view: View) -> None:
         with evaluation_form(self.model):
             for batch in view.batches():
-                p_y = F.softmax(self.model(batch.images), dim=1).gather(1, batch.labels[:, None]).squeeze(1)
-                self.kept[batch.index] = (p_y > self.threshold).to(self.kept.dtype)
+                log_p_y = self._log_p_y(batch)
+                self.kept[batch.index] = (log_p_y.exp() > self.threshold).to(self.kept.dtype)
 
     def loss(self, batch: Batch) -> Weighted:
-        log_p_y = -F.cross_entropy(self.model(batch.images), batch.labels, reduction="none")
+        log_p_y = self._log_p_y(batch)
         w = self.kept[batch.index] if self.threshold else torch.ones_like(log_p_y)
         losses = -torch.expm1(self.q * log_p_y) / self.q  # not by a power of p, whose gradient is infinite at 0
         return Weighted((w * losses).mean(), w * (self.q * log_p_y.detach()).exp() / len(w))
+
+    def _log_p_y(self, batch: Batch) -> torch.Tensor:
+        return of_labels(log_probabilities(self.model(batch.images)), batch.labels)

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from methods.base import Batch, Method, Phase
+from methods.probabilities import log_probabilities, of_labels
 from methods.registry import register
 from methods.schedules import Schedules
 from robust_benchmark.errors import choice, in_range
@@ -19,9 +20,9 @@ def divergence(log_p: torch.Tensor, labels: torch.Tensor, pi: float) -> torch.Te
     [ pi KL(y || m) + sum_v (1 - pi)/V KL(p_v || m) ] / Z,   m = pi y + sum_v (1 - pi)/V p_v,   Z = -(1 - pi) log(1 - pi)
     """
     p = log_p.exp()
-    m = (1 - pi) * p.mean(dim=0) + pi * F.one_hot(labels, p.shape[2])  # (n, classes)
+    m = (1 - pi) * p.mean(dim=0) + pi * F.one_hot(labels, p.shape[2]).to(p.dtype)  # (n, classes)
     log_m = m.clamp(min=SMALLEST).log()
-    of_label = -log_m.gather(1, labels[:, None]).squeeze(1)
+    of_label = -of_labels(log_m, labels)
     of_views = (p * (log_p - log_m)).sum(dim=2).mean(dim=0)
     return (pi * of_label + (1 - pi) * of_views) / (-(1 - pi) * math.log1p(-pi))
 
@@ -44,7 +45,7 @@ class JS(Method):
         self.pi = in_range("pi", pi, 1e-6, 1 - 1e-6)
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        log_p = torch.stack([F.log_softmax(self.model(view), dim=1) for view in batch.views])
+        log_p = torch.stack([log_probabilities(self.model(view)) for view in batch.views])
         return divergence(log_p, batch.labels, self.pi).mean()
 
 

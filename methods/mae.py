@@ -1,9 +1,9 @@
 """The mean absolute error of probabilities (MAE)."""
 
 import torch
-import torch.nn.functional as F
 
 from methods.base import Batch, Method, Weighted
+from methods.probabilities import log_probabilities, of_labels
 from methods.registry import register
 
 
@@ -22,6 +22,6 @@ class MAE(Method):
     """
 
     def loss(self, batch: Batch) -> Weighted:
-        log_p_y = -F.cross_entropy(self.model(batch.images), batch.labels, reduction="none")
+        log_p_y = of_labels(log_probabilities(self.model(batch.images)), batch.labels)
         losses = -2 * torch.expm1(log_p_y)
         return Weighted(losses.mean(), 2 * log_p_y.detach().exp() / len(losses))

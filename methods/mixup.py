@@ -17,7 +17,7 @@ class Mixup(Method):
 
     The partners are a random permutation, so that w and 1 - w give the same batches: the larger one goes to x_i.
 
-    alpha: of the beta distribution, above 0; near 0 there is no mixing, and large values mix in equal parts
+    alpha: of the beta distribution, at least 0.1, below which draws underflow; small values hardly mix, large ones mix in equal parts
 
     Needs: nothing beyond noisy labels. Default: the released code's for CIFAR-10. Against wrong labels the paper uses 8 and 32; which one
     for which noise has not been verified.
@@ -26,7 +26,7 @@ class Mixup(Method):
 
     def __init__(self, alpha: float = 1.0) -> None:
         super().__init__()
-        self.alpha = at_least("alpha", alpha, 1e-6)
+        self.alpha = at_least("alpha", alpha, 0.1)
 
     def setup(self, make_model: MakeModel, view: View) -> None:
         super().setup(make_model, view)

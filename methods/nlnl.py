@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from methods.base import Batch, MakeModel, Method, Phase, View, Weighted, normalised
+from methods.probabilities import log_probabilities, of_labels
 from methods.registry import register
 from methods.schedules import Schedules
 from methods.shares import split
@@ -59,12 +60,12 @@ class NLNL(Method):
 
     def positive(self, batch: Batch) -> Weighted:
         """Cross-entropy of examples that are believed by more than a half."""
-        log_p = F.log_softmax(self.model(batch.images), dim=1)
+        log_p = log_probabilities(self.model(batch.images))
         weights = normalised((self._remembered(log_p, batch) > 0.5).to(log_p.dtype))
         return Weighted((weights * F.nll_loss(log_p, batch.labels, reduction="none")).sum(), weights)
 
     def _negative(self, batch: Batch, above: float) -> Weighted:
-        log_p = F.log_softmax(self.model(batch.images), dim=1)
+        log_p = log_probabilities(self.model(batch.images))
         weights = normalised((self._remembered(log_p, batch) > above).to(log_p.dtype)) * self.class_weights[batch.labels]
         return Weighted((weights * self.of_complements(log_p, batch.labels)).sum(), weights)
 
@@ -72,13 +73,13 @@ class NLNL(Method):
         """N_i of log-predictions, (n, classes), and given labels, (n,)."""
         losses = -(1 - log_p.exp()).clamp(min=SMALLEST).log()  # of each label
         if self.expected:
-            return (losses.sum(dim=1) - losses.gather(1, labels[:, None]).squeeze(1)) / (self.num_classes - 1)
+            return (losses.sum(dim=1) - of_labels(losses, labels)) / (self.num_classes - 1)
         c = (labels + torch.randint_like(labels, 1, self.num_classes)) % self.num_classes
-        return losses.gather(1, c[:, None]).squeeze(1)
+        return of_labels(losses, c)
 
     def _remembered(self, log_p: torch.Tensor, batch: Batch) -> torch.Tensor:
         """The running mean of p_y of the batch's examples, (n,), this visit included."""
-        p_y = log_p.detach().gather(1, batch.labels[:, None]).exp().to(self.seen.dtype)
-        seen = MOMENTUM * self.seen[batch.index] + (1 - MOMENTUM) * torch.cat([p_y, torch.ones_like(p_y)], dim=1)
+        p_y = of_labels(log_p.detach(), batch.labels).exp().to(self.seen.dtype)
+        seen = MOMENTUM * self.seen[batch.index] + (1 - MOMENTUM) * torch.stack([p_y, torch.ones_like(p_y)], dim=1)
         self.seen[batch.index] = seen
         return seen[:, 0] / seen[:, 1]

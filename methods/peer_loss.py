@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from methods.base import Batch, Method
+from methods.probabilities import log_probabilities
 from methods.registry import register
 from robust_benchmark.errors import at_least
 
@@ -36,7 +37,7 @@ class PeerLoss(Method):
         self.alpha, self.ramp = at_least("alpha", alpha, 0), ramp
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        log_p = (F.softmax(self.model(batch.images).float(), dim=1) + SMALLEST).log()
+        log_p = log_probabilities(self.model(batch.images), SMALLEST)
         peers = batch.labels[torch.rand(len(batch.labels), device=batch.labels.device).argsort()]
         a = self.weight(batch.clock.share)
         return (F.nll_loss(log_p, batch.labels) - a * F.nll_loss(log_p, peers)) / (1 + a)

@@ -3,9 +3,9 @@
 import math
 
 import torch
-import torch.nn.functional as F
 
 from methods.base import Batch, Method, Weighted
+from methods.probabilities import log_probabilities, of_labels
 from methods.registry import register
 from robust_benchmark.errors import at_least
 
@@ -36,7 +36,7 @@ class SCE(Method):
         self.alpha, self.beta = at_least("alpha", alpha, 0), at_least("beta", beta, 0)
 
     def loss(self, batch: Batch) -> Weighted:
-        log_p_y = -F.cross_entropy(self.model(batch.images), batch.labels, reduction="none")
+        log_p_y = of_labels(log_probabilities(self.model(batch.images)), batch.labels)
         rce = -MINUS_LOG_OF_ZERO * torch.expm1(log_p_y)
         weights = self.alpha + self.beta * MINUS_LOG_OF_ZERO * log_p_y.detach().exp()
         return Weighted((self.beta * rce - self.alpha * log_p_y).mean(), weights / len(weights))
