@@ -177,15 +177,9 @@ def pes(**options: Any) -> Bench:
     return bench({"name": "pes", **options}, LABELS, some_images(N), ThreeStages)
 
 
-EVERYTHING = {
-    "features.0.weight",
-    "features.1.weight",
-    "features.1.bias",
-    "features.5.weight",
-    "features.5.bias",
-    "output.weight",
-    "output.bias",
-}
+OUTPUT = {"output.weight", "output.bias"}
+LATE = OUTPUT | {"features.5.weight", "features.5.bias"}
+EVERYTHING = LATE | {"features.0.weight", "features.1.weight", "features.1.bias"}
 
 
 @pytest.mark.parametrize(("phase", "moves"), [(0, EVERYTHING), (1, LATE), (2, OUTPUT), (3, EVERYTHING)])
