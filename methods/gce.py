@@ -23,7 +23,7 @@ class GCE(Method):
     q: exponent, in (0, 1]
     threshold: of p_y below which an example is left out, in [0, 1); 0 leaves out none
     begin: share of training after which examples are first judged, in [0, 1]
-    every: share of training between two judgements, in (0, 1]
+    every: share of training between two judgements, in [0.001, 1]
 
     Needs: nothing beyond noisy labels; with a threshold it keeps a number an example.
     Source: Zhang and Sabuncu, "Generalized Cross Entropy Loss for Training Deep Neural Networks with Noisy Labels", NeurIPS 2018. There is
