@@ -48,7 +48,7 @@ class GCE(Method):
     def phases(self, schedules: Schedules) -> list[Phase]:
         if not self.threshold:
             return super().phases(schedules)
-        judgements = max(0, int((1 - self.begin) / self.every - 1e-9) + 1)
+        judgements = 1 + int((1 - self.begin) / self.every - 1e-9)  # none at the very end
         plain, *truncated = split(schedules.main, *(min(1, self.begin + turn * self.every) for turn in range(judgements)))
         return [
             Phase("all examples", plain, self.loss),

@@ -38,7 +38,7 @@ class PES(Method):
     Source: Bai et al., "Understanding and Improving Early Stopping for Learning with Noisy Labels", NeurIPS 2021. Defaults: the released
     code's 25, 7 and 5 of 200 epochs for CIFAR-10. There the optimiser of phase 4 still holds the layers from before they started afresh,
     so that the new ones never train in it; here they do. It predicts by two augmented views; here by the image as it is. Its
-    semi-supervised variant is left out.
+    semi-supervised variant is left out. Around PES, `sam` changes phase 1 alone.
     """
 
     confident: torch.Tensor

@@ -25,8 +25,8 @@ class SelfPaced(Method):
     stages: parts of training with one threshold each, at least 1
     soft: weights fall linearly with the loss
 
-    Needs: nothing beyond noisy labels. It stops growing with training, whether or not all examples are in; a threshold that admits wrong
-    labels memorises them, and `method.stages` sets how far it goes.
+    Needs: nothing beyond noisy labels. The paper's threshold grows until all examples are in; here it ends at growth^(stages - 1) times the
+    first, as a threshold that admits wrong labels memorises them.
     Source: Kumar, Packer and Koller, "Self-Paced Learning for Latent Variable Models", NeurIPS 2010, for growth 1.3 and the half that is in
     at first, from memory and not verified. Warm-up and stages are this suite's.
     """

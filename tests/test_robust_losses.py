@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from methods.base import Batch, Clock, Knowledge, Phase, Weighted, scalar
 from methods.gjs import divergence
 from methods.peer_loss import PeerLoss
+from methods.probabilities import log_probabilities
 from methods.registry import build
 from robust_benchmark.errors import UserError
 from tests.by_hand import CLASSES, Bare, Bench, at, bench, schedules, some_images, some_labels
@@ -104,6 +105,14 @@ def test_a_loss_and_its_gradient_are_finite_where_probabilities_underflow(name: 
         (gradient,) = torch.autograd.grad(loss, images)
         assert torch.isfinite(loss)
         assert torch.isfinite(gradient).all()
+
+
+def test_log_probabilities_of_half_precision_are_in_single_precision() -> None:
+    logits = torch.tensor([[9.0, -9.0, 0.0]], dtype=torch.bfloat16)
+    for added in (0.0, 1e-8):
+        found = log_probabilities(logits, added)
+        assert found.dtype == torch.float32
+        np.testing.assert_allclose(found, np.log(softmax(logits.double().numpy()) + added), rtol=1e-5)
 
 
 # closed forms
