@@ -38,11 +38,3 @@ def class_weights(labels: list[int], classes: int) -> list[float]:
     counts = [labels.count(c) for c in range(classes)]
     mean = sum(counts) / classes
     return [mean / n if n else 0.0 for n in counts]
-
-
-def running_mean(values: list[float], momentum: float = 0.9) -> float:
-    """From 0, and divided by what it has of weight, so that the first value is the mean of one."""
-    found = weight = 0.0
-    for value in values:
-        found, weight = momentum * found + (1 - momentum) * value, momentum * weight + (1 - momentum)
-    return found / weight
