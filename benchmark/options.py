@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
 
+from benchmark.observers import finding
 from datasets.augment import Preprocessing
 from datasets.task import Split
 from methods.schedules import Optimiser, Schedule, Schedules
@@ -173,6 +174,7 @@ class RunConfig:
     resident: images lie in memory, on the device; false: they stay in a mapped file, where there is one; null: where they are large
     keep: what trials leave in checkpoint_dir, one of weights, evidence, predictions; evidence is on training examples, predictions are
         test logits
+    observers: that hear of each trial while it trains: tensorboard, those of packages, or module:Class
     rerun: one of missing, stale; stale: records of other data or of an earlier version of the code are set aside and train again
     processes: that train at once without a launcher, at least 1; null: on a CPU one for each core, on CUDA this process
     scale: of every schedule's steps, in (0, 1]; records below 1 say so, and tables keep them apart
@@ -200,6 +202,7 @@ class RunConfig:
     side_by_side: int | None = None
     resident: bool | None = None
     keep: list[str] = field(default_factory=list)
+    observers: list[str] = field(default_factory=list)
     rerun: str = "missing"
     processes: int | None = None
     scale: float = 1.0
@@ -211,6 +214,7 @@ def check(config: RunConfig) -> None:
     """Raises UserError for options that do not go together; each by itself is what its docstring allows."""
     if "evidence" in config.keep and find_spec("pyarrow") is None:
         raise UserError("keep=[evidence] writes Parquet files, which needs pyarrow: pip install pyarrow")
+    finding.check(config.observers)
     _check_trainer(config.trainer)
 
 
