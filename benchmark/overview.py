@@ -133,3 +133,11 @@ def percent(share: float | None) -> str:
     '98.12 %'
     """
     return "-" if share is None else f"{100 * share:.2f} %"
+
+
+def said(state: State) -> str:
+    """A state in words."""
+    if state.kind == "done":
+        return "diverged" if state.accuracy is None else f"done, test accuracy {percent(state.accuracy)}"
+    log = f" (see {state.log})" if state.log else ""
+    return f"{state.kind}{f': {state.text}' if state.text else ''}{log}"

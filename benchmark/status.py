@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 from benchmark.launching import jobs
 from benchmark.launching.look import Looker
-from benchmark.overview import Row, counted, duration, overview, percent
+from benchmark.overview import Row, counted, duration, overview, percent, said
 from benchmark.records import grids
 from benchmark.records.grids import Grid
-from benchmark.watch import said, watch
+from benchmark.watch import watch
 from robust_benchmark.commands import guarded
 from robust_benchmark.errors import UserError, in_range
 from robust_benchmark.imports import command

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import math
+import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from benchmark.launching.look import State
-from benchmark.overview import RANKS, Overview, Row, duration, percent
+from benchmark.overview import RANKS, Overview, Row, duration, percent, said
 
-NARROW = 90  # columns, below which a line does not say who trains
+Columns = tuple[str, str, str, str, str, str]
+Entry = tuple[Columns, str]  # what stands in each column, and the style
+COLUMNS: Columns = ("cell", "done", "accuracy", "step", "left", "on")
+GAP = "  "
+SHORTEST = 16  # characters of a cell's name
 FOOTER = "Ctrl-C ends this view; training goes on."
 STYLES = {"running": "cyan", "failed": "red", "done": "green"}
 
@@ -39,83 +42,97 @@ class View:
         self._live.update(drawn(grids, self._console.width, self._console.height), refresh=True)
 
 
-def drawn(grids: Sequence[Overview], width: int, height: int) -> RenderableType:
+def drawn(grids: Sequence[Overview], width: int, height: int) -> Text:
     """The overviews in a terminal of so many columns and lines, which the grids share."""
-    lines = height - 1
-    parts: list[RenderableType] = []
+    lines: list[Text] = []
     for number, grid in enumerate(grids):
-        share = max(3, (lines - 1) // (len(grids) - number))
-        drawn, used = _grid(grid, width, share)
-        parts.append(drawn)
-        lines -= used
-    return Group(*parts, Text(FOOTER, style="dim", no_wrap=True, overflow="ellipsis"))
+        room = (height - 2 - len(lines)) // (len(grids) - number)
+        lines += _grid(grid, width, room, alone=len(grids) == 1)
+    lines.append(Text(FOOTER, style="dim"))
+    for line in lines:
+        line.truncate(width, overflow="ellipsis")
+    return Text("\n", no_wrap=True).join(lines)
 
 
-def _grid(grid: Overview, width: int, lines: int) -> tuple[RenderableType, int]:
-    """One grid, and how many lines it takes, of the given number at most."""
-    title = Text(str(grid), style="bold")
-    used = _lines(title, width)
-    failures, of_failures = _failures(grid, width, (lines - used) // 3)
-    table, of_table = _table(grid, width, lines - used - of_failures)
-    return Group(title, table, *failures), used + of_failures + of_table
+def _grid(grid: Overview, width: int, room: int, alone: bool) -> list[Text]:
+    """The lines of one grid, as many as there is room for; one of several that is done takes a single line."""
+    title = _wrapped(str(grid), "bold", width)
+    if not alone and grid.counts["done"] == grid.counts.total():
+        return title
+    failures = _failures(grid, width, (room - len(title)) // 3)
+    return [*title, *_table(grid, width, room - len(title) - len(failures)), *failures]
 
 
-def _lines(text: Text, width: int) -> int:
-    return max(1, math.ceil(text.cell_len / width)) + (text.cell_len > width)  # words that wrap leave gaps
+def _wrapped(text: str, style: str, width: int) -> list[Text]:
+    return [Text(line, style=style) for line in textwrap.wrap(text, width, break_on_hyphens=False)]
 
 
-def _failures(grid: Overview, width: int, lines: int) -> tuple[list[Text], int]:
-    """What failed, with reasons and logs, and the lines that this takes."""
-    failed = [(row, seed, state) for row in grid.rows for seed, state in row.states.items() if state.kind == "failed"]
-    shown: list[Text] = []
-    used = 0
-    for number, (row, seed, state) in enumerate(failed):
-        text = Text(f"{row.name}, seed {seed} failed: {state.text}{f' (see {state.log})' if state.log else ''}", style=STYLES["failed"])
-        last = number + 1 == len(failed)
-        if used + _lines(text, width) + (not last) > lines:
-            return [*shown, Text(f"and {len(failed) - number} more failed", style=STYLES["failed"])], used + 1
-        shown.append(text)
-        used += _lines(text, width)
-    return shown, used
+def _failures(grid: Overview, width: int, room: int) -> list[Text]:
+    """What failed, with reasons and logs, and how many more did."""
+    lines: list[Text] = []
+    left = grid.counts["failed"]
+    trials = [(row.name, seed, state) for row in grid.rows for seed, state in row.states.items()]
+    for name, seed, state in (each for each in trials if each[2].kind == "failed"):
+        more = _wrapped(f"{name}, seed {seed}: {said(state)}", STYLES["failed"], width)
+        if len(lines) + len(more) + (left > 1) > room:
+            return [*lines, Text(f"{'and ' if lines else ''}{left}{' more' if lines else ''} failed", style=STYLES["failed"])]
+        lines += more
+        left -= 1
+    return lines
 
 
-def _table(grid: Overview, width: int, lines: int) -> tuple[RenderableType, int]:
+def _table(grid: Overview, width: int, room: int) -> list[Text]:
     """The cells, each with its trials that run, and at the end how many more there are."""
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    table.add_column("cell", no_wrap=True, overflow="ellipsis", ratio=1 if width < NARROW else None)
-    for heading in ("done", "step", "accuracy", "left"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    if width >= NARROW:
-        table.add_column("on", no_wrap=True, overflow="ellipsis")
-    room = lines - 1  # without the header
+    entries: list[Entry] = [(COLUMNS, "dim")]
     for number, row in enumerate(grid.rows):
-        entries = list(_entries(row))
-        hidden = grid.rows[number + 1 :]
-        if len(entries) + bool(hidden) > room:
-            table.add_row(_more(grid.rows[number:]), style="dim")
-            return table, lines - room + 1
-        for entry, style in entries:
-            table.add_row(*entry[: len(table.columns)], style=style)
-        room -= len(entries)
-    return table, lines - room
+        mine = list(_entries(row))
+        if len(entries) + len(mine) + (number + 1 < len(grid.rows)) > room:
+            return [*_aligned(entries, width), Text(_more(grid.rows[number:]), style="dim")]
+        entries += mine
+    return _aligned(entries, width)
 
 
-def _entries(row: Row) -> Iterator[tuple[tuple[str, ...], str]]:
-    """The lines of a cell: what stands in each column, and the style."""
+def _aligned(entries: Sequence[Entry], width: int) -> list[Text]:
+    """A line for each entry. Names give way to numbers where the terminal is narrow; who trains stands last, where lines are cut."""
+    widths = [max(len(columns[place]) for columns, _ in entries) for place in range(len(COLUMNS))]
+    numbers = sum(widths[1:-1]) + len(GAP) * (len(widths) - 2)
+    widths[0] = min(widths[0], max(width - numbers, SHORTEST))
+    return [Text(_line(columns, widths), style=style) for columns, style in entries]
+
+
+def _line(columns: Sequence[str], widths: Sequence[int]) -> str:
+    name, *numbers, on = columns
+    aligned = [number.rjust(width) for number, width in zip(numbers, widths[1:-1], strict=True)]
+    return GAP.join([_shortened(name, widths[0]).ljust(widths[0]), *aligned, on]).rstrip()
+
+
+def _shortened(name: str, width: int) -> str:
+    """A name without its middle: methods stand at the beginning, and values that a grid sweeps at the end.
+
+    >>> _shortened("l2rw digits/bgflip noise.rate=0.4", 16)
+    'l2rw d...ate=0.4'
+    """
+    if len(name) <= width:
+        return name
+    tail = width // 2 - 1
+    return f"{name[: width - tail - 3]}...{name[-tail:]}"
+
+
+def _entries(row: Row) -> Iterator[Entry]:
+    """The lines of a cell, and of its trials that run."""
     counts = row.counts
-    yield (row.name, f"{counts['done']}/{counts.total()}", "", percent(row.accuracy), "", ""), STYLES.get(row.rank, "")
+    yield (row.name, f"{counts['done']}/{counts.total()}", percent(row.accuracy), "", "", ""), STYLES.get(row.rank, "")
     for seed, state in row.states.items():
         if state.kind == "running":
             yield _trial(row, seed, state), ""
 
 
-def _trial(row: Row, seed: int, state: State) -> tuple[str, ...]:
+def _trial(row: Row, seed: int, state: State) -> Columns:
     steps = row.cell.steps
-    share = f"{100 * state.step // steps} %" if steps else ""
-    left = "-" if state.seconds is None else duration(state.seconds)
-    return f"  seed {seed}", "", f"{state.step}/{steps} {share:>5}", percent(state.accuracy), left, state.text
+    step = f"{state.step}/{steps} {100 * state.step // max(steps, 1):3} %"
+    return f"  seed {seed}", "", percent(state.accuracy), step, "-" if state.seconds is None else duration(state.seconds), state.text
 
 
 def _more(rows: Sequence[Row]) -> str:
     counts = Counter(row.rank for row in rows)
-    return f"and {len(rows)} more cells: {', '.join(f'{counts[kind]} {kind}' for kind in reversed(RANKS) if counts[kind])}"
+    return f"and {len(rows)} more cells: {', '.join(f'{counts[rank]} {rank}' for rank in reversed(RANKS) if counts[rank])}"

@@ -12,12 +12,13 @@ from types import FrameType
 from typing import Protocol
 
 from benchmark.launching import jobs
-from benchmark.launching.look import Looker, State
-from benchmark.overview import Overview, Row, overview, percent
+from benchmark.launching.look import Looker
+from benchmark.overview import Overview, Row, overview, said
 from benchmark.records.grids import Grid, TrialId
 from robust_benchmark.errors import UserError
 
 ASK_SECONDS = 15.0  # between questions to SLURM
+PATIENCE = 60.0  # for somebody to train, at least: a command takes a while to start
 SHARE = 9  # looking takes at most the tenth part of the time
 
 
@@ -29,7 +30,7 @@ class Screen(Protocol):
 
 
 def watch(found: Sequence[Grid], every: float) -> int:
-    """Show the grids until nothing is left to do, or nobody has trained them for `claim_seconds`; returns 1 where a trial failed, else 0.
+    """Show the grids until nothing is left to do, or nobody has trained them for long; returns 1 where a trial failed, else 0.
 
     every: seconds between two looks
     """
@@ -65,7 +66,7 @@ def _leave(number: int, _: FrameType | None) -> None:
 def _looks(found: Sequence[Grid], every: float) -> Iterator[list[Overview]]:
     """All grids again and again, until all are settled or have been left alone for long enough."""
     lookers, known, asked, moved = [Looker(grid) for grid in found], dict[str, str](), -ASK_SECONDS, time.monotonic()
-    patience = max((grid.claim_seconds for grid in found), default=0.0)
+    patience = max([PATIENCE, *(grid.claim_seconds for grid in found)])
     while True:
         began = time.monotonic()
         if began - asked >= ASK_SECONDS:
@@ -112,11 +113,3 @@ class Lines:
             if self._before.get(trial) != state.kind and (not first or state.kind in ("running", "failed")):
                 print(f"{row.name}, seed {seed}: {said(state)}")
             self._before[trial] = state.kind
-
-
-def said(state: State) -> str:
-    """A state in words."""
-    if state.kind == "done":
-        return "diverged" if state.accuracy is None else f"done, test accuracy {percent(state.accuracy)}"
-    log = f" (see {state.log})" if state.log else ""
-    return f"{state.kind}{f': {state.text}' if state.text else ''}{log}"

@@ -173,7 +173,7 @@ class Meddles:
         torch.manual_seed(1); numpy.random.seed(1); random.seed(1)
         torch.set_num_threads(2); torch.set_grad_enabled(False); torch.set_default_dtype(torch.float64)
         os.chdir("/"); os.environ.clear(); sys.path.clear()
-        sys.stdout.close(); os.close(0); os.closerange(3, 100)
+        sys.stdout.close(); os.closerange(0, 100)
     def started(self, config, key, seed, path, step): self._meddle(config)
     def evaluated(self, step, metrics): self._meddle(metrics)
     def ended(self, record): self._meddle(record)
@@ -375,4 +375,4 @@ def test_the_class_of_the_docs_is_a_whole_observer(modules: Path, tmp_path: Path
     said = capfd.readouterr().err
     assert "l2rw seed 0 starts at step 0\n" in said
     assert said.count("test accuracy 0.") == 3
-    assert "\ndone\n" in said
+    assert "done\n" in said

@@ -32,7 +32,7 @@ def main(names: Sequence[str]) -> None:
 
 def _read(lines: SimpleQueue[bytes | None]) -> None:
     """Take what training sends at once, so that its own process need not keep it."""
-    with os.fdopen(os.dup(0), "rb") as pipe:  # which stays when an observer closes stdin
+    with contextlib.suppress(OSError), os.fdopen(os.dup(0), "rb") as pipe:  # which stays when an observer closes stdin
         for line in pipe:
             lines.put(line)
     lines.put(None)
