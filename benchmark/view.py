@@ -48,6 +48,8 @@ def drawn(grids: Sequence[Overview], width: int, height: int) -> Text:
     for number, grid in enumerate(grids):
         room = (height - 2 - len(lines)) // (len(grids) - number)
         lines += _grid(grid, width, room, alone=len(grids) == 1)
+    if len(lines) > height - 2:
+        lines[height - 3 :] = [Text("and more than this terminal has lines for", style="dim")]
     lines.append(Text(FOOTER, style="dim"))
     for line in lines:
         line.truncate(width, overflow="ellipsis")
@@ -57,7 +59,7 @@ def drawn(grids: Sequence[Overview], width: int, height: int) -> Text:
 def _grid(grid: Overview, width: int, room: int, alone: bool) -> list[Text]:
     """The lines of one grid, as many as there is room for; one of several that is done takes a single line."""
     title = _wrapped(str(grid), "bold", width)
-    if not alone and grid.counts["done"] == grid.counts.total():
+    if room < len(title) + 2 or (not alone and grid.counts["done"] == grid.counts.total()):
         return title
     failures = _failures(grid, width, (room - len(title)) // 3)
     return [*title, *_table(grid, width, room - len(title) - len(failures)), *failures]

@@ -14,7 +14,7 @@ COMMANDS = {
     "prepare": ("benchmark.prepare", "download and decode what a grid trains on, without training"),
     "run": ("benchmark.run", "train what is missing of a grid and print its table"),
     "report": ("benchmark.report", "make the table, or a figure, of the records under a directory"),
-    "status": ("benchmark.status", "show how far grids are that were sent elsewhere, or end them"),
+    "status": ("benchmark.status", "show how far grids are, also while they train, or end those sent elsewhere"),
     "check": ("benchmark.check", "check that methods keep the rules of the interface, your own ones too"),
     "speed": ("benchmark.speed.__main__", "measure what steps, data and options cost on this machine"),
 }
