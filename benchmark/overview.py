@@ -141,3 +141,12 @@ def said(state: State) -> str:
         return "diverged" if state.accuracy is None else f"done, test accuracy {percent(state.accuracy)}"
     log = f" (see {state.log})" if state.log else ""
     return f"{state.kind}{f': {state.text}' if state.text else ''}{log}"
+
+
+def printable(text: str) -> str:
+    """The text on one line, without what a terminal could take for a command: others may have written the files that it comes from.
+
+    >>> printable("two\\nlines")
+    'two lines'
+    """
+    return "".join(each if each.isprintable() else " " for each in text)

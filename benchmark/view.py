@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.text import Text
 
 from benchmark.launching.look import State
-from benchmark.overview import RANKS, Overview, Row, duration, percent, said
+from benchmark.overview import RANKS, Overview, Row, duration, percent, printable, said
 
 Columns = tuple[str, str, str, str, str, str]
 Entry = tuple[Columns, str]  # what stands in each column, and the style
@@ -26,8 +26,8 @@ STYLES = {"running": "cyan", "failed": "red", "done": "green"}
 class View:
     """Draws each look over the one before, and leaves the last one there."""
 
-    def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(highlight=False)
+    def __init__(self) -> None:
+        self._console = Console()
         self._live = Live(console=self._console, auto_refresh=False, vertical_overflow="crop")
 
     def __enter__(self) -> View:
@@ -66,7 +66,7 @@ def _grid(grid: Overview, width: int, room: int, alone: bool) -> list[Text]:
 
 
 def _wrapped(text: str, style: str, width: int) -> list[Text]:
-    return [Text(line, style=style) for line in textwrap.wrap(text, width, break_on_hyphens=False)]
+    return [Text(line, style=style) for line in textwrap.wrap(printable(text), width, break_on_hyphens=False)]
 
 
 def _failures(grid: Overview, width: int, room: int) -> list[Text]:
@@ -99,7 +99,7 @@ def _aligned(entries: Sequence[Entry], width: int) -> list[Text]:
     widths = [max(len(columns[place]) for columns, _ in entries) for place in range(len(COLUMNS))]
     numbers = sum(widths[1:-1]) + len(GAP) * (len(widths) - 2)
     widths[0] = min(widths[0], max(width - numbers, SHORTEST))
-    return [Text(_line(columns, widths), style=style) for columns, style in entries]
+    return [Text(printable(_line(columns, widths)), style=style) for columns, style in entries]
 
 
 def _line(columns: Sequence[str], widths: Sequence[int]) -> str:

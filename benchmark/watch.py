@@ -13,7 +13,7 @@ from typing import Protocol
 
 from benchmark.launching import jobs
 from benchmark.launching.look import Looker
-from benchmark.overview import Overview, Row, overview, said
+from benchmark.overview import Overview, Row, overview, printable, said
 from benchmark.records.grids import Grid, TrialId
 from robust_benchmark.errors import UserError
 
@@ -111,5 +111,5 @@ class Lines:
         for seed, state in row.states.items():
             trial = grid, (row.cell.key, seed)
             if self._before.get(trial) != state.kind and (not first or state.kind in ("running", "failed")):
-                print(f"{row.name}, seed {seed}: {said(state)}")
+                print(printable(f"{row.name}, seed {seed}: {said(state)}"))
             self._before[trial] = state.kind

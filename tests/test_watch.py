@@ -10,6 +10,7 @@ import pty
 import re
 import signal
 import struct
+import subprocess
 import sys
 import termios
 import threading
@@ -192,6 +193,15 @@ def test_a_grid_that_nobody_trains_is_left_after_a_while(
     assert "nobody trains what is left of it" in capsys.readouterr().out
 
 
+def test_what_others_wrote_gives_a_terminal_no_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = [State("running", "\x1b]0;mine\x07 on node", live=True), State("failed", "one\r\ntwo\x1b[2J", "log")]
+    found = seen(grid_of(1), cell0=hostile)
+    watch.Lines().show([found])
+    for text in (capsys.readouterr().out, drawn([found], 100, 20).plain):
+        assert text.replace("\n", "").isprintable()
+        assert "two" in text
+
+
 @pytest.mark.parametrize("every", ["0", "nan", "-1", "inf"])
 def test_seconds_that_are_none_are_a_mistake(every: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert status.main(["--watch", f"--every={every}", *tiny(tmp_path)]) == 2
@@ -223,6 +233,11 @@ def test_cells_that_run_or_failed_come_first_and_the_others_are_counted() -> Non
     assert re.fullmatch(r"reed digits/bgflip noise.rate=0.30 +1/2 +90\.00 %", lines[4])
     assert re.search(r"\nand (\d\d) more cells: \1 done\n", text)
     assert "noise.rate=0.30, seed 0: failed: ZeroDivisionError: division by zero (see logs/1.out)" in text
+
+
+def test_the_library_of_the_view_is_imported_for_the_view_alone() -> None:
+    code = "import sys, benchmark.status, benchmark.watch; sys.exit('rich' in sys.modules or 'torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
 class Terminal:

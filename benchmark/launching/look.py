@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmark.launching.jobs import QUEUED, RUNNING
@@ -62,9 +62,7 @@ class Looker:
             record = read_record(self._folders[key] / f"seed-{seed}.json", whole=False, metrics=("test_accuracy",))
         except UserError as error:
             return State("failed", str(error))
-        return State(
-            "done", "diverged" if record["status"] == "diverged" else "", step=state.step, accuracy=record["metrics"].get("test_accuracy")
-        )
+        return replace(state, accuracy=record["metrics"].get("test_accuracy"))  # a diverged trial has none
 
     def _names(self, folder: Path) -> set[str]:
         try:

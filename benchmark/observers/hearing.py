@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmark.observers.finding import load
 from benchmark.observers.sending import PATIENCE
-from robust_benchmark.blame import in_words, shown
+from robust_benchmark.blame import in_words
 
 
 def main(names: Sequence[str]) -> None:
@@ -87,7 +87,7 @@ def _described(error: BaseException) -> str:
         words = in_words(error)
     except BaseException:  # whatever its text raises
         words = type(error).__name__
-    return f"{words} ({shown(calls[-1].filename)}:{calls[-1].lineno})"
+    return f"{words} ({calls[-1].filename}:{calls[-1].lineno})"
 
 
 if __name__ == "__main__":
