@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
 
+from benchmark.observers import finding
 from datasets.augment import Preprocessing
 from datasets.task import Split
 from methods.schedules import Optimiser, Schedule, Schedules
@@ -173,6 +174,7 @@ class RunConfig:
     resident: images are in memory, on the device; false: they stay in a mapped file, if there is one; null: only large images stay there
     keep: files that trials write to checkpoint_dir, one of weights, evidence, predictions; evidence covers training examples,
         predictions are test logits
+    observers: observers of each trial during training: tensorboard, observers of packages, or module:Class
     rerun: one of missing, stale; stale: set records of other data or earlier code aside and train these trials again
     processes: number of training processes without a launcher, at least 1; null: on a CPU one per core, on CUDA this process
     scale: factor of every schedule's steps, in (0, 1]; records store a value below 1, and tables separate them
@@ -200,6 +202,7 @@ class RunConfig:
     side_by_side: int | None = None
     resident: bool | None = None
     keep: list[str] = field(default_factory=list)
+    observers: list[str] = field(default_factory=list)
     rerun: str = "missing"
     processes: int | None = None
     scale: float = 1.0
@@ -211,6 +214,7 @@ def check(config: RunConfig) -> None:
     """Raise UserError for incompatible options; the docstring of each option gives its own range."""
     if "evidence" in config.keep and find_spec("pyarrow") is None:
         raise UserError("keep=[evidence] writes Parquet files, which needs pyarrow: pip install pyarrow")
+    finding.check(config.observers)
     _check_trainer(config.trainer)
 
 

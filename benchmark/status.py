@@ -1,4 +1,4 @@
-"""`python -m benchmark.status`: what becomes of grids that were sent elsewhere, cell by cell; with --cancel, their end.
+"""`python -m benchmark.status`: what becomes of grids, cell by cell; with --watch, as they go on; with --cancel, their end.
 
 Does not import torch, except to compose a grid that is given by its overrides.
 """
@@ -7,33 +7,38 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections import Counter
 from collections.abc import Sequence
 
 from benchmark.launching import jobs
-from benchmark.launching.look import KINDS, State, look
+from benchmark.launching.look import Looker
+from benchmark.overview import Row, counted, duration, overview, percent, said
 from benchmark.records import grids
-from benchmark.records.grids import Grid, GridCell, TrialId
-from benchmark.records.store import read_record
+from benchmark.records.grids import Grid
+from benchmark.watch import watch
 from robust_benchmark.commands import guarded
-from robust_benchmark.errors import UserError
+from robust_benchmark.errors import UserError, in_range
 from robust_benchmark.imports import command
 
 
 @guarded
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status: 0, 1 where a trial failed, 2 for the user's mistake."""
-    parser = argparse.ArgumentParser(prog=command("status"), description="What becomes of grids that were sent elsewhere.")
-    parser.add_argument("grid", nargs="*", help="a grid by its name, or by the overrides given to benchmark.run; all where none is given")
+    parser = argparse.ArgumentParser(prog=command("status"), description="Shows how far grids are.")
+    parser.add_argument(
+        "grid", nargs="*", help="one sent elsewhere by its name, any by the overrides given to benchmark.run; without, all sent elsewhere"
+    )
     parser.add_argument("--checkpoint-dir", default=".checkpoints", help="where grids given by name are kept (default .checkpoints)")
+    parser.add_argument("--watch", action="store_true", help="go on showing them until nothing is left to do; ends by Ctrl-C too")
+    parser.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help="from one look of --watch to the next (default 2)")
     parser.add_argument("--cancel", action="store_true", help="end the jobs of the grid; finished trials and checkpoints stay")
     given = parser.parse_intermixed_args(arguments)
     if given.cancel and not given.grid:
         raise UserError("--cancel needs a grid: its name, or its overrides")
+    in_range("--every", given.every, 0.1, 86_400)
     found = _grids(given.grid, given.checkpoint_dir)
     if given.cancel:
         print(f"{jobs.cancel(each for grid in found for each in grid.submissions)} tasks cancelled")
-    return _status(found)
+    return watch(found, given.every) if given.watch else _status(found)
 
 
 def _grids(given: Sequence[str], checkpoint_dir: str) -> list[Grid]:
@@ -45,22 +50,23 @@ def _grids(given: Sequence[str], checkpoint_dir: str) -> list[Grid]:
     names: Sequence[str | None] = list(given) or [None]
     found = [grid for name in names for grid in grids.find(checkpoint_dir, name)]
     if not found:
-        raise UserError(f"no grid was sent elsewhere from {checkpoint_dir}")
+        raise UserError(f"no grid was sent elsewhere from {checkpoint_dir}; one that benchmark.run trains is shown by its overrides")
     return found
 
 
 def _status(found: Sequence[Grid]) -> int:
     known = _known(found)
-    counts: Counter[str] = Counter()
+    failed = False
     for grid in found:
-        states = _checked(grid, look(grid, known))
-        count = Counter(state.kind for state in states.values())
-        print(f"grid {grid.name}: {len(grid.cells)} cells, {len(states)} trials: {_counted(count)} (in {grid.results_dir})")
-        if len(found) == 1 or count["done"] < len(states):
+        shown = overview(grid, Looker(grid).look(known))
+        counts = shown.counts
+        print(f"grid {grid.name}: {len(grid.cells)} cells, {counts.total()} trials: {counted(counts)} (in {grid.results_dir})")
+        if len(found) == 1 or counts["done"] < counts.total():
+            rows = {row.cell.key: row for row in shown.rows}
             for cell in grid.cells:
-                _show(cell, states)
-        counts += count
-    return 1 if counts["failed"] else 0
+                _show(rows[cell.key])
+        failed = failed or counts["failed"] > 0
+    return 1 if failed else 0
 
 
 def _known(found: Sequence[Grid]) -> dict[str, str]:
@@ -71,44 +77,16 @@ def _known(found: Sequence[Grid]) -> dict[str, str]:
         return {}
 
 
-def _checked(grid: Grid, states: dict[TrialId, State]) -> dict[TrialId, State]:
-    """The states, of which a record that is not in order makes a failed one."""
-    checked = dict(states)
-    for cell in grid.cells:
-        for seed in cell.seeds:
-            if states[cell.key, seed].kind == "done":
-                try:
-                    read_record(grid.record(cell, seed), whole=False)
-                except UserError as error:
-                    checked[cell.key, seed] = State("failed", str(error))
-    return checked
-
-
-def _show(cell: GridCell, states: dict[TrialId, State]) -> None:
+def _show(row: Row) -> None:
     """A line for the cell, and one for each of its trials that runs or did not go well."""
-    mine = {seed: states[cell.key, seed] for seed in cell.seeds}
-    print(f"  {cell.label}  {cell.folder}: {_counted(Counter(state.kind for state in mine.values()))}")
-    for seed, state in mine.items():
+    print(f"  {' '.join([row.cell.label, *row.cell.options])}  {row.cell.folder}: {counted(row.counts)}")
+    for seed, state in row.states.items():
         if state.kind == "running":
-            left = f", {_duration(state.seconds)} left" if state.seconds is not None else ""
-            print(f"    seed {seed} running: step {state.step} of {cell.steps}{left}; {state.text}")
+            left = f", {duration(state.seconds)} left" if state.seconds is not None else ""
+            accuracy = f", test accuracy {percent(state.accuracy)}" if state.accuracy is not None else ""
+            print(f"    seed {seed} running: step {state.step} of {row.cell.steps}{accuracy}{left}; {state.text}")
         elif state.kind in ("failed", "preempted"):
-            print(f"    seed {seed} {state.kind}: {state.text}{f' (see {state.log})' if state.log else ''}")
-
-
-def _counted(counts: Counter[str]) -> str:
-    return ", ".join(f"{counts[kind]} {kind}" for kind in KINDS if counts[kind])
-
-
-def _duration(seconds: float) -> str:
-    """A time in its two largest units.
-
-    >>> _duration(3725.4)
-    '1 h 2 min'
-    """
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+            print(f"    seed {seed} {said(state)}")
 
 
 if __name__ == "__main__":

@@ -26,10 +26,12 @@ from benchmark.features import check_views_of_features, tried
 from benchmark.fingerprint import Fingerprint
 from benchmark.metrics import METRICS
 from benchmark.objects import make, model_factory, takes
+from benchmark.observers import Observer
 from benchmark.options import RunConfig, preprocessing
 from benchmark.records.history import columns
 from benchmark.records.schema import SCHEMA
 from benchmark.records.store import Record, Store, canonical
+from benchmark.reporting import Listener, Reporter
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.compute import Compute
 from benchmark.training.trainer import Progress, Settings, Trainer, Watch, phases_of, steps_of
@@ -218,12 +220,17 @@ def run(cell: Cell, seed: int, watch: Watch | None = None) -> Record:
     return _keep(cell, seed, trainer)
 
 
-def in_turns(cell: Cell, seed: int, watch: Watch | None = None) -> Generator[None, None, Record]:
-    """Train like `run`, and yield after each step, so that other trials on the device get a turn."""
-    trainer = prepare(cell, seed, watch)
+def in_turns(cell: Cell, seed: int, listener: Listener, observer: Observer) -> Generator[None, None, Record]:
+    """Train like `run`, and yield after each step, so that other trials on the device get a turn. observer: must not raise"""
+    started = functools.partial(observer.started, cell.identity, cell.key, seed, path(cell, seed))
+    reporter = Reporter(listener, started, observer.evaluated)
+    trainer = reporter.trainer = prepare(cell, seed, reporter)
     with registry.naming(cell.identity["method"]):
         yield from trainer.turns()
-    return _keep(cell, seed, trainer)
+    reporter.report()
+    record = _keep(cell, seed, trainer)
+    observer.ended(record)
+    return record
 
 
 def _keep(cell: Cell, seed: int, trainer: Trainer) -> Record:

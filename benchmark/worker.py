@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmark import trial
+from benchmark.observers.sending import Observed, Observers
 from benchmark.progress import Bar, Display, name
 from benchmark.records import failures
 from benchmark.records.claims import Claim, Observer, read_claim
@@ -44,15 +45,16 @@ def train_under(display: Display, missing: Sequence[Trial], log: str = "", patie
     first = missing[0][0]
     device = trial.device_of(first.config.device)
     claims = _claims(missing, display, patient)
-    turns = (_pause(display) if each is None else _turns(missing, *each, display, log) for each in claims)
+    observers = Observers(first.config.observers)
+    turns = (_pause(display) if each is None else _turns(missing, *each, display, log, observers.trial()) for each in claims)
     try:
-        with one_thread(device):
+        with one_thread(device), observers:
             take_turns(turns, trial.side_by_side(first), device)
     except OSError as error:
         raise UserError(f"{error}; finished trials are kept and the same command continues") from error
 
 
-def _turns(missing: Sequence[Trial], number: int, claim: Claim, display: Display, log: str) -> Iterator[None]:
+def _turns(missing: Sequence[Trial], number: int, claim: Claim, display: Display, log: str, observed: Observed) -> Iterator[None]:
     """Train one trial under its claim, one step per turn; if it fails, the display gets a line, and the others continue.
 
     Raises Unwritable.
@@ -60,10 +62,10 @@ def _turns(missing: Sequence[Trial], number: int, claim: Claim, display: Display
     cell, seed = missing[number]
     path = trial.path(cell, seed)
     display.begin(number)
-    with claim:
+    with claim, observed:
         try:
             if not settled(path):  # released just before
-                display.write(_result((yield from trial.in_turns(cell, seed, claim))))
+                display.write(_result((yield from trial.in_turns(cell, seed, claim, observed))))
             display.settled(number)
         except Interrupted:
             if claim.lost:

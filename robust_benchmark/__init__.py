@@ -6,8 +6,8 @@
     trials.groupby("method")["test_accuracy"].mean()
 
 `run_grid` trains and `load` reads, and both return a data frame with a row for each trial. `load_model` returns a trained model. A method
-is a subclass of `Method` under `@register("name")`; its `loss` takes a `Batch`, and its `needs` is a `Knowledge`. A user's mistake raises
-`UserError`.
+is a subclass of `Method` under `@register("name")`; its `loss` takes a `Batch`, and its `needs` is a `Knowledge`. An `Observer` follows
+each trial during training. A user's mistake raises `UserError`.
 
 Large packages are imported on first use. `load` works beside Hugging Face's `datasets`. All other functions use the module names
 `benchmark`, `methods` and `datasets` in this process, so they need a process without another package `datasets`.
@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from robust_benchmark.suite.benchmark.artifacts import load_model  # type: ignore[import-not-found]  # a checkout has no suite/
+    from robust_benchmark.suite.benchmark.observers import Observer  # type: ignore[import-not-found]
     from robust_benchmark.suite.methods.base import Batch, Knowledge, Method  # type: ignore[import-not-found]
     from robust_benchmark.suite.methods.registry import register  # type: ignore[import-not-found]
 
-__all__ = ["Batch", "Knowledge", "Method", "UserError", "load", "load_model", "register", "run_grid"]
+__all__ = ["Batch", "Knowledge", "Method", "Observer", "UserError", "load", "load_model", "register", "run_grid"]
 
 PYTHONS = ((3, 11), (3, 13))  # the first and the last; older versions can read this file and its imports to report it
 if not PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]:
@@ -72,7 +73,7 @@ def load(results_dir: str | os.PathLike[str]) -> pd.DataFrame:
 if not TYPE_CHECKING:  # a type checker would accept any name for one of these
 
     def __getattr__(name: str) -> Any:
-        homes = {"load_model": "benchmark.artifacts", "register": "methods.registry"}
+        homes = {"load_model": "benchmark.artifacts", "register": "methods.registry", "Observer": "benchmark.observers"}
         homes |= dict.fromkeys(("Batch", "Knowledge", "Method"), "methods.base")
         if name not in homes:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,7 +14,7 @@ COMMANDS = {
     "prepare": ("benchmark.prepare", "download and decode the data of a grid, without training"),
     "run": ("benchmark.run", "train the missing trials of a grid and print its table"),
     "report": ("benchmark.report", "make the table, or a figure, of the records under a directory"),
-    "status": ("benchmark.status", "show the progress of submitted grids, or cancel them"),
+    "status": ("benchmark.status", "show the progress of grids, also while they train, or cancel submitted grids"),
     "check": ("benchmark.check", "check that methods follow the rules of the interface, including your own"),
     "speed": ("benchmark.speed.__main__", "measure the cost of steps, data and options on this machine"),
 }

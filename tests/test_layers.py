@@ -62,6 +62,10 @@ WITHOUT_TORCH = (
     "benchmark.fingerprint",
     "benchmark.launching.jobs",
     "benchmark.launching.look",
+    "benchmark.overview",
+    "benchmark.watch",
+    "benchmark.view",
+    "benchmark.observers",
     "robust_benchmark",
 )
 

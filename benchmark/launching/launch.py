@@ -6,12 +6,13 @@ import contextlib
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from benchmark import trial
 from benchmark.config import Cell
 from benchmark.launching import jobs, submit
-from benchmark.launching.look import State, look
+from benchmark.launching.look import State, States, look
 from benchmark.options import Launcher, LocalLauncher, SlurmLauncher
 from benchmark.progress import Bar, name
 from benchmark.records import grids, store
@@ -25,8 +26,6 @@ from robust_benchmark.imports import command
 
 ASK_SECONDS = 15.0  # between questions to SLURM; records and claims are looked at more often
 END_SECONDS = 60.0  # for a process to write its checkpoint
-
-States = dict[grids.TrialId, State]
 
 
 def launch(cells: Sequence[Cell], missing: Sequence[Trial], overrides: Sequence[str]) -> tuple[list[str], int]:
@@ -58,10 +57,17 @@ def grid_of(cells: Sequence[Cell]) -> Grid:
     config = cells[0].config
     folders = [store.Store("").path(cell.identity, cell.key, 0).parent for cell in cells]
     described = [
-        GridCell(cell.key, cell.label, str(folder), list(cell.seeds), trial.steps(cell))
-        for cell, folder in zip(cells, folders, strict=True)
+        GridCell(cell.key, cell.label, str(folder), list(cell.seeds), trial.steps(cell), options)
+        for cell, folder, options in zip(cells, folders, _own_options(cells), strict=True)
     ]
     return grids.open_grid(described, config.results_dir, config.checkpoint_dir, config.claim_seconds)
+
+
+def _own_options(cells: Sequence[Cell]) -> list[list[str]]:
+    """Of each cell the overrides that not all share, but for those that label and folder name."""
+    count = Counter(override for cell in cells for override in set(cell.overrides))
+    named = ("method=", "method.", "dataset=", "noise=")
+    return [[each for each in cell.overrides if count[each] < len(cells) and not each.startswith(named)] for cell in cells]
 
 
 def _follow(grid: Grid, missing: Sequence[Trial], launcher: Launcher) -> tuple[list[str], int]:

@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Protocol
@@ -23,7 +23,7 @@ from typing import Annotated, Protocol
 import msgspec
 from msgspec import Meta
 
-from benchmark.records.schema import Amount, Count
+from benchmark.records.schema import Amount, Count, Share
 from robust_benchmark.files import check_regular, read_regular, whole
 
 WIDTH = 1024  # bytes of a claim: it is overwritten in place, so its length is constant
@@ -33,7 +33,10 @@ BEAT = 10.0  # maximum seconds between two signs of life, which also report the 
 
 @dataclass
 class Holder:
-    """The content of a claim: the training process and its progress. It is at `step` of `steps`, `seconds` after step `first`."""
+    """The content of a claim: the training process and its progress. It is at `step` of `steps`, `seconds` after step `first`.
+
+    accuracy: share of correct test images at the latest evaluation in this process; None before the first evaluation
+    """
 
     token: str = ""
     user: str = ""
@@ -46,6 +49,7 @@ class Holder:
     steps: Count = 0
     first: Count = 0
     seconds: Amount = 0.0
+    accuracy: Share | None = None
 
     def __str__(self) -> str:
         return f"{self.user or 'somebody'} on {self.host}, {f'job {self.job}' if self.job else f'process {self.pid}'}"
@@ -112,6 +116,10 @@ class Claim:
             holder.first, self._began = steps, time.monotonic()
         holder.step += steps
         self._listener.stepped(steps)
+
+    def evaluated(self, metrics: Mapping[str, float]) -> None:
+        """The trial was evaluated: names of benchmark.metrics and their values."""
+        self._holder.accuracy = metrics.get("test_accuracy")
 
     def stopping(self) -> bool:
         return self.lost or self._listener.stopping()

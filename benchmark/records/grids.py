@@ -22,13 +22,17 @@ TrialId = tuple[str, int]  # a cell's key and a seed
 
 @dataclass(frozen=True)
 class GridCell:
-    """One cell: the folder of its records under the results directory, its trials, and the steps of each."""
+    """One cell: the folder of its records under the results directory, its trials, and the steps of each.
+
+    options: overrides that not all cells of the grid share, but for those of method, data set and noise, which label and folder name
+    """
 
     key: str
     label: str
     folder: str
     seeds: list[Count]
     steps: Count
+    options: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
