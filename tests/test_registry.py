@@ -118,7 +118,7 @@ def test_built_in_methods_are_the_files_of_their_folder() -> None:
 @pytest.mark.parametrize(("wrong", "nearest"), [("reeed", "reed"), ("l2r", "l2rw"), ("hardmining", "hard_mining")])
 def test_a_wrong_name_is_answered_with_the_nearest(wrong: str, nearest: str) -> None:
     for ask in (registry.get, registry.schema, lambda name: cells([f"method={name}"])):
-        with pytest.raises(UserError, match=rf"^no method '{wrong}'; nearest: {nearest} \(\d+ known: "):
+        with pytest.raises(UserError, match=rf"^no method '{wrong}'; nearest: {nearest} \(\d+ known"):
             ask(wrong)
 
 
