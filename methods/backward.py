@@ -1,0 +1,46 @@
+"""Backward correction: losses of all labels, mixed by the inverse of the noise model."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+from methods.base import Batch, MakeModel, View
+from methods.registry import register
+from methods.transition import Corrected, single
+
+SMALLEST = 1e-7  # probability; below it the loss is constant
+CONDITION = 100.0  # by which T may shrink a direction that its inverse restores
+
+
+@register
+class Backward(Corrected):
+    """An unbiased estimate of the cross-entropy of the true label, from the given one.
+
+        loss = 1/n sum_i sum_k (T^-1)[y_i, k] (-log p(k | x_i)),   p at least 1e-7
+
+    It can be negative, and its variance grows with the noise. T as in `forward`: given, or estimated first. Directions that T shrinks to
+    less than a hundredth of the largest are left out of its inverse (a pseudo-inverse in float64): the rows of an estimate from a
+    classifier that has learnt nothing are equal, and so are those of a T at the noise rate where labels say nothing.
+
+    matrix: one of estimated, given: 'given' is the true matrix (needs TRANSITION_MATRIX; conf/method/backward_oracle.yaml)
+    percentile: of p(i | x), above 0, at most 100: the anchor point of class i is the largest below it; the authors take 97, and on
+        CIFAR-100 the largest of all (100)
+
+    Source: Patrini et al., "Making Deep Neural Networks Robust to Label Noise: a Loss Correction Approach", CVPR 2017 (Theorem 1),
+    with its released code's 1e-7.
+    """
+
+    inverse: torch.Tensor
+
+    def setup(self, make_model: MakeModel, view: View) -> None:
+        self.register_buffer("inverse", torch.eye(view.num_classes))
+        super().setup(make_model, view)
+
+    def use(self, T: torch.Tensor) -> None:
+        super().use(T)
+        self.inverse.copy_(torch.linalg.pinv(T.double().cpu(), rtol=1 / CONDITION))
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        log_p = F.log_softmax(single(self.model(batch.images)), dim=1).clamp(min=math.log(SMALLEST))
+        return -(self.inverse[batch.labels] * log_p).sum(dim=1).mean()
