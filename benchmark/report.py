@@ -159,6 +159,7 @@ def _of_methods(records: list[Record], methods: list[str] | None) -> list[Record
 def _experiment(given: argparse.Namespace, records: list[Record]) -> None:
     """The experiment's own table and figure, of its own records; what is missing is told with the command that fills it."""
     from benchmark.analysis import experiment as analysis
+    from benchmark.analysis.paper_claims import claims_of
     from benchmark.config import cells
 
     grid = cells(given.overrides)
@@ -169,6 +170,8 @@ def _experiment(given: argparse.Namespace, records: list[Record]) -> None:
     if not any(each.records for each in found):
         raise UserError(f"{given.results} has no records of {experiment.name}; to make them: {_command(given, given.results)}")
     to_fill = _command(given, analysis.root(found))
+    methods = {*experiment.rows, *experiment.sweep.get("method", ()), *(cell.choice for cell in grid)}
+    claims = claims_of(experiment.claims, sorted(methods))
     found = _of_rows(grid, found, given.methods)
     shown = analysis.named(found, experiment.rows)
     if given.y or given.reference or given.overall or given.rows or given.columns:
@@ -176,7 +179,7 @@ def _experiment(given: argparse.Namespace, records: list[Record]) -> None:
     elif given.format == "parquet":
         table = _parquet(analysis.frame(found, experiment.rows, given.select))
     else:
-        table = analysis.render(found, experiment.rows, experiment.notes, given.format, given.select)
+        table = analysis.render(found, experiment.rows, experiment.notes, given.format, given.select, claims)
     _write(given, shown, table, experiment.figure)
     missing = analysis.missing(found, experiment.rows)
     if missing:

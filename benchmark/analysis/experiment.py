@@ -11,10 +11,11 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.analysis import frames, tables
+from benchmark.analysis import frames, paper_claims, tables
 from benchmark.analysis.captions import limits, provenance, selected
 from benchmark.analysis.cells import Cell, Number, Table
 from benchmark.analysis.layout import page
+from benchmark.analysis.paper_claims import Claim
 from benchmark.analysis.selection import LAST, check_selection, value
 from benchmark.analysis.settings import text_of, words_of
 from benchmark.analysis.statistics import Estimate, estimate
@@ -127,20 +128,32 @@ def _agreement(ours: Estimate, paper: Estimate | None) -> str:
 
 
 def render(
-    found: Sequence[Found], rows: Mapping[str, Any], notes: Sequence[str], form: str = "text", selections: Sequence[str] = (LAST,)
+    found: Sequence[Found],
+    rows: Mapping[str, Any],
+    notes: Sequence[str],
+    form: str = "text",
+    selections: Sequence[str] = (LAST,),
+    claims: Sequence[Claim] = (),
 ) -> str:
     """The table in one of the formats of `benchmark.analysis.tables`; CSV has means and half-widths in columns of their own.
 
-    With several selections the numbers of the first are held against the paper's, and those of the others stand beside them.
+    Below it stands what becomes of the claims, but for CSV. With several selections the numbers of the first are held against the
+    paper's, and those of the others stand beside them.
     Where the paper has no numbers, it is the ordinary table of the experiment's records, under their names in it.
     Raises UserError for a selection that no record can give.
     """
-    if not has_numbers(found, rows):
-        ordinary = tables.render(named(found, rows), form, selections=selections, most=None)
-        return ordinary + ("" if form == "csv" else _shortened(found, rows, form))
-    table = _beside(found, rows, selections)
     if form == "csv":
-        return _flat(table).to_csv(index=False)
+        return frame(found, rows, selections).to_csv(index=False)
+    if has_numbers(found, rows):
+        table = _against_paper(found, rows, notes, form, selections)
+    else:
+        table = tables.render(named(found, rows), form, selections=selections, most=None) + _shortened(found, rows, form)
+    judged = paper_claims.judge(claims, found, rows, selections[0])
+    return f"{table}\n{paper_claims.render(judged, form)}" if judged else table
+
+
+def _against_paper(found: Sequence[Found], rows: Mapping[str, Any], notes: Sequence[str], form: str, selections: Sequence[str]) -> str:
+    table = _beside(found, rows, selections)
     used = [record for each in found for record in each.records]
     laid = _laid(table, found, selections)
     marks = " ".join(table["method"])
