@@ -61,9 +61,7 @@ def claims_of(given: Sequence[Any], methods: Sequence[str]) -> list[Claim]:
         try:
             claims.append(msgspec.convert(each, Claim))
         except msgspec.ValidationError as error:
-            raise UserError(
-                f"a claim of the experiment must be {{better: METHOD, than: METHOD, by: POINTS}}, not {each}: {error}"
-            ) from error
+            raise UserError(f"a claim of an experiment is {{better: METHOD, than: METHOD, by: POINTS}}, not {each}: {error}") from error
     for name in (name for claim in claims for pair in claim.pairs for name in pair):
         if name not in methods:
             raise unknown("method of this experiment for its claims", name, methods)
