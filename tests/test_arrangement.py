@@ -21,12 +21,11 @@ GRID = [
 ]
 
 
-def lines(records: list[Record], rows: list[str], columns: list[str], **options: object) -> list[list[str]]:
+def lines(records: list[Record], rows: list[str], columns: list[str]) -> list[list[str]]:
     """The cells of all lines above the caption, headings being lines of one."""
     text = render(records, axes=axes(rows, columns, 1)).partition("\n\nTest accuracy")[0]
-    return [
-        cells for line in text.splitlines() if (cells := [cell.strip() for cell in line.split("  ") if cell.strip()]) and line[0] != "-"
-    ]
+    split = [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in text.splitlines() if not line.startswith("-")]
+    return [cells for cells in split if cells]
 
 
 def accuracy_of(method: str, rate: float, size: int) -> str:

@@ -17,6 +17,8 @@ from benchmark.metrics import metric as metric_of
 from benchmark.records.store import Record
 from robust_benchmark.errors import UserError
 
+COMPARED = ["selection", "sees", "method", "setting", "difference", "half_width", "p", "p_holm", "wins", "trials", "diverged", "key"]
+
 
 def frame(records: Sequence[Record], metrics: Sequence[str], selections: Sequence[str] = (LAST,), reference: str = "") -> pd.DataFrame:
     """What `benchmark.analysis.tables.render` shows: the fields of Row or of a comparison, `metric`, and each option by its dotted name.
@@ -55,14 +57,13 @@ def parquet(table: pd.DataFrame) -> bytes:
 
 
 def _compared(records: Sequence[Record], name: str, selections: Sequence[str], reference: str) -> pd.DataFrame:
-    """One row a comparison: selection, sees, method, setting, difference, half_width, p, p_holm, wins, trials, diverged, key."""
+    """One row a comparison, by COMPARED."""
     metric = metric_of(name)
     rows = ordered(rows_of(records, metric, counting(metric, selections)), metric)
-    return pd.DataFrame(map(_comparison, against(rows, reference, metric)))
+    return pd.DataFrame(map(_comparison, against(rows, reference, metric)), columns=COMPARED)
 
 
-def _comparison(compared: Compared) -> dict[str, Any]:
+def _comparison(compared: Compared) -> tuple[Any, ...]:
     row, found, p = compared
-    about = {"selection": row.selection, "sees": row.sees, "method": row.method, "setting": text_of(row.setting)}
-    tested = {"difference": found.mean, "half_width": found.half_width, "p": found.p, "p_holm": p, "wins": found.wins}
-    return about | tested | {"trials": found.trials, "diverged": row.diverged, "key": row.key}
+    about = row.selection, row.sees, row.method, text_of(row.setting)
+    return *about, found.mean, found.half_width, found.p, p, found.wins, found.trials, row.diverged, row.key
