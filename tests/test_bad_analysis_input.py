@@ -124,7 +124,11 @@ def test_a_copy_of_a_trial_counts_once_and_other_numbers_for_it_are_reported(tmp
 @pytest.mark.parametrize("form", FORMATS)
 def test_thousands_of_methods_are_a_table_of_thousands_of_lines(form: str) -> None:
     count = 2000
-    records = [each for place in range(count) for each in trials(f"m{place}", [place / 2500 + seed / 5000 for seed in range(3)])]
+    records = [
+        record_of(config_of(method__beta=place / count), seed, [entry(100, round(place / 2500 + seed / 5000, 4))], method=f"m{place}")
+        for place in range(count)
+        for seed in range(3)
+    ]
     lines = render(records, form).splitlines()
     assert sum(bool(re.search(r"\bm\d+\b", line)) for line in lines) == count
 

@@ -99,6 +99,7 @@ def test_each_format_has_the_difference_the_wins_and_the_finding(form: str) -> N
     assert "(4 of 4)" in text
     assert "+10.25" in text
     assert "holds" in text
+    assert "Of 1 claims on order and gaps: 1 hold, 0 do not hold, 0 undecided, 0 not run." in text
     assert "some of many come out wrong by chance" in text
 
 

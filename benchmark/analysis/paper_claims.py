@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +20,7 @@ from robust_benchmark.errors import UserError, unknown
 if TYPE_CHECKING:
     from benchmark.analysis.experiment import Found
 
+FINDINGS = {"holds": "hold", "does not hold": "do not hold", "undecided": "undecided", "not run": "not run"}
 NOTE = (
     "Claims: paired differences in points of test accuracy with 95 % confidence intervals (Student t), and the trials won. A claim holds"
     " where the interval lies above its gap, does not hold where it lies below, and is undecided elsewhere, below 3 trials and where trials"
@@ -122,7 +124,13 @@ def _finding(paired: Difference, gap: float, diverged: bool) -> str:
 def render(judged: Sequence[Judged], form: str) -> str:
     """The table of these claims in one of the formats of `benchmark.analysis.layout` but CSV."""
     lines = [[each.setting, each.claim, _shown(each.difference), each.finding] for each in judged]
-    return page([Table("", ["setting", "claim", "difference", "verdict"], lines)], [NOTE], "", form, "claims")
+    return page([Table("", ["setting", "claim", "difference", "verdict"], lines)], [_counted(judged), NOTE], "", form, "claims")
+
+
+def _counted(judged: Sequence[Judged]) -> str:
+    """The verdict on all claims together."""
+    counts = Counter(each.finding.partition(",")[0] for each in judged)
+    return f"Of {len(judged)} claims on order and gaps: {', '.join(f'{counts[name]} {words}' for name, words in FINDINGS.items())}."
 
 
 def _shown(paired: Difference) -> Cell:
