@@ -159,7 +159,6 @@ def _of_methods(records: list[Record], methods: list[str] | None) -> list[Record
 def _experiment(given: argparse.Namespace, records: list[Record]) -> None:
     """The experiment's own table and figure, of its own records; what is missing is told with the command that fills it."""
     from benchmark.analysis import experiment as analysis
-    from benchmark.analysis.paper_claims import claims_of
     from benchmark.config import cells
 
     grid = cells(given.overrides)
@@ -170,21 +169,31 @@ def _experiment(given: argparse.Namespace, records: list[Record]) -> None:
     if not any(each.records for each in found):
         raise UserError(f"{given.results} has no records of {experiment.name}; to make them: {_command(given, given.results)}")
     to_fill = _command(given, analysis.root(found))
-    methods = {*experiment.rows, *experiment.sweep.get("method", ()), *(cell.choice for cell in grid)}
-    claims = claims_of(experiment.claims, sorted(methods))
     found = _of_rows(grid, found, given.methods)
     shown = analysis.named(found, experiment.rows)
-    if given.y or given.reference or given.overall or given.rows or given.columns:
-        table = _table(given, shown)
-    elif given.format == "parquet":
-        table = _parquet(analysis.frame(found, experiment.rows, given.select))
-    else:
-        table = analysis.render(found, experiment.rows, experiment.notes, given.format, given.select, claims)
+    table = _experiments_table(given, grid, found)
     _write(given, shown, table, experiment.figure)
     missing = analysis.missing(found, experiment.rows)
     if missing:
         names = ", ".join(missing[:MANY]) + (f" and {len(missing) - MANY} more" if len(missing) > MANY else "")
         print(f"{len(missing)} of {len(found)} cells lack trials: {names}\nto fill them: {to_fill}", file=sys.stderr)
+
+
+def _experiments_table(given: argparse.Namespace, grid: Sequence[Cell], found: Sequence[Found]) -> str | bytes:
+    """The comparison with the paper and what becomes of the claims; or the ordinary table, where its options are given."""
+    from benchmark.analysis import experiment as analysis
+    from benchmark.analysis import paper_claims
+
+    experiment = grid[0].config.experiment
+    methods = {*experiment.rows, *experiment.sweep.get("method", ()), *(cell.choice for cell in grid)}
+    claims = paper_claims.claims_of(experiment.claims, sorted(methods))
+    if given.y or given.reference or given.overall or given.rows or given.columns:
+        return _table(given, analysis.named(found, experiment.rows))
+    if given.format == "parquet":
+        return _parquet(analysis.frame(found, experiment.rows, given.select))
+    table = analysis.render(found, experiment.rows, experiment.notes, given.format, given.select)
+    judged = paper_claims.judge(claims, found, experiment.rows, given.select[0])
+    return f"{table}\n{paper_claims.render(judged, given.format)}" if judged and given.format != "csv" else table
 
 
 def _of_rows(grid: Sequence[Cell], found: Sequence[Found], methods: list[str] | None) -> list[Found]:

@@ -11,11 +11,10 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.analysis import frames, paper_claims, tables
+from benchmark.analysis import frames, tables
 from benchmark.analysis.captions import limits, provenance, selected
 from benchmark.analysis.cells import Cell, Number, Table
 from benchmark.analysis.layout import page
-from benchmark.analysis.paper_claims import Claim
 from benchmark.analysis.selection import LAST, check_selection, value
 from benchmark.analysis.settings import text_of, words_of
 from benchmark.analysis.statistics import Estimate, estimate
@@ -128,28 +127,19 @@ def _agreement(ours: Estimate, paper: Estimate | None) -> str:
 
 
 def render(
-    found: Sequence[Found],
-    rows: Mapping[str, Any],
-    notes: Sequence[str],
-    form: str = "text",
-    selections: Sequence[str] = (LAST,),
-    claims: Sequence[Claim] = (),
+    found: Sequence[Found], rows: Mapping[str, Any], notes: Sequence[str], form: str = "text", selections: Sequence[str] = (LAST,)
 ) -> str:
     """The table in one of the formats of `benchmark.analysis.tables`; CSV has means and half-widths in columns of their own.
 
-    Below it stands what becomes of the claims, but for CSV. With several selections the numbers of the first are held against the
-    paper's, and those of the others stand beside them.
+    With several selections the numbers of the first are held against the paper's, and those of the others stand beside them.
     Where the paper has no numbers, it is the ordinary table of the experiment's records, under their names in it.
     Raises UserError for a selection that no record can give.
     """
     if form == "csv":
         return frame(found, rows, selections).to_csv(index=False)
     if has_numbers(found, rows):
-        table = _against_paper(found, rows, notes, form, selections)
-    else:
-        table = tables.render(named(found, rows), form, selections=selections, most=None) + _shortened(found, rows, form)
-    judged = paper_claims.judge(claims, found, rows, selections[0])
-    return f"{table}\n{paper_claims.render(judged, form)}" if judged else table
+        return _against_paper(found, rows, notes, form, selections)
+    return tables.render(named(found, rows), form, selections=selections, most=None) + _shortened(found, rows, form)
 
 
 def _against_paper(found: Sequence[Found], rows: Mapping[str, Any], notes: Sequence[str], form: str, selections: Sequence[str]) -> str:

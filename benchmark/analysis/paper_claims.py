@@ -5,20 +5,18 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from benchmark.analysis.cells import Cell, Number, Table
+from benchmark.analysis.experiment import Found
 from benchmark.analysis.layout import page
 from benchmark.analysis.selection import LAST, value
 from benchmark.analysis.settings import flatten, text_of, words_of
 from benchmark.analysis.statistics import FEWEST, Difference, difference
 from benchmark.metrics import METRICS
 from robust_benchmark.errors import UserError, unknown
-
-if TYPE_CHECKING:
-    from benchmark.analysis.experiment import Found
 
 FINDINGS = {"holds": "hold", "does not hold": "do not hold", "undecided": "undecided", "not run": "not run"}
 NOTE = (
