@@ -31,9 +31,9 @@ def frame(records: Sequence[Record], metrics: Sequence[str], selections: Sequenc
 
 
 def _options(configs: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """A column for each option, by key; values of several types as text, which columns of one type can hold."""
+    """A column for each option, in the order of their names, by key; values of several types as text, as a column has one type."""
     table = pd.DataFrame.from_dict({key: flatten(config) for key, config in configs.items()}, orient="index")
-    return table.apply(_of_one_type)
+    return table.sort_index(axis=1).apply(_of_one_type)
 
 
 def _of_one_type(column: pd.Series) -> pd.Series:
