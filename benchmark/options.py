@@ -145,6 +145,7 @@ class Experiment:
     rows: choice of method -> {name: its name in the table, <dataset>: the paper's [mean, half-width]}; also swept
     figure: {kind, ...}, the arguments of `benchmark.analysis.figures.draw`
     notes: footnotes of the table
+    claims: {better: method, than: method, by: points, setting: {option: value}}, which the report judges (docs/tables.md)
     """
 
     name: str = ""
@@ -152,6 +153,7 @@ class Experiment:
     rows: dict[str, Any] = field(default_factory=dict)
     figure: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    claims: list[Any] = field(default_factory=list)
 
 
 @dataclass

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark import ROOT
 from benchmark.analysis.cost import COST, join, read_costs
-from benchmark.analysis.selection import LAST, SELECTIONS, check_selection
+from benchmark.analysis.selection import EQUAL_COMPUTE, LAST, SELECTIONS, check_selection
 from benchmark.metrics import METRICS, Metric, metric
 from benchmark.records.store import Record, read_all
 from robust_benchmark.commands import guarded
@@ -23,6 +23,9 @@ from robust_benchmark.errors import UserError, unknown
 from robust_benchmark.imports import command
 
 if TYPE_CHECKING:  # composing grids takes torch
+    import pandas as pd
+
+    from benchmark.analysis.axes import Axes
     from benchmark.analysis.experiment import Found
     from benchmark.config import Cell
 
@@ -44,8 +47,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("results", type=Path, help="directory of records, searched with its folders")
     parser.add_argument("overrides", nargs="*", help="experiment=NAME and further options of it, as given to benchmark.run")
     parser.add_argument("--methods", nargs="+", metavar="METHOD", help="only these: names in the table, or an experiment's `method=`")
-    parser.add_argument("--format", default="text", choices=("text", "markdown", "latex", "csv"))
+    parser.add_argument("--format", default="text", choices=("text", "markdown", "latex", "csv", "parquet"), help="parquet needs --output")
     parser.add_argument("--output", type=Path, help="file to write the table to instead of printing it")
+    parser.add_argument("--rows", nargs="+", default=[], metavar="NAME", help="what rows are: method, sees, setting, selection, any option")
+    parser.add_argument("--columns", nargs="+", default=[], metavar="NAME", help="what columns are, such as noise.rate")
     parser.add_argument("--figure", type=Path, help="file to draw the figure in, .png or .pdf, or without either for both")
     parser.add_argument("--kind", help="training (the default), against, confusion, weights; an experiment has its own")
     parser.add_argument("--x", help="with kind against, the x axis: an option such as noise.rate or split.clean_per_class")
@@ -70,6 +75,7 @@ def _report(given: argparse.Namespace) -> int:
         value = getattr(given, name)
         if value is not None and given.figure is None:
             raise UserError(f"--{name} {value} is of a figure, and needs --figure FILE")
+    _check_format(given)
     records, errors = _read(given, [metric(name) for name in given.y or DEFAULT])
     for error in errors:
         print(f"error: {error}", file=sys.stderr)
@@ -85,12 +91,21 @@ def _report(given: argparse.Namespace) -> int:
     return 1 if errors else 0
 
 
+def _check_format(given: argparse.Namespace) -> None:
+    """Raises UserError for options of a table that do not go together."""
+    if given.format == "parquet" and given.output is None:
+        raise UserError("--format parquet needs --output FILE, as a terminal cannot show it")
+    if (given.rows or given.columns) and (given.overall or given.format in ("csv", "parquet")):
+        other = "--overall" if given.overall else f"--format {given.format}"
+        raise UserError(f"--rows and --columns arrange methods and settings, and {other} has an arrangement of its own")
+
+
 def _read(given: argparse.Namespace, metrics: Sequence[Metric]) -> tuple[list[Record], list[UserError]]:
     """The records, with no more in them than the tables and figures need, and with their costs where these are asked for."""
     whole = given.figure is not None or given.select != [LAST]
     records, errors = read_all(given.results, whole, None if whole else tuple({each.kept for each in metrics}))
     costs = given.cost or next(filter(Path.exists, COSTS), None)
-    if costs and any(each.name in COST for each in metrics):
+    if costs and (EQUAL_COMPUTE in given.select or any(each.name in COST for each in metrics)):
         records = join(records, read_costs(costs))
     return records, errors
 
@@ -100,17 +115,36 @@ def _all(given: argparse.Namespace, records: list[Record]) -> None:
     _write(given, shown, _table(given, shown), {})
 
 
-def _table(given: argparse.Namespace, records: list[Record]) -> str:
+def _table(given: argparse.Namespace, records: list[Record]) -> str | bytes:
     """The ordinary table, that of the differences to a reference, or that of the aggregates over settings."""
     from benchmark.analysis import overall, tables  # SciPy takes a sixth of a second to import
 
     metrics = given.y or DEFAULT
-    if not given.overall:
-        most = None if given.overrides else tables.MOST
-        return tables.render(records, given.format, metrics, given.select, most, given.reference)
-    if given.reference or len(metrics) > 1 or len(given.select) > 1:
-        raise UserError("--overall takes one metric (--y), one selection (--select) and no --reference")
-    return overall.render(records, given.format, metrics[0], given.select[0])
+    if given.overall:
+        if given.reference or len(metrics) > 1 or len(given.select) > 1:
+            raise UserError("--overall takes one metric (--y), one selection (--select) and no --reference")
+        if given.format == "parquet":
+            return _parquet(overall.frame(records, metrics[0], given.select[0]))
+        return overall.render(records, given.format, metrics[0], given.select[0])
+    if given.format == "parquet":
+        from benchmark.analysis.frames import frame
+
+        return _parquet(frame(records, metrics, given.select, given.reference))
+    most = None if given.overrides else tables.MOST
+    return tables.render(records, given.format, metrics, given.select, most, given.reference, _axes(given))
+
+
+def _axes(given: argparse.Namespace) -> Axes | None:
+    """What makes rows and columns, where the user says it."""
+    from benchmark.analysis.axes import axes
+
+    return axes(given.rows, given.columns, len(given.select)) if given.rows or given.columns else None
+
+
+def _parquet(frame: pd.DataFrame) -> bytes:
+    from benchmark.analysis.frames import parquet
+
+    return parquet(frame)
 
 
 def _of_methods(records: list[Record], methods: list[str] | None) -> list[Record]:
@@ -137,15 +171,29 @@ def _experiment(given: argparse.Namespace, records: list[Record]) -> None:
     to_fill = _command(given, analysis.root(found))
     found = _of_rows(grid, found, given.methods)
     shown = analysis.named(found, experiment.rows)
-    if given.y or given.reference or given.overall:
-        table = _table(given, shown)
-    else:
-        table = analysis.render(found, experiment.rows, experiment.notes, given.format, given.select)
+    table = _experiments_table(given, grid, found)
     _write(given, shown, table, experiment.figure)
     missing = analysis.missing(found, experiment.rows)
     if missing:
         names = ", ".join(missing[:MANY]) + (f" and {len(missing) - MANY} more" if len(missing) > MANY else "")
         print(f"{len(missing)} of {len(found)} cells lack trials: {names}\nto fill them: {to_fill}", file=sys.stderr)
+
+
+def _experiments_table(given: argparse.Namespace, grid: Sequence[Cell], found: Sequence[Found]) -> str | bytes:
+    """The comparison with the paper and what becomes of the claims; or the ordinary table, where its options are given."""
+    from benchmark.analysis import experiment as analysis
+    from benchmark.analysis import paper_claims
+
+    experiment = grid[0].config.experiment
+    methods = {*experiment.rows, *experiment.sweep.get("method", ()), *(cell.choice for cell in grid)}
+    claims = paper_claims.claims_of(experiment.claims, sorted(methods))
+    if given.y or given.reference or given.overall or given.rows or given.columns:
+        return _table(given, analysis.named(found, experiment.rows))
+    if given.format == "parquet":
+        return _parquet(analysis.frame(found, experiment.rows, given.select))
+    table = analysis.render(found, experiment.rows, experiment.notes, given.format, given.select)
+    judged = paper_claims.judge(claims, found, experiment.rows, given.select[0])
+    return f"{table}\n{paper_claims.render(judged, given.format)}" if judged and given.format != "csv" else table
 
 
 def _of_rows(grid: Sequence[Cell], found: Sequence[Found], methods: list[str] | None) -> list[Found]:
@@ -165,7 +213,7 @@ def _command(given: argparse.Namespace, root: str | Path) -> str:
     return f"{command('run')} {shlex.join([*given.overrides, f'results_dir={root}'])}"
 
 
-def _write(given: argparse.Namespace, records: list[Record], table: str, figure: Mapping[str, Any]) -> None:
+def _write(given: argparse.Namespace, records: list[Record], table: str | bytes, figure: Mapping[str, Any]) -> None:
     """The figure where one is asked for, and the table where it is wanted."""
     if given.figure is not None:
         from benchmark.analysis import figures
@@ -176,7 +224,7 @@ def _write(given: argparse.Namespace, records: list[Record], table: str, figure:
             options["kind"] = "against"
         figures.draw(records, given.figure, **options)
     if given.output is not None:
-        given.output.write_text(table, encoding="utf-8")
+        given.output.write_bytes(table if isinstance(table, bytes) else table.encode())
     elif given.figure is None:
         print(table, end="")
 

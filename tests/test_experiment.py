@@ -595,16 +595,16 @@ def test_markdown_is_a_table_of_pipes_with_the_notes_below() -> None:
     assert "[1] From its own paper." in text[text.rindex("|") :]
 
 
-def test_latex_is_a_booktabs_tabular_whose_notes_are_comments() -> None:
+def test_latex_is_a_booktabs_table_with_the_notes_in_its_caption_and_a_line_above_each_setting() -> None:
     text = render([*table_of_four(), *find([wanted("s_model")], [])], ROWS, NOTES, "latex")
-    body, _, after = text.partition(r"\end{tabular}")
-    assert all(rule in body for rule in (r"\begin{tabular}", r"\toprule", r"\midrule", r"\bottomrule"))
-    assert re.findall(r"MentorNet \[1\]\s+&", body)
-    assert r"s\_model" in body
-    assert "%" not in body
-    told = [line for line in after.splitlines() if line.strip()]
-    assert "% [1] From its own paper." in told
-    assert all(line.startswith("% ") for line in told)
+    assert all(rule in text for rule in (r"\begin{tabular}", r"\toprule", r"\midrule", r"\bottomrule"))
+    assert r"MentorNet {[}1] & 76.60 &  & 79.00 &  & 1 of 4 & +2.40 &" in text
+    assert r"s\_model" in text
+    (caption,) = (line for line in text.splitlines() if r"\caption" in line)
+    assert "{[}1] From its own paper." in caption
+    assert [line for line in text.splitlines() if r"\textit" in line] == [
+        rf"    \multicolumn{{8}}{{l}}{{\textit{{{setting}}}}} \\" for setting in ("cifar10 bgflip", "cifar100 bgflip", "cifar10 bgflip")
+    ]
 
 
 def test_csv_read_back_has_the_numbers() -> None:

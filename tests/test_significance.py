@@ -83,7 +83,7 @@ def test_a_column_without_the_reference_shows_values() -> None:
 def test_the_caption_says_what_was_tested(form: str) -> None:
     text = render(RECORDS, form, reference="baseline")
     assert "adjusted by Holm over the rows of the column" in text
-    assert "+30.20 ± " in text
+    assert (r"+30.20 & $\pm$" if form == "latex" else "+30.20 ± ") in text
     assert "(5 of 5) *" in text
     assert "may be the best of its column" in render(RECORDS, form)
     assert "may be the best" not in render(trials("reed", [*NEAR]), form)

@@ -275,15 +275,27 @@ def test_markdown_is_a_table_of_pipes() -> None:
     assert cells[3] == ["noisy labels + clean set", "l2rw", "", "80.00, 84.00"]
 
 
-def test_latex_is_a_booktabs_tabular_whose_caption_is_a_comment() -> None:
+def test_latex_is_a_booktabs_table_with_a_caption_and_the_origin_as_a_comment() -> None:
     text = render([*RECORDS, record("s_model", 0.5, noise__rate=0.4)], "latex")
-    body, _, after = text.partition(r"\end{tabular}")
-    assert r"\begin{tabular}" in body
-    assert r"\toprule" in body
+    comments = [line for line in text.splitlines() if line.startswith("%")]
+    assert comments == [r"% needs \usepackage{booktabs,siunitx}", "% On: a CPU. From revision 0123456789ab."]
+    body = text.partition(r"\begin{table}")[2]
+    assert all(rule in body for rule in (r"\toprule", r"\midrule", r"\bottomrule", r"\label{tab:test-accuracy}"))
+    assert r"\caption{Test accuracy in \%, mean $\pm$ 95 \% confidence" in body
     assert r"s\_model" in body
     assert "s_model" not in body
-    assert all(line.startswith("%") for line in after.splitlines() if line.strip())
     assert "%" not in body.replace(r"\%", "")
+
+
+def test_latex_has_what_methods_see_as_a_line_above_each_group() -> None:
+    lines = [line.strip() for line in render(RECORDS, "latex").splitlines()]
+    assert lines[lines.index(r"\midrule") :][:3] == [
+        r"\midrule",
+        r"\multicolumn{3}{l}{\textit{noisy labels}} \\",
+        r"baseline & 50.00, 60.00 & 40.00, 44.00 \\",
+    ]
+    assert lines.count(r"\midrule") == 2
+    assert r"\multicolumn{3}{l}{\textit{noisy labels + clean set}} \\" in lines
 
 
 def test_csv_has_a_row_a_cell() -> None:
@@ -294,6 +306,23 @@ def test_csv_has_a_row_a_cell() -> None:
         ("l2rw", "digits bgflip rate=0.4", pytest.approx(82)),
     ]
     assert [int(row["trials"]) for row in rows] == [2, 2, 2]
+
+
+def test_numbers_of_latex_have_their_interval_in_a_column_of_their_own_and_the_same_width() -> None:
+    text = render([*trials("reed", [0.60, 0.61, 0.62]), *trials("l2rw", [0.5, 0.7, 0.9])], "latex")
+    low, high = (stats.t.interval(0.95, 2, loc=0, scale=stats.sem(values)) for values in ([60, 61, 62], [50, 70, 90]))
+    assert r"\begin{tabular}{lS[table-format=2.2]@{\,}l}" in text
+    assert rf"reed & 61.00 & $\pm$\,\phantom{{0}}{low[1]:.2f} \\" in text
+    assert rf"l2rw & 70.00 & $\pm$\,{high[1]:.2f} \\" in text
+
+
+@pytest.mark.parametrize(("form", "bold"), [("text", "92.00 ± 2.48"), ("markdown", "**92.00 ± 2.48**"), ("latex", r"\bfseries 92.00")])
+def test_the_marked_method_with_the_best_mean_is_bold_where_a_format_can_show_it(form: str, bold: str) -> None:
+    good, near, poor = [0.91, 0.92, 0.93], [0.905, 0.925, 0.92], [0.5, 0.51, 0.5]
+    text = render([*trials("good", good), *trials("near", near), *trials("poor", poor)], form)
+    assert bold in text
+    assert text.count(r"\bfseries 9" if form == "latex" else "**") == {"text": 0, "markdown": 2, "latex": 1}[form]
+    assert ("Bold: the marked one with the best mean." in text) == (form != "text")
 
 
 @pytest.mark.parametrize("form", ["text", "markdown", "latex"])
@@ -397,9 +426,11 @@ def test_the_columns_of_several_selections_count_too() -> None:
     assert [len(table) for table in columns(render(records, selections=["last", "last5"]))] == [8, 8]
 
 
-def test_the_headings_of_latex_are_comments() -> None:
-    lines = render(GRID, "latex").splitlines()
-    assert [line for line in lines if line.startswith("%")][:2] == ["% digits", "% mnist"]
+def test_each_table_of_latex_has_its_heading_in_its_caption_and_a_label_of_its_own() -> None:
+    lines = [line.strip() for line in render(GRID, "latex").splitlines()]
+    captions = [line for line in lines if line.startswith(r"\caption")]
+    assert [caption[:22] for caption in captions] == [r"\caption{digits: Test ", r"\caption{mnist: Test a"]
+    assert [line for line in lines if line.startswith(r"\label")] == [r"\label{tab:test-accuracy-1}", r"\label{tab:test-accuracy-2}"]
 
 
 # --- the command

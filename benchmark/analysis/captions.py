@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from benchmark.analysis.cost import COST
-from benchmark.analysis.selection import LAST, SELECTIONS
+from benchmark.analysis.selection import EQUAL_COMPUTE, LAST, SELECTIONS
 from benchmark.analysis.statistics import FEWEST
 from benchmark.fingerprint import earlier
 from benchmark.metrics import Metric
@@ -15,21 +15,36 @@ from benchmark.records.store import Record
 
 MANY = 4  # revisions that are named
 DIRTY = "-dirty"
+ONE_COLLECTION = (
+    "Trials on {names} resample one collection of images and share its test set: for claims beyond these images widths grow by the square"
+    " root of 1 + trials × test images / training images (Nadeau and Bengio, 2003), which is 1.8 for 5 trials, 500 and 1,097 images."
+)
 
 
-def caption(metric: Metric, trials: Iterable[int], records: Sequence[Record], selections: Sequence[str] = (LAST,)) -> str:
-    """What the numbers are, and where they come from.
+def described(metric: Metric, trials: Collection[int], records: Sequence[Record], selections: Sequence[str] = (LAST,)) -> list[str]:
+    """Sentences: what the numbers are.
 
     trials: how many each number is over
     """
     measured = metric.caption + (f" in {metric.unit}" if metric.unit else "")
     if metric.name in COST:
-        where = sorted({record["cost"] for record in records if "cost" in record})
-        return f"{measured}." + (f" Cost was measured on {', '.join(where)}." if where else "")
-    counts = set(trials)
-    numbers = f"{measured}, mean ± 95 % confidence interval (Student t) over {_trials(counts)}"
-    few = [f"Fewer than {FEWEST} trials have no interval, and their values are shown."] if min(counts) < FEWEST else []
-    return " ".join([*selected(numbers, selections), *few, provenance(records)])
+        return [f"{measured}.", *where_measured(records)]
+    numbers = f"{measured}, mean ± 95 % confidence interval (Student t) over {_trials(trials)}"
+    few = [f"Fewer than {FEWEST} trials have no interval, and their values are shown."] if min(trials) < FEWEST else []
+    costs = where_measured(records) if EQUAL_COMPUTE in selections else []
+    return [*selected(numbers, selections), *costs, *few]
+
+
+def where_measured(records: Sequence[Record]) -> list[str]:
+    """A sentence on the device that costs were measured on, if any were."""
+    where = sorted({record["cost"] for record in records if "cost" in record})
+    return [f"Cost was measured on {', '.join(where)}."] if where else []
+
+
+def limits(records: Sequence[Record]) -> list[str]:
+    """A sentence on what trials have in common, where they divide one collection of images that publishes no test set."""
+    names = {record["config"]["dataset"]["name"] for record in records if "test_size" in record["config"]["dataset"].get("source", {})}
+    return [ONE_COLLECTION.format(names=" and ".join(sorted(names)))] if names else []
 
 
 def selected(numbers: str, selections: Sequence[str]) -> list[str]:

@@ -11,8 +11,10 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.analysis import tables
-from benchmark.analysis.captions import provenance, selected
+from benchmark.analysis import frames, tables
+from benchmark.analysis.captions import limits, provenance, selected
+from benchmark.analysis.cells import Cell, Number, Table
+from benchmark.analysis.layout import page
 from benchmark.analysis.selection import LAST, check_selection, value
 from benchmark.analysis.settings import text_of, words_of
 from benchmark.analysis.statistics import Estimate, estimate
@@ -87,16 +89,18 @@ def comparison(found: Sequence[Found], rows: Mapping[str, Any], selection: str =
         dataset = each.wanted.config["dataset"]["name"]
         reported = row.get(PAPER_DATASET.get(dataset, dataset))
         paper = Estimate(reported[0], math.nan if reported[1] is None else reported[1], 0) if reported else None
-        ours = _ours(each, selection)
+        ours = estimate(_accuracies(each, selection))
         name = " ".join(filter(None, [row.get("name", each.wanted.row), row.get("note") if paper else None]))
         difference = ours.mean - paper.mean if paper else math.nan
         table.append((setting, name, paper, ours, f"{ours.trials} of {each.wanted.trials}", difference, verdict(each, ours, paper)))
     return pd.DataFrame(table, columns=COLUMNS)
 
 
-def _ours(found: Found, selection: str) -> Estimate:
-    accuracies = [value(record, METRICS["test_accuracy"], selection) for record in found.records]
-    return estimate([accuracy for accuracy in accuracies if not math.isnan(accuracy)])
+def _accuracies(found: Found, selection: str) -> list[float]:
+    """In percent, by seed, of the trials that have one."""
+    trials = sorted(found.records, key=lambda record: record["seed"])
+    accuracies = [value(record, METRICS["test_accuracy"], selection) for record in trials]
+    return [accuracy for accuracy in accuracies if not math.isnan(accuracy)]
 
 
 def verdict(found: Found, ours: Estimate, paper: Estimate | None) -> str:
@@ -131,36 +135,66 @@ def render(
     Where the paper has no numbers, it is the ordinary table of the experiment's records, under their names in it.
     Raises UserError for a selection that no record can give.
     """
-    used = [record for each in found for record in each.records]
-    for name in selections:
-        check_selection(name, used)
-    table = comparison(found, rows, selections[0])
-    if table["paper"].isna().all():
-        ordinary = tables.render(named(found, rows), form, selections=selections, most=None)
-        return ordinary + ("" if form == "csv" else _shortened(found, table, form))
-    for place, name in enumerate(selections[1:], COLUMNS.index("trials")):
-        table.insert(place, f"ours, {name}", [_ours(each, name) for each in found])
     if form == "csv":
-        return _flat(table).to_csv(index=False)
-    lines = _lines(table.rename(columns={"ours": f"ours, {selections[0]}"} if len(selections) > 1 else {}), form)
-    below = selected("Test accuracy in %, mean ± 95 % confidence interval (Student t) over trials", selections)
-    below += [note for note in notes if not note.startswith("[") or note.partition(" ")[0] in lines]  # of the rows that are there
-    below += [provenance(used)] if used else []
-    return "\n".join([lines, "", *(f"% {line}" if form == "latex" else line for line in below)]) + "\n"
+        return frame(found, rows, selections).to_csv(index=False)
+    if has_numbers(found, rows):
+        return _against_paper(found, rows, notes, form, selections)
+    return tables.render(named(found, rows), form, selections=selections, most=None) + _shortened(found, rows, form)
 
 
-def _lines(table: pd.DataFrame, form: str) -> str:
-    """The comparison as text, in which a setting stands once."""
-    texts = table.assign(
-        setting=table["setting"].where(~table["setting"].duplicated(), ""),
-        difference=[f"{difference:+.2f}" if math.isfinite(difference) else "" for difference in table["difference"]],
-        **{name: [_text(estimated) for estimated in table[name]] for name in _estimates(table)},
-    )
-    return tables.laid_out(list(texts.columns), texts.values.tolist(), form)
+def _against_paper(found: Sequence[Found], rows: Mapping[str, Any], notes: Sequence[str], form: str, selections: Sequence[str]) -> str:
+    table = _beside(found, rows, selections)
+    used = [record for each in found for record in each.records]
+    laid = _laid(table, found, selections)
+    marks = " ".join(table["method"])
+    sentences = [
+        *selected("Test accuracy in %, mean ± 95 % confidence interval (Student t) over trials", selections),
+        *(note for note in notes if not note.startswith("[") or note.partition(" ")[0] in marks),  # of the rows that are there
+        *limits(used),
+    ]
+    return page([laid], sentences, provenance(used) if used else "", form, "experiment", joint="\n")
 
 
-def _shortened(found: Sequence[Found], table: pd.DataFrame, form: str) -> str:
+def frame(found: Sequence[Found], rows: Mapping[str, Any], selections: Sequence[str] = (LAST,)) -> pd.DataFrame:
+    """What `render` shows, for programs. Raises UserError as it does."""
+    if not has_numbers(found, rows):
+        return frames.frame(named(found, rows), ["test_accuracy"], selections)
+    return _flat(_beside(found, rows, selections))
+
+
+def has_numbers(found: Sequence[Found], rows: Mapping[str, Any]) -> bool:
+    """Whether the rows have a number of the paper's for any of these cells."""
+    return not comparison(found, rows)["paper"].isna().all()
+
+
+def _beside(found: Sequence[Found], rows: Mapping[str, Any], selections: Sequence[str]) -> pd.DataFrame:
+    """The comparison by the first selection, with the numbers of the others beside ours."""
+    for name in selections:
+        check_selection(name, [record for each in found for record in each.records])
+    table = comparison(found, rows, selections[0])
+    for place, name in enumerate(selections[1:], COLUMNS.index("trials")):
+        table.insert(place, f"ours, {name}", [estimate(_accuracies(each, name)) for each in found])
+    return table
+
+
+def _laid(table: pd.DataFrame, found: Sequence[Found], selections: Sequence[str]) -> Table:
+    """The comparison as it is laid out; of fewer trials than an interval needs, the accuracies themselves."""
+    columns: dict[str, list[Cell]] = {name: list(table[name]) for name in ("setting", "method", "trials", "verdict")}
+    columns["paper"] = [Number(paper.mean, paper.half_width) if paper else "" for paper in table["paper"]]
+    columns["difference"] = [Number(each, sign="+") if math.isfinite(each) else "" for each in table["difference"]]
+    for name, selection in zip((name for name in table.columns if name.startswith("ours")), selections, strict=True):
+        columns[name] = [_cell(_accuracies(each, selection)) for each in found]
+    headers = [f"ours, {selections[0]}" if name == "ours" and len(selections) > 1 else name for name in table.columns]
+    return Table("", headers, [list(line) for line in zip(*(columns[name] for name in table.columns), strict=True)])
+
+
+def _cell(accuracies: Sequence[float]) -> Cell:
+    return tables.measured(estimate(accuracies), accuracies) if accuracies else ""
+
+
+def _shortened(found: Sequence[Found], rows: Mapping[str, Any], form: str) -> str:
     """A line that names the cells of which only shortened schedules were run; empty where there is none."""
+    table = comparison(found, rows)
     cells = zip(table["method"], table["setting"], table["verdict"], found, strict=True)
     names = [f"{method} ({setting}): {finding}" for method, setting, finding, each in cells if each.scale < 1]
     return f"{'% ' if form == 'latex' else ''}Not at full scale: {'; '.join(names)}.\n" if names else ""
@@ -176,10 +210,6 @@ def _flat(table: pd.DataFrame) -> pd.DataFrame:
         flat[name] = [estimated.mean if estimated else math.nan for estimated in table[name]]
         flat[f"{name}_half_width"] = [estimated.half_width if estimated else math.nan for estimated in table[name]]
     return flat
-
-
-def _text(estimated: Estimate | None) -> str:
-    return "" if estimated is None or math.isnan(estimated.mean) else tables.plus_minus(estimated.mean, estimated.half_width)
 
 
 def root(found: Sequence[Found]) -> str:

@@ -7,21 +7,27 @@ over trials of these settings.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.analysis.captions import caption
-from benchmark.analysis.rows import Row, ordered, rows_of
+from benchmark.analysis.captions import described, limits, provenance
+from benchmark.analysis.cells import Table
+from benchmark.analysis.cost import COST
+from benchmark.analysis.layout import page
+from benchmark.analysis.rows import Row, counting, ordered, rows_of
 from benchmark.analysis.selection import LAST
 from benchmark.analysis.settings import Words, in_order, text_of
 from benchmark.analysis.statistics import Estimate, average_rank, estimate, interquartile_mean, mean_of_settings
-from benchmark.analysis.tables import decimals, laid_out, plus_minus
+from benchmark.analysis.tables import decimals, measured
 from benchmark.metrics import Metric
 from benchmark.metrics import metric as metric_of
 from benchmark.records.store import Record
 from robust_benchmark.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd  # a third of a second to import
 
 AGGREGATES: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
     "mean": mean_of_settings,
@@ -31,11 +37,15 @@ AGGREGATES: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
 
 
 class Overall(NamedTuple):
-    """The aggregates of a method, by their names in AGGREGATES; `mean` and `interquartile mean` are in the metric's unit."""
+    """The aggregates of a method, by their names in AGGREGATES; `mean` and `interquartile mean` are in the metric's unit.
+
+    values: of each trial
+    """
 
     sees: str
     method: str
     aggregates: dict[str, Estimate]
+    values: dict[str, list[float]]
 
 
 def overall(rows: Sequence[Row], metric: Metric) -> tuple[list[Overall], list[Words], list[int]]:
@@ -55,9 +65,10 @@ def overall(rows: Sequence[Row], metric: Metric) -> tuple[list[Overall], list[Wo
         raise UserError(f"the {len(by_method)} methods have no {'seed' if settings else 'setting'} in common; choose some with --methods")
     values = np.array([[[found[setting].values[seed] for setting in settings] for seed in seeds] for found in by_method.values()])
     aggregated = {name: _aggregated(name, values, metric) for name in AGGREGATES}
+    of_trials = [{name: aggregated[name][place].tolist() for name in AGGREGATES} for place in range(len(by_method))]
     found = [
-        Overall(sees, method, {name: estimate(aggregated[name][place].tolist()) for name in AGGREGATES})
-        for place, (sees, method) in enumerate(by_method)
+        Overall(sees, method, {name: estimate(each) for name, each in mine.items()}, mine)
+        for (sees, method), mine in zip(by_method, of_trials, strict=True)
     ]
     return found, settings, seeds
 
@@ -74,23 +85,39 @@ def render(records: Sequence[Record], form: str = "text", metric_name: str = "te
     Raises UserError as `overall` and `benchmark.analysis.tables.render`.
     """
     metric = metric_of(metric_name)
-    rows = ordered(rows_of(records, metric, [selection]), metric)
-    found, settings, seeds = overall(rows, metric)
+    rows, found, settings, seeds = _overall(records, metric, selection)
     if form == "csv":
-        return _flat(found, len(settings))
+        return _flat(found, len(settings)).to_csv(index=False)
     digits = decimals(metric, [each.aggregates["mean"].mean for each in found])
-    lines = [[each.sees, each.method, *(plus_minus(*each.aggregates[name][:2], digits) for name in AGGREGATES)] for each in found]
-    table = laid_out(["sees", "method", *AGGREGATES], lines, form)
-    note = (
-        f"Aggregates over {len(settings)} settings within each trial, then over the trials; ranks are among {len(found)} methods, and 1"
-        f" is the best. Settings: {'; '.join(map(text_of, settings))}."
-    )
+    lines = [
+        [each.sees, each.method, *(measured(each.aggregates[name], each.values[name], digits) for name in AGGREGATES)] for each in found
+    ]
     keys = {row.key for row in rows if row.setting in settings}
-    below = f"{caption(metric, [len(seeds)], [record for record in records if record['key'] in keys], [selection])} {note}"
-    return f"{table}\n\n{'% ' if form == 'latex' else ''}{below}\n"
+    shown = [record for record in records if record["key"] in keys]
+    is_cost = metric.name in COST
+    within = "" if is_cost else " within each trial, then over the trials"
+    note = (
+        f"Aggregates over {len(settings)} settings{within}; ranks are among {len(found)} methods, and 1 is the best."
+        f" Settings: {'; '.join(map(text_of, settings))}."
+    )
+    sentences = [*described(metric, [len(seeds)], shown, [selection]), note, *([] if is_cost else limits(shown))]
+    table = Table("", ["sees", "method", *AGGREGATES], lines)
+    return page([table], sentences, "" if is_cost else provenance(shown), form, f"overall-{metric.name.replace('_', '-')}")
 
 
-def _flat(found: Sequence[Overall], settings: int) -> str:
+def frame(records: Sequence[Record], metric_name: str = "test_accuracy", selection: str = LAST) -> pd.DataFrame:
+    """A row for each method and aggregate. Raises UserError as `render`."""
+    _, found, settings, _ = _overall(records, metric_of(metric_name), selection)
+    return _flat(found, len(settings))
+
+
+def _overall(records: Sequence[Record], metric: Metric, selection: str) -> tuple[list[Row], list[Overall], list[Words], list[int]]:
+    (counted,) = counting(metric, [selection])
+    rows = ordered(rows_of(records, metric, [counted]), metric)
+    return rows, *overall(rows, metric)
+
+
+def _flat(found: Sequence[Overall], settings: int) -> pd.DataFrame:
     import pandas as pd
 
     table = [
@@ -98,4 +125,4 @@ def _flat(found: Sequence[Overall], settings: int) -> str:
         for each in found
         for name, estimated in each.aggregates.items()
     ]
-    return pd.DataFrame(table).to_csv(index=False)
+    return pd.DataFrame(table)

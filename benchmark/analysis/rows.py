@@ -109,7 +109,7 @@ def _row(trials: Sequence[Record], metric: Metric, selection: str) -> Row:
     first = trials[0]
     values = {trial["seed"]: measured for trial in trials if not math.isnan(measured := value(trial, metric, selection))}
     if metric.name in COST:
-        values = dict(list(values.items())[:1])  # measured once for all trials
+        values = dict.fromkeys([0], next(iter(values.values()))) if values else {}  # measured once for all trials, whatever their seeds
     found = estimate(list(values.values()))
     return Row(
         selection=selection,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -57,18 +57,35 @@ def words_of(configs: Sequence[Mapping[str, Any]], without: str = "") -> list[Wo
     texts = _texts(configs)
     distinct = list(dict.fromkeys(texts))
     flat = [flatten(msgspec.json.decode(text)) for text in distinct]
-    keys = {key for leaves in flat for key in leaves} - {without}
+    names = {name for leaves in flat for name in leaves} - {without}
+    settings = dict(zip(distinct, telling(flat, names, ALWAYS), strict=True))
+    return [settings[text] for text in texts]
+
+
+def telling(
+    flat: Sequence[Mapping[str, Any]], names: Iterable[str], always: Collection[str] = (), given: Iterable[str] = ()
+) -> list[Words]:
+    """For each mapping the words of those options among `names` that tell it from the others, as few as will do.
+
+    always: options that are named in any case
+    given: options that tell mappings apart already, and are not named
+    """
     words: list[list[str]] = [[] for _ in flat]
-    parts = [0] * len(flat)  # settings of the same values so far have the same number; a further key is named only where it parts them
-    for key in sorted(keys, key=lambda key: (FIRST.index(key) if key in FIRST else len(FIRST), key)):
-        numbers: dict[tuple[int, str], int] = {}
-        finer = [numbers.setdefault((part, str(leaves.get(key))), len(numbers)) for part, leaves in zip(parts, flat, strict=True)]
-        if key in ALWAYS or len(numbers) > len(set(parts)):
+    parts = [0] * len(flat)  # mappings of the same values so far have the same number; a further option is named only where it parts them
+    for name in given:
+        parts = _finer(parts, flat, name)
+    for name in sorted(names, key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name)):
+        finer = _finer(parts, flat, name)
+        if name in always or len(set(finer)) > len(set(parts)):
             parts = finer
             for mine, leaves in zip(words, flat, strict=True):
-                mine.append(_word(key, leaves.get(key)))
-    settings = dict(zip(distinct, map(tuple, words), strict=True))
-    return [settings[text] for text in texts]
+                mine.append(word(name, leaves.get(name)))
+    return [tuple(mine) for mine in words]
+
+
+def _finer(parts: Sequence[int], flat: Sequence[Mapping[str, Any]], name: str) -> list[int]:
+    numbers: dict[tuple[int, str], int] = {}
+    return [numbers.setdefault((part, str(leaves.get(name))), len(numbers)) for part, leaves in zip(parts, flat, strict=True)]
 
 
 def _texts(configs: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -95,18 +112,23 @@ def flatten(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
-def _word(key: str, value: Any) -> str:
+def word(name: str, value: Any) -> str:
+    """An option's value as a setting has it.
+
+    >>> word("noise.name", "bgflip"), word("noise.rate", 0.4), word("noise.background", None)
+    ('bgflip', 'rate=0.4', '')
+    """
     if value is None:
         return ""
-    return str(value) if key.endswith(".name") else f"{key.rpartition('.')[2]}={value}"
+    return str(value) if name.endswith(".name") else f"{name.rpartition('.')[2]}={value}"
 
 
 def in_order(settings: Iterable[Words]) -> list[Words]:
     """The distinct ones, by their text and its numbers."""
-    return sorted(set(settings), key=lambda words: _natural(text_of(words)))
+    return sorted(set(settings), key=lambda words: natural(text_of(words)))
 
 
-def _natural(setting: str) -> tuple[tuple[float, str], ...]:
+def natural(setting: str) -> tuple[tuple[float, str], ...]:
     """Sort key by which rate=0.05 comes before rate=0.4 and 5 before 10."""
     return tuple((float(part), "") if part[:1].isdecimal() else (math.inf, part) for part in re.split(r"(\d+\.?\d*)", setting))
 

@@ -102,12 +102,13 @@ def may_be_best(values: ArrayLike, level: float = 0.95) -> NDArray[np.bool_]:
     methods, trials = found.shape
     if methods == 1 or trials < FEWEST:
         return np.ones(methods, dtype=bool)
-    differences = found[:, None] - found[None]  # of each method (first axis) to each other one
-    means, spreads = differences.mean(2), differences.std(2, ddof=1)
     critical = _quantile(1 - (1 - level) / (methods - 1), trials - 1)
-    beats = means * math.sqrt(trials) > critical * spreads
-    beats &= spreads > 0  # a constant difference cannot be tested
-    return ~beats.any(0)
+    stays = np.ones(methods, dtype=bool)
+    for one in found:  # all pairs at once would take gigabytes for thousands of methods
+        differences = one - found
+        means, spreads = differences.mean(1), differences.std(1, ddof=1)
+        stays &= ~((means * math.sqrt(trials) > critical * spreads) & (spreads > 0))  # a constant difference cannot be tested
+    return stays
 
 
 def mean_of_settings(values: ArrayLike) -> NDArray[np.float64]:

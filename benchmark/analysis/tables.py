@@ -1,38 +1,39 @@
-"""The table of a set of records: methods by settings, grouped by what each method may see."""
+"""The table of a set of records: methods by settings, grouped by what each method may see, or as the user arranges it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
-from benchmark.analysis.captions import caption
+from benchmark.analysis.axes import Axes, arranged
+from benchmark.analysis.captions import described, limits, provenance
+from benchmark.analysis.cells import Cell, Number, Table
 from benchmark.analysis.cost import COST
-from benchmark.analysis.rows import Row, counting, ordered, rows_of, summary
-from benchmark.analysis.selection import LAST
-from benchmark.analysis.settings import Group, Words, groups, text_of
+from benchmark.analysis.layout import FORMATS, laid_out, page
+from benchmark.analysis.rows import Row, counting, ordered, rows_of
+from benchmark.analysis.selection import EQUAL_COMPUTE, LAST
+from benchmark.analysis.settings import Group, Words, groups
 from benchmark.analysis.significance import LEVEL, against, best
-from benchmark.analysis.statistics import FEWEST
+from benchmark.analysis.statistics import FEWEST, Estimate
 from benchmark.metrics import Metric
 from benchmark.metrics import metric as metric_of
 from benchmark.records.store import Record
 
-if TYPE_CHECKING:
-    import pandas as pd  # a third of a second to import, and no table needs it but those for programs
-
-STYLES = {"text": "simple", "markdown": "github", "latex": "latex_booktabs"}
-FORMATS = (*STYLES, "csv")
+__all__ = ["FORMATS", "MOST", "laid_out", "render"]
 MOST = 8  # columns of one table
 MARK = "*"
 BEST = (
-    f"{MARK}: may be the best of its column; with 95 % confidence the marked methods include the truly best one (one-sided paired t tests,"
-    " Bonferroni over the column; for normal differences between trials, and for this test set)."
+    f"{MARK}: may be the best of its {{place}}; with 95 % confidence the marked methods include the truly best one (one-sided paired t"
+    " tests, Bonferroni over the {place}; for normal differences between trials, which few trials cannot show, and for this test set)."
 )
+BOLD = " Bold: the marked one with the best mean."
 AGAINST = (
     f"Rows other than {{reference}} show paired differences to it{{unit}}, with the trials won. {MARK}: p < {LEVEL} in a two-sided paired t"
-    " test, adjusted by Holm over the rows of the column (for normal differences between trials, and for this test set)."
+    " test, adjusted by Holm over the rows of the column (for normal differences between trials, which few trials cannot show, and for this"
+    " test set; with skewed differences of unequal spread, false alarms were twice as frequent in simulations)."
 )
-Texts = dict[tuple[str, str, str], str]  # by the place of a row
+Place = tuple[str, str, str]  # of a row
+Cells = dict[Place, Cell]
 
 
 def render(
@@ -42,117 +43,123 @@ def render(
     selections: Sequence[str] = (LAST,),
     most: int | None = MOST,
     reference: str = "",
+    axes: Axes | None = None,
 ) -> str:
     """The tables of the metrics in one of FORMATS. CSV has a row a cell, metric and selection, all in one table.
 
     The others have a row a method and a column a setting and selection, at most `most` in a table, or all in one for None.
     reference: a method; the tables then show the paired differences of all others to it
-    Raises UserError, with the nearest name, for an unknown metric, selection or reference, or for one that no record can give.
+    axes: what makes the rows and columns instead
+    Raises UserError, with the nearest name, for an unknown metric, selection, reference or axis, or for one that no record can give.
     """
     names = [metrics] if isinstance(metrics, str) else metrics
     if form == "csv":
-        return _flat(records, names, selections, reference)
-    return "\n".join(_render(records, form, metric_of(name), selections, most, reference) for name in names)
+        from benchmark.analysis.frames import frame  # pandas takes a third of a second to import
+
+        return frame(records, names, selections, reference).to_csv(index=False)
+    return "\n".join(_render(records, form, metric_of(name), selections, most, reference, axes) for name in names)
 
 
-def _flat(records: Sequence[Record], metrics: Sequence[str], selections: Sequence[str], reference: str) -> str:
-    import pandas as pd
-
-    parts = [_compared(records, name, selections, reference) if reference else summary(records, name, selections) for name in metrics]
-    return pd.concat([part.assign(metric=name) for part, name in zip(parts, metrics, strict=True)]).to_csv(index=False)
-
-
-def _compared(records: Sequence[Record], name: str, selections: Sequence[str], reference: str) -> pd.DataFrame:
-    """One row a comparison: selection, sees, method, setting, difference, half_width, p, p_holm, wins, trials, diverged, key."""
-    import pandas as pd
-
-    metric = metric_of(name)
-    rows = ordered(rows_of(records, metric, counting(metric, selections)), metric)
-    return pd.DataFrame(
-        {
-            "selection": row.selection,
-            "sees": row.sees,
-            "method": row.method,
-            "setting": text_of(row.setting),
-            "difference": found.mean,
-            "half_width": found.half_width,
-            "p": found.p,
-            "p_holm": p,
-            "wins": found.wins,
-            "trials": found.trials,
-            "diverged": row.diverged,
-            "key": row.key,
-        }
-        for row, found, p in against(rows, reference, metric)
-    )
-
-
-def _render(records: Sequence[Record], form: str, metric: Metric, selections: Sequence[str], most: int | None, reference: str) -> str:
+def _render(
+    records: Sequence[Record],
+    form: str,
+    metric: Metric,
+    selections: Sequence[str],
+    most: int | None,
+    reference: str,
+    axes: Axes | None,
+) -> str:
     selections = counting(metric, selections)
-    rows = rows_of(records, metric, selections)
-    texts, note = _differences(rows, metric, reference) if reference else _values(rows, metric)
+    rows = ordered(rows_of(records, metric, selections), metric)
+    place = "column" if axes is None else "setting"
+    cells, note = _differences(rows, metric, reference) if reference else _values(rows, metric, form, place)
+    if axes is None:
+        tables = _by_setting(rows, metric, cells, selections, most)
+    else:
+        tables = arranged(rows, cells, {record["key"]: record["config"] for record in records}, axes)
+    keys = {row.key for row in rows}
+    shown = [record for record in records if record["key"] in keys]
+    is_cost = metric.name in COST
+    sentences = [
+        *described(metric, [row.trials for row in rows], shown, selections),
+        note,
+        *([] if is_cost else limits(shown)),
+        *_left_out(records, rows, metric, selections),
+    ]
+    return page(tables, sentences, "" if is_cost else provenance(shown), form, metric.name.replace("_", "-"))
+
+
+def _left_out(records: Sequence[Record], rows: Sequence[Row], metric: Metric, selections: Sequence[str]) -> list[str]:
+    """Sentences on what has no number for the table."""
+    if metric.name in COST:
+        unknown = {record["method"] for record in records} - {row.method for row in rows}
+        return [f"No cost was measured of {', '.join(sorted(unknown))}."] if unknown else []
+    first = [row for row in rows if row.selection == selections[0]]
+    lacking = len(records) - sum(row.trials + row.diverged for row in first)
+    counted = [f"{lacking} of {len(records)} trials lack this metric and are left out."] if lacking else []
+    late = {record["method"] for record in records} - {row.method for row in rows if row.selection == EQUAL_COMPUTE}
+    named = f"{EQUAL_COMPUTE} leaves out {', '.join(sorted(late))}: no cost was measured, or their first evaluation comes too late."
+    return [*counted, *([named] if EQUAL_COMPUTE in selections and late else [])]
+
+
+def _by_setting(rows: Sequence[Row], metric: Metric, cells: Cells, selections: Sequence[str], most: int | None) -> list[Table]:
+    """The tables that stand for themselves: methods, grouped by what they see, by settings."""
     by_setting: dict[Words, list[Row]] = {}
     for row in rows:
         by_setting.setdefault(row.setting, []).append(row)
-    comment = "% " if form == "latex" else ""
-    blocks = []
-    for group in groups(by_setting, most and max(1, most // len(selections))):
-        mine = ordered([row for setting in group.settings for row in by_setting[setting]], metric)
-        headers, lines = _wide(mine, texts, group, selections)
-        blocks += [f"{comment}{group.heading}"] if group.heading else []
-        blocks += [laid_out(headers, lines, form)]
-    keys = {row.key for row in rows}
-    shown = [record for record in records if record["key"] in keys]
-    lacking = 0 if metric.name in COST else len(records) - sum(row.trials + row.diverged for row in rows if row.selection == selections[0])
-    left_out = f"{lacking} of {len(records)} trials lack this metric and are left out." if lacking else ""
-    below = filter(None, [caption(metric, (row.trials for row in rows), shown, selections), note, left_out])
-    return "\n\n".join([*blocks, f"{comment}{' '.join(below)}\n"])
+    return [
+        _wide(ordered([row for setting in group.settings for row in by_setting[setting]], metric), cells, group, selections)
+        for group in groups(by_setting, most and max(1, most // len(selections)))
+    ]
 
 
-def _values(rows: Sequence[Row], metric: Metric) -> tuple[Texts, str]:
-    """The text of each row, and what is said of the marks."""
+def _values(rows: Sequence[Row], metric: Metric, form: str, place: str) -> tuple[Cells, str]:
+    """What is shown of each row, and what is said of the marks. place: what the best is the best of, in words"""
     digits, marked = decimals(metric, [row.mean for row in rows]), set() if metric.name in COST else best(rows, metric)
-    return {row.place: _text(row, digits, row.place in marked) for row in rows}, BEST if marked else ""
+    top = _top(rows, metric, marked)
+    cells = {row.place: _cell(row, digits, row.place in marked, row.place in top) for row in rows}
+    return cells, (BEST.format(place=place) + ("" if form == "text" else BOLD)) if marked else ""
 
 
-def _differences(rows: Sequence[Row], metric: Metric, reference: str) -> tuple[Texts, str]:
+def _top(rows: Sequence[Row], metric: Metric, marked: set[Place]) -> set[Place]:
+    """Of the marked rows of each column, that with the best mean."""
+    sign = 1 if metric.larger_is_better else -1
+    found: dict[tuple[Words, str], Row] = {}
+    for row in rows:
+        column = row.setting, row.selection
+        if row.place in marked and (column not in found or sign * row.mean > sign * found[column].mean):
+            found[column] = row
+    return {row.place for row in found.values()}
+
+
+def _differences(rows: Sequence[Row], metric: Metric, reference: str) -> tuple[Cells, str]:
     """As `_values`, with the differences to the reference; the reference itself, and what has none in its column, show their values."""
     digits = decimals(metric, [row.mean for row in rows])
-    texts = {row.place: _text(row, digits, marked=False) for row in rows}
+    cells = {row.place: _cell(row, digits) for row in rows}
     for row, found, p in against(rows, reference, metric):
-        diverged = f" ({row.diverged} diverged)" if row.diverged else ""
         mark = f" {MARK}" if p < LEVEL else ""  # NaN is not below it
-        wins = f" ({found.wins} of {found.trials})"
-        texts[row.place] = (
-            f"{plus_minus(found.mean, found.half_width, digits, '+')}{wins}{mark}{diverged}" if found.trials else f"-{diverged}"
-        )
-    return texts, AGAINST.format(reference=reference, unit=" in points" if metric.unit == "%" else "")
+        after = f" ({found.wins} of {found.trials}){mark}{_diverged(row)}"
+        cells[row.place] = Number(found.mean, found.half_width, digits, "+", after) if found.trials else f"-{_diverged(row)}"
+    return cells, AGAINST.format(reference=reference, unit=" in points" if metric.unit == "%" else "")
 
 
-def laid_out(headers: Sequence[str], lines: Sequence[Sequence[str]], form: str) -> str:
-    """A table of texts in one of STYLES."""
-    if form == "text":  # as tabulate has it, in a tenth of the time, for there may be hundreds
-        widths = [max([len(header) + 2, *map(len, column)]) for header, *column in zip(headers, *lines, strict=True)]
-        rows = [headers, ["-" * width for width in widths], *lines]
-        return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
-    from tabulate import tabulate
-
-    return tabulate(lines, headers=headers, tablefmt=STYLES[form], disable_numparse=True)
-
-
-def _wide(rows: Sequence[Row], shown: Texts, group: Group, selections: Sequence[str]) -> tuple[list[str], list[list[str]]]:
-    """Headers and lines, one a method, with the text that is shown of each row; what methods see stands once a group."""
-    texts: dict[tuple[str, str], dict[tuple[Words, str], list[str]]] = {}
+def _wide(rows: Sequence[Row], shown: Cells, group: Group, selections: Sequence[str]) -> Table:
+    """A line a method, with what is shown of each row."""
+    lines: dict[tuple[str, str], dict[tuple[Words, str], list[Cell]]] = {}
     for row in rows:
-        texts.setdefault((row.sees, row.method), {}).setdefault((row.setting, row.selection), []).append(shown[row.place])
+        lines.setdefault((row.sees, row.method), {}).setdefault((row.setting, row.selection), []).append(shown[row.place])
     columns = [(setting, name) for setting in group.settings for name in selections]
-    seen_before = ["", *(seen for seen, _ in texts)]
-    lines = [
-        ["" if seen == before else seen, method, *(" / ".join(cells.get(column, [])) for column in columns)]
-        for before, ((seen, method), cells) in zip(seen_before, texts.items(), strict=False)
-    ]
     names = [group.column(setting) + (f", {name}" if len(selections) > 1 else "") for setting, name in columns]
-    return ["sees", "method", *names], lines
+    return Table(
+        group.heading,
+        ["sees", "method", *names],
+        [[seen, method, *(_together(cells.get(column, [])) for column in columns)] for (seen, method), cells in lines.items()],
+    )
+
+
+def _together(cells: Sequence[Cell]) -> Cell:
+    """The cells of one place."""
+    return cells[0] if len(cells) == 1 else " / ".join(cell.text if isinstance(cell, Number) else cell for cell in cells)
 
 
 def decimals(metric: Metric, means: Iterable[float]) -> int:
@@ -165,23 +172,17 @@ def decimals(metric: Metric, means: Iterable[float]) -> int:
     return 2 if metric.unit == "%" else min(6, max(0, 3 - math.floor(math.log10(largest))))
 
 
-def _text(row: Row, digits: int, marked: bool) -> str:
-    diverged = f" ({row.diverged} diverged)" if row.diverged else ""
-    mark = f" {MARK}" if marked else ""
-    return f"{estimated(row, digits)}{mark}{diverged}" if row.trials else f"-{diverged}"
+def _cell(row: Row, digits: int, marked: bool = False, top: bool = False) -> Cell:
+    after = (f" {MARK}" if marked else "") + _diverged(row)
+    return measured(Estimate(row.mean, row.half_width, row.trials), [row.values[seed] for seed in sorted(row.values)], digits, after, top)
 
 
-def estimated(row: Row, digits: int = 2) -> str:
-    """Mean and interval; the values themselves, in the order of their seeds, where they are too few for an interval."""
-    if row.trials >= FEWEST:
-        return plus_minus(row.mean, row.half_width, digits)
-    return ", ".join(f"{row.values[seed]:.{digits}f}" for seed in sorted(row.values))
+def _diverged(row: Row) -> str:
+    return f" ({row.diverged} diverged)" if row.diverged else ""
 
 
-def plus_minus(mean: float, half_width: float, digits: int = 2, sign: str = "") -> str:
-    """A mean with its interval, without one where it is NaN; sign '+' shows that of a mean above 0.
-
-    >>> plus_minus(61.0, 4.331), plus_minus(61.0, math.nan), plus_minus(1.0, 0.5, 1, "+")
-    ('61.00 ± 4.33', '61.00', '+1.0 ± 0.5')
-    """
-    return f"{mean:{sign}.{digits}f}" + ("" if math.isnan(half_width) else f" ± {half_width:.{digits}f}")
+def measured(found: Estimate, values: Sequence[float], digits: int = 2, after: str = "", best: bool = False) -> Cell:
+    """Mean and interval of these values; the values themselves where they are too few for an interval, and a dash where there is none."""
+    if found.trials >= FEWEST or found.trials == 1:
+        return Number(found.mean, found.half_width, digits, after=after, best=best)
+    return (", ".join(f"{value:.{digits}f}" for value in values) or "-") + after

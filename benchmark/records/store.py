@@ -176,6 +176,8 @@ def _other_schema(path: str | Path, schema: object) -> UserError:
 def read_all(root: str | Path, whole: bool = True, metrics: tuple[str, ...] | None = None) -> tuple[list[Record], list[UserError]]:
     """Return the readable records under `root`, in the order of their paths, one per trial; and the errors of the others.
 
+    A copy of a record is no mistake; a second one of a trial with other numbers is.
+
     whole, metrics: as in `read_record`
     Raises UserError if `root` is not a directory.
     """
@@ -189,7 +191,9 @@ def read_all(root: str | Path, whole: bool = True, metrics: tuple[str, ...] | No
         except UserError as error:
             errors.append(error)
         else:
-            records.setdefault((record["key"], record["seed"]), record)
+            first = records.setdefault((record["key"], record["seed"]), record)
+            if first["metrics"] != record["metrics"]:
+                errors.append(UserError(f"record {path} has other numbers than {first['path']} of the same trial, which counts alone"))
     return list(records.values()), errors
 
 

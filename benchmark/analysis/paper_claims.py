@@ -1,0 +1,135 @@
+"""Whether an experiment's claims on the order of methods, and on the gaps between them, hold in its records."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from benchmark.analysis.cells import Cell, Number, Table
+from benchmark.analysis.experiment import Found
+from benchmark.analysis.layout import page
+from benchmark.analysis.selection import LAST, value
+from benchmark.analysis.settings import flatten, text_of, words_of
+from benchmark.analysis.statistics import FEWEST, Difference, difference
+from benchmark.metrics import METRICS
+from robust_benchmark.errors import UserError, unknown
+
+FINDINGS = {"holds": "hold", "does not hold": "do not hold", "undecided": "undecided", "not run": "not run"}
+NOTE = (
+    "Claims: paired differences in points of test accuracy with 95 % confidence intervals (Student t), and the trials won. A claim holds"
+    " where the interval lies above its gap, does not hold where it lies below, and is undecided elsewhere, below 3 trials and where trials"
+    " diverged. Each is judged by itself, so that some of many come out wrong by chance."
+)
+
+
+class Claim(msgspec.Struct, forbid_unknown_fields=True):
+    """That each of some methods is better than each of others, by more than `by` points of test accuracy, in each setting.
+
+    better, than: choices of `method=`, as in the experiment's rows
+    setting: the values of options by dotted name, where the claim is not on all settings
+    """
+
+    better: str | list[str]
+    than: str | list[str]
+    by: float = 0.0
+    setting: dict[str, Any] = {}
+
+    @property
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        """Each method with each that it is claimed to be better than."""
+        better, than = ([each] if isinstance(each, str) else each for each in (self.better, self.than))
+        return ((one, other) for one in better for other in than)
+
+
+class Judged(NamedTuple):
+    """A claim on two methods in one setting; finding: holds, does not hold, undecided or not run, with remarks."""
+
+    setting: str
+    claim: str
+    difference: Difference
+    finding: str
+
+
+def claims_of(given: Sequence[Any], methods: Sequence[str]) -> list[Claim]:
+    """The claims of an experiment's file. methods: that it has. Raises UserError for one that is malformed."""
+    claims = []
+    for each in given:
+        try:
+            claims.append(msgspec.convert(each, Claim))
+        except msgspec.ValidationError as error:
+            raise UserError(f"a claim of an experiment is {{better: METHOD, than: METHOD, by: POINTS}}, not {each}: {error}") from error
+    for name in (name for claim in claims for pair in claim.pairs for name in pair):
+        if name not in methods:
+            raise unknown("method of this experiment for its claims", name, methods)
+    return claims
+
+
+def judge(claims: Sequence[Claim], found: Sequence[Found], rows: Mapping[str, Any], selection: str = LAST) -> list[Judged]:
+    """Each claim on each pair of methods and setting that are among the cells. Raises UserError for a setting of unknown options."""
+    settings = [text_of(words) for words in words_of([each.wanted.config for each in found])]
+    by_setting: dict[str, dict[str, Found]] = {}
+    for setting, each in zip(settings, found, strict=True):
+        by_setting.setdefault(setting, {})[each.wanted.row] = each
+    known = {name for each in found for name in flatten(each.wanted.config)}
+    for name in (name for claim in claims for name in claim.setting):
+        if name not in known:
+            raise unknown("option for a claim's setting", name, known)
+    return [
+        _judged(setting, claim, cells[one], cells[other], rows, selection)
+        for setting, cells in by_setting.items()
+        for claim in claims
+        if _is_of(claim, next(iter(cells.values())))
+        for one, other in claim.pairs
+        if one in cells and other in cells
+    ]
+
+
+def _is_of(claim: Claim, found: Found) -> bool:
+    options = flatten(found.wanted.config)
+    return all(options.get(name) == value for name, value in claim.setting.items())
+
+
+def _judged(setting: str, claim: Claim, better: Found, than: Found, rows: Mapping[str, Any], selection: str) -> Judged:
+    ours, theirs = (_accuracies(each, selection) for each in (better, than))
+    seeds = sorted(ours.keys() & theirs.keys())
+    paired = difference([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds])
+    diverged = sum(record["status"] == "diverged" for each in (better, than) for record in each.records)
+    remarks = [f"{diverged} diverged" if diverged else "", "reduced scale" if min(better.scale, than.scale) < 1 else ""]
+    finding = _finding(paired, claim.by, bool(diverged)) if better.records and than.records else "not run"
+    one, other = (rows.get(each.wanted.row, {}).get("name", each.wanted.row) for each in (better, than))
+    gap = f" by more than {claim.by:g}" if claim.by else ""
+    return Judged(setting, f"{one} above {other}{gap}", paired, ", ".join(filter(None, [finding, *remarks])))
+
+
+def _accuracies(found: Found, selection: str) -> dict[int, float]:
+    """In percent, by seed."""
+    accuracies = {record["seed"]: value(record, METRICS["test_accuracy"], selection) for record in found.records}
+    return {seed: accuracy for seed, accuracy in accuracies.items() if not math.isnan(accuracy)}
+
+
+def _finding(paired: Difference, gap: float, diverged: bool) -> str:
+    if diverged or paired.trials < FEWEST or math.isnan(paired.half_width):
+        return "undecided"
+    if paired.mean - paired.half_width > gap:
+        return "holds"
+    return "does not hold" if paired.mean + paired.half_width < gap else "undecided"
+
+
+def render(judged: Sequence[Judged], form: str) -> str:
+    """The table of these claims in one of the formats of `benchmark.analysis.layout` but CSV."""
+    lines = [[each.setting, each.claim, _shown(each.difference), each.finding] for each in judged]
+    return page([Table("", ["setting", "claim", "difference", "verdict"], lines)], [_counted(judged), NOTE], "", form, "claims")
+
+
+def _counted(judged: Sequence[Judged]) -> str:
+    """The verdict on all claims together."""
+    counts = Counter(each.finding.partition(",")[0] for each in judged)
+    return f"Of {len(judged)} claims on order and gaps: {', '.join(f'{counts[name]} {words}' for name, words in FINDINGS.items())}."
+
+
+def _shown(paired: Difference) -> Cell:
+    return Number(paired.mean, paired.half_width, sign="+", after=f" ({paired.wins} of {paired.trials})") if paired.trials else ""
