@@ -54,20 +54,28 @@ def text_of(words: Iterable[str]) -> str:
 
 def words_of(configs: Sequence[Mapping[str, Any]], without: str = "") -> list[Words]:
     """As `settings_of`, the words one by one, '' for what a setting has not."""
+    return [tuple(_word(key, value) for key, value in leaves.items()) for leaves in told_apart(configs, without)]
+
+
+def told_apart(configs: Sequence[Mapping[str, Any]], without: str = "", always: Sequence[str] = ALWAYS) -> list[dict[str, Any]]:
+    """For each configuration the options by which its setting differs from the others', as few as will do, and those of `always`.
+
+    All have the same options in the same order, None where a setting lacks one; neither the method's nor `without` are among them.
+    """
     texts = _texts(configs)
     distinct = list(dict.fromkeys(texts))
     flat = [flatten(msgspec.json.decode(text)) for text in distinct]
     keys = {key for leaves in flat for key in leaves} - {without}
-    words: list[list[str]] = [[] for _ in flat]
+    told: list[dict[str, Any]] = [{} for _ in flat]
     parts = [0] * len(flat)  # settings of the same values so far have the same number; a further key is named only where it parts them
     for key in sorted(keys, key=lambda key: (FIRST.index(key) if key in FIRST else len(FIRST), key)):
         numbers: dict[tuple[int, str], int] = {}
         finer = [numbers.setdefault((part, str(leaves.get(key))), len(numbers)) for part, leaves in zip(parts, flat, strict=True)]
-        if key in ALWAYS or len(numbers) > len(set(parts)):
+        if key in always or len(numbers) > len(set(parts)):
             parts = finer
-            for mine, leaves in zip(words, flat, strict=True):
-                mine.append(_word(key, leaves.get(key)))
-    settings = dict(zip(distinct, map(tuple, words), strict=True))
+            for mine, leaves in zip(told, flat, strict=True):
+                mine[key] = leaves.get(key)
+    settings = dict(zip(distinct, told, strict=True))
     return [settings[text] for text in texts]
 
 
