@@ -62,7 +62,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--overall", action="store_true", help="aggregates over settings: mean, interquartile mean, average rank")
     parser.add_argument("--html", type=Path, metavar="FILE", help="file to write a page to that shows all of it, and opens in a browser")
     parser.add_argument(
-        "--grid", action="append", default=[], metavar="OVERRIDES", help="with --html: a grid in quotes; the page says what is missing of it"
+        "--grid",
+        action="append",
+        default=[],
+        metavar="OVERRIDES",
+        help="with --html: a grid in quotes; the page says what is missing of it",
     )
     parser.add_argument("--cost", type=Path, metavar="FILE", help="what methods cost; results/cost.json unless given, where it exists")
     return parser

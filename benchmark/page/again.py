@@ -14,7 +14,7 @@ from benchmark.identity import ADDED, PARTS, PLACES
 from benchmark.names import expand, label
 from benchmark.signatures import Option
 from methods import registry
-from robust_benchmark.errors import UserError, unknown
+from robust_benchmark.errors import unknown
 
 GROUPS = ("dataset", "imbalance", "noise", "model", "trainer")
 DETERMINING = (*PARTS, "split", "scale", "precision")

@@ -7,7 +7,9 @@ benchmark.analysis.
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from scipy.special import stdtrit  # scipy.stats takes half a second to import
@@ -33,7 +35,6 @@ METRICS_SHOWN = (  # where the user asks for none
     "balanced_accuracy",
     "worst_class_accuracy",
     "ece",
-    "train_accuracy_on_given_labels",
     "wrong_labels_memorised",
     "weights_auroc",
 )
@@ -75,13 +76,15 @@ def collect(records: Sequence[Record], metrics: Sequence[str], selections: Seque
     with_curves = len(cells) <= MOST_CURVES
     if not with_curves:
         left_out.append(f"Curves are left out, as there are more than {MOST_CURVES:,} cells; --figure draws them.")
+    methods, settings = _methods(firsts, method_looks(records)), _settings(firsts)
     columns = {
         "metrics": [_about_metric(metric) for metric in measured],
         "selections": [{"name": name, "words": SELECTIONS[name].words, "sees": SELECTIONS[name].sees} for name in chosen],
         "fewest": FEWEST,
         "t": [0, 0, *(float(stdtrit(degrees, 0.975)) for degrees in range(1, max(map(len, cells))))],
-        **_methods(firsts, method_looks(records)),
-        **_settings(firsts),
+        **methods,
+        **settings,
+        "overrides": _kept(firsts, methods, settings),
         "keys": [first["key"] for first in firsts],
         "counts": [len(cell) for cell in cells],
         "seeds": [trial["seed"] for trial in trials],
@@ -141,7 +144,7 @@ def _about_method(first: Record, looks: Mapping[str, Any]) -> dict[str, Any]:
     look = looks[label(first)]
     about = {"name": first["method"], "sees": sees(first), "look": [look.colour, look.marker, list(look.dash)]}
     options = {f"method.{name}": _plain(each) for name, each in flatten(first["config"]["method"]).items()}
-    return about | {"options": options} | _command(lambda: method_overrides(first["config"]["method"]))
+    return about | {"options": options} | _command(partial(method_overrides, first["config"]["method"]))
 
 
 def _settings(firsts: Sequence[Record]) -> dict[str, Any]:
@@ -154,7 +157,10 @@ def _settings(firsts: Sequence[Record]) -> dict[str, Any]:
     leaves = [flatten({part: each for part, each in config.items() if part != "method"}) for config in configs]
     options = list(dict.fromkeys(option for each in leaves for option in each))
     return {
-        "settings": [{"words": words[example]} | _command(lambda e=example: setting_overrides(firsts[e]["config"])) for example in examples],
+        "settings": [
+            {"words": words[example]} | _command(partial(setting_overrides, config))
+            for example, config in zip(examples, configs, strict=True)
+        ],
         "setting": setting,
         "options": {option: _column([_plain(each[option]) if option in each else None for each in leaves]) for option in options},
         "facets": _facets(configs),
@@ -193,6 +199,15 @@ def _command(overrides: Callable[[], list[str]]) -> dict[str, Any]:
         return {"refused": str(error)}
 
 
+def _kept(firsts: Sequence[Record], methods: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, str]:
+    """The overrides that the records keep of cells that this installation cannot compose, by the place of the cell."""
+    refused = [
+        "refused" in methods["methods"][method] or "refused" in settings["settings"][setting]
+        for method, setting in zip(methods["method"], settings["setting"], strict=True)
+    ]
+    return {str(place): shlex.join(first["overrides"]) for place, first in enumerate(firsts) if refused[place] and first["overrides"]}
+
+
 def _plain(value: Any) -> str:
     return value if isinstance(value, str) else canonical(value)
 
@@ -226,10 +241,10 @@ def _curve(cell: Sequence[Record], metric: Metric) -> list[list[float | None]] |
             if metric.kept in evaluation:
                 points.setdefault(step, []).append(metric.of(evaluation))
     found = [estimate(points[step]) for step in sorted(points)]
-    if not found:
-        return None
-    means, halves = ([_rounded(float(f"{each:.4g}"), metric) for each in column] for column in zip(*(each[:2] for each in found), strict=True))
-    return [sorted(points), means, halves]
+    drawn = [
+        [_rounded(float(f"{number:.4g}"), metric) for number in each] for each in ([e.mean for e in found], [e.half_width for e in found])
+    ]
+    return [sorted(points), *drawn] if found else None
 
 
 def _steps(trial: Record) -> Iterable[tuple[int, dict[str, Any]]]:

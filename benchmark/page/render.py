@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from benchmark.analysis.captions import provenance
@@ -25,7 +25,8 @@ from benchmark.records.store import Record
 from robust_benchmark.errors import unknown
 from robust_benchmark.imports import command
 
-HERE = Path(__file__).parent
+ASSETS = Path(__file__).parent / "assets"
+SCRIPTS = ("document.js", "statistics.js", "curves.js", "page.js")  # in this order they are one script
 COLUMNS = 6  # settings side by side
 ROWS = 100
 MOST_LACKING = 100  # cells without some trial that are listed
@@ -61,7 +62,7 @@ def render(
     collected = collect(records, metrics, selections)
     columns = {**collected.columns, "reference": reference, "run": command("run"), "columns": COLUMNS, "rows": ROWS}
     few = lacking(collected.cells, set().union(*(grid.keys for grid in grids)))
-    script, style = ((HERE / name).read_text(encoding="utf-8") for name in ("page.js", "page.css"))
+    script, style = "\n".join(map(_asset, SCRIPTS)), _asset("page.css")
     return _template().render(
         title=title,
         script=Markup(script),
@@ -83,19 +84,20 @@ def render(
     )
 
 
+def _asset(name: str) -> str:
+    return (ASSETS / name).read_text(encoding="utf-8")
+
+
 def _template() -> Any:
-    loader = FileSystemLoader(HERE)
-    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).get_template(
-        "page.html.j2"
-    )
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(_asset("page.html.j2"))
 
 
 def _policy(script: str, style: str) -> str:
     """A Content-Security-Policy that allows this script, this style and nothing else: no network, no eval, no other script."""
-    hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (script, style))
-    return "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; img-src data:; base-uri 'none'; form-action 'none'".format(
-        *hashes
-    )
+    own = (f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in (script, style))
+    allowed = "; ".join(f"{kind}-src {source}" for kind, source in zip(("script", "style"), own, strict=True))
+    return f"default-src 'none'; {allowed}; img-src data:; base-uri 'none'; form-action 'none'"
 
 
 def pack(columns: Mapping[str, Any]) -> str:
