@@ -14,7 +14,7 @@ from benchmark.identity import ADDED, PARTS, PLACES
 from benchmark.names import expand, label
 from benchmark.signatures import Option
 from methods import registry
-from robust_benchmark.errors import unknown
+from robust_benchmark.errors import UserError, unknown
 
 GROUPS = ("dataset", "imbalance", "noise", "model", "trainer")
 DETERMINING = (*PARTS, "split", "scale", "precision")
@@ -27,7 +27,7 @@ def method_overrides(method: Mapping[str, Any]) -> list[str]:
     part: Mapping[str, Any] | None = method
     while part:
         if part["name"] not in registry.names():
-            raise unknown("method", part["name"], registry.names())
+            raise UserError(f"method '{part['name']}' is not in this installation")
         part = part.get("base")
     return expand(label(method))
 

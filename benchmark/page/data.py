@@ -132,7 +132,8 @@ def _about_metric(metric: Metric) -> dict[str, Any]:
 def _methods(firsts: Sequence[Record], looks: Mapping[str, Any]) -> dict[str, Any]:
     """`methods`: each name with a configuration; `method`: its place, for each cell."""
     found = _Distinct()
-    method, examples = [], {}
+    method: list[int] = []
+    examples: dict[int, Record] = {}
     for first in firsts:
         place = found.place((first["method"], canonical(first["config"]["method"]), *first["needs"]))
         examples.setdefault(place, first)
@@ -234,17 +235,21 @@ def _curves(cells: Sequence[Sequence[Record]], metric: Metric) -> list[Any]:
     return [_curve(cell, metric) for cell in cells]
 
 
-def _curve(cell: Sequence[Record], metric: Metric) -> list[list[float | None]] | None:
+def _curve(cell: Sequence[Record], metric: Metric) -> list[Any] | None:
     points: dict[int, list[float]] = {}
     for trial in cell:
         for step, evaluation in _steps(trial):
             if metric.kept in evaluation:
                 points.setdefault(step, []).append(metric.of(evaluation))
-    found = [estimate(points[step]) for step in sorted(points)]
-    drawn = [
-        [_rounded(float(f"{number:.4g}"), metric) for number in each] for each in ([e.mean for e in found], [e.half_width for e in found])
-    ]
-    return [sorted(points), *drawn] if found else None
+    steps = sorted(points)
+    found = [estimate(points[step]) for step in steps]
+    means, halves = [each.mean for each in found], [each.half_width for each in found]
+    return [steps, *([_drawn(number, metric) for number in column] for column in (means, halves))] if steps else None
+
+
+def _drawn(number: float, metric: Metric) -> float | None:
+    """With four digits, which is as fine as a picture is."""
+    return _rounded(float(f"{number:.4g}"), metric)
 
 
 def _steps(trial: Record) -> Iterable[tuple[int, dict[str, Any]]]:

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from benchmark.analysis import experiment as analysis
-from benchmark.analysis.rows import Record
 from benchmark.analysis.settings import Words, text_of, words_of
 from benchmark.analysis.tables import plus_minus
 from benchmark.config import cells
 from benchmark.page.again import method_overrides, setting_overrides
+from benchmark.records.store import Record
 from robust_benchmark.errors import UserError
 from robust_benchmark.imports import command
 

@@ -70,7 +70,6 @@ def render(
         policy=_policy(script, style),
         data=pack(columns),
         trials=len(records),
-        cells=len(collected.cells),
         methods=methods,
         settings=[setting["words"] for setting in columns["settings"]],
         columns=columns,
@@ -110,9 +109,10 @@ def _static(records: Sequence[Record], metric: Metric) -> Static:
     rows = ordered(rows_of(records, metric, [LAST]), metric)
     settings = in_order(row.setting for row in rows)
     digits = decimals(metric, [row.mean for row in rows])
-    shown, lines = settings[:COLUMNS], {}
+    shown = settings[:COLUMNS]
+    lines: dict[tuple[str, str], dict[Words, str]] = {}
     for row in rows:
-        texts: dict[Words, str] = lines.setdefault((row.sees, row.method), dict.fromkeys(shown, ""))
+        texts = lines.setdefault((row.sees, row.method), dict.fromkeys(shown, ""))
         if row.setting in texts:
             texts[row.setting] = " / ".join(filter(None, [texts[row.setting], _text(row, digits)]))
     named = [(sees, method, list(texts.values())) for (sees, method), texts in lines.items() if any(texts.values())]

@@ -433,7 +433,7 @@ async function start() {
   Object.assign(state, { metric: D.metrics[0].name, selection: D.selections[0].name, reference: D.reference, facets: D.facets.map(() => "") });
   controls();
   changed();
-  document.documentElement.dataset.ready = "true";
+  document.documentElement.dataset.ready = String(performance.now()); // milliseconds since the page was opened
 }
 
 start();
