@@ -1,6 +1,6 @@
 """`python -m benchmark.report results/`: the table, or a picture, of the records under a directory; or of one experiment among them.
 
-Does not import torch, except to compose the grid of an experiment.
+Does not import torch, except to compose the grid of an experiment, or the commands of an HTML page.
 """
 
 from __future__ import annotations
