@@ -31,8 +31,15 @@ class Grid(NamedTuple):
 
     @property
     def missing(self) -> list[str]:
-        """The cells that lack trials, by name."""
-        return analysis.missing(self.found, self.rows)
+        """The cells that lack trials at full scale, with the trials that they have."""
+        table = analysis.comparison(self.found, self.rows)
+        lacking = [each.scale < 1 or len(each.records) < each.wanted.trials for each in self.found]
+        cells = zip(table.itertuples(), lacking, strict=True)
+        return [
+            f"{row.method}, {row.setting}: {row.verdict if row.verdict == 'not run' else f'{row.trials} trials'}"
+            for row, lacks in cells
+            if lacks
+        ]
 
     @property
     def keys(self) -> set[str]:

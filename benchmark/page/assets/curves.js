@@ -36,7 +36,8 @@ function ticks(low, high) {
 function scales(lines, percent) {
   const bound = (value) => (percent ? Math.min(100, Math.max(0, value)) : value);
   const steps = [...new Set(lines.flatMap((each) => each.steps))].sort((a, b) => a - b);
-  const edges = lines.flatMap((each) => each.means.flatMap((mean, place) => [-1, 1].map((side) => mean + side * (each.halves[place] ?? 0))));
+  const around = (mean, half) => [mean - (half ?? 0), mean + (half ?? 0)];
+  const edges = lines.flatMap((each) => each.means.flatMap((mean, place) => around(mean, each.halves[place])));
   let [low, high] = [Math.min, Math.max].map((most) => bound(edges.reduce((one, other) => most(one, other))));
   if (low === high) [low, high] = [low - 1, high + 1];
   const width = BOX.width - BOX.left - BOX.right, height = BOX.height - BOX.top - BOX.bottom;
@@ -73,10 +74,13 @@ function curve(each, order, { x, y }) {
 function chart(title, lines, percent, words) {
   const scale = scales(lines, percent), { steps, x } = scale;
   const cursor = el("line", { y1: BOX.top, y2: BOX.height - BOX.bottom, stroke: "#595959", "stroke-dasharray": "3 3" });
-  const svg = el("svg", { viewBox: `0 0 ${BOX.width} ${BOX.height}`, role: "img", "aria-label": `${title}: ${lines.map((each) => each.name).join(", ")}` },
+  const names = `${title}: ${lines.map((each) => each.name).join(", ")}`;
+  const svg = el("svg", { viewBox: `0 0 ${BOX.width} ${BOX.height}`, role: "img", "aria-label": names },
     ...axes(scale), ...lines.flatMap((each) => band(each, scale)), ...lines.flatMap((each, order) => curve(each, order, scale)), cursor);
-  const values = lines.map(() => el("td", { class: "number" })), heading = el("span"), said = el("p", { class: "hidden", "aria-live": "polite" });
-  const slider = el("input", { type: "range", min: 0, max: steps.length - 1, "aria-label": "Step at which values are read", "data-key": "step" });
+  const values = lines.map(() => el("td", { class: "number" })), heading = el("span");
+  const said = el("p", { class: "hidden", "aria-live": "polite" });
+  const named = { "aria-label": "Step at which values are read", "data-key": "step" };
+  const slider = el("input", { type: "range", min: 0, max: steps.length - 1, ...named });
   const read = (aloud) => {
     const step = steps[slider.value], places = lines.map((each) => each.steps.indexOf(step));
     const texts = lines.map((each, row) => (places[row] < 0 ? "–" : words(each.means[places[row]], each.halves[places[row]] ?? NaN)));

@@ -150,7 +150,8 @@ function filters(set) {
 /** The cells that fit the filters. */
 function filtered() {
   const words = state.find.toLowerCase().split(/\s+/).filter(Boolean);
-  const fits = D.settings.map((_, setting) => D.facets.every((facet, place) => ["", String(facet.of[setting])].includes(state.facets[place])));
+  const chosen = (facet, place, setting) => ["", String(facet.of[setting])].includes(state.facets[place]);
+  const fits = D.settings.map((_, setting) => D.facets.every((facet, place) => chosen(facet, place, setting)));
   const named = D.methods.map((method) => (!state.sees || method.sees === state.sees) &&
     words.every((word) => method.name.toLowerCase().includes(word)));
   return cells.filter((cell) => fits[cell.setting] && named[cell.method] && isShown(cell.id)).map((cell) => cell.id);
@@ -225,10 +226,11 @@ function wide(found) {
   const heads = [sorter(table, wide, "", "Sees"), sorter(table, wide, "Method", "Method"),
     ...now.map((setting) => sorter(table, wide, String(setting), label(setting)))];
   const settings = pages.flat(), texts = (line) => settings.map((setting) => own(line, setting).map(text).join(" / "));
+  const saved = () => [["Sees", "Method", ...settings.map(wordsOf)], all.map((line) => [line.sees, line.name, ...texts(line)])];
   $("wide").replaceChildren(settingsField(pages), el("p", {}, el("b", {}, common.length ? `${common.join(", ")}. ` : ""), caption()),
     found.length ? framed("Methods by setting", heads, body) : el("p", { role: "status" }, "No cell fits the filters."),
     pager("Methods", lines.length, table, wide),
-    downloads("methods-by-setting", () => [["Sees", "Method", ...settings.map(wordsOf)], all.map((line) => [line.sees, line.name, ...texts(line)])]));
+    downloads("methods-by-setting", saved));
 }
 
 function settingsField(pages) {
@@ -250,7 +252,8 @@ function pagesOf(found) {
     alike.set(key, [...(alike.get(key) ?? []), setting]);
   }
   const size = (group) => group.length * methods.get(group[0]).size, groups = [...alike.values()];
-  const cut = (group) => Array.from({ length: Math.ceil(group.length / D.columns) }, (_, at) => group.slice(at * D.columns, (at + 1) * D.columns));
+  const part = (group, place) => group.slice(place * D.columns, (place + 1) * D.columns);
+  const cut = (group) => Array.from({ length: Math.ceil(group.length / D.columns) }, (_, place) => part(group, place));
   return groups.sort((one, other) => size(other) - size(one) || one[0] - other[0]).flatMap(cut);
 }
 
@@ -270,7 +273,8 @@ function byMethod(found) {
 function ordered(lines, { by, down }) {
   const sign = down ? -1 : 1, parts = (line) => line.sees.split("+").length;
   if (by === "Method") return lines.sort((a, b) => sign * ORDER(a.name, b.name));
-  const values = (line) => (by ? (line.cells.get(+by) ?? []).map(size) : [...line.cells.values()].flat().map((cell) => merit(rows[cell].mean)));
+  const own = (line) => (by ? line.cells.get(+by) ?? [] : [...line.cells.values()].flat());
+  const values = (line) => own(line).map((cell) => (by ? size(cell) : merit(rows[cell].mean)));
   const means = new Map(lines.map((line) => [line, estimate(values(line).filter((value) => !Number.isNaN(value)), D).mean]));
   const rank = (a, b) => Number.isNaN(means.get(a)) - Number.isNaN(means.get(b)) || means.get(a) - means.get(b) || 0;
   if (!by) return lines.sort((a, b) => parts(a) - parts(b) || ORDER(a.sees, b.sees) || rank(a, b) || ORDER(a.name, b.name));
@@ -301,7 +305,8 @@ function long(found) {
   };
   const body = sorted.slice(table.page * D.rows, (table.page + 1) * D.rows).map((cell) => shown.map((column) => part(column, cell)));
   $("long").replaceChildren($("long").firstElementChild, chooser(all),
-    framed("All cells", shown.map((column) => sorter(table, long, column.name, column.name)), body), pager("Cells", sorted.length, table, long),
+    framed("All cells", shown.map((column) => sorter(table, long, column.name, column.name)), body),
+    pager("Cells", sorted.length, table, long),
     downloads("cells", () => [shown.map((column) => column.name), sorted.map((cell) => shown.map((column) => column.text(cell)))]));
   $("long").hidden = false;
 }
@@ -317,11 +322,14 @@ function inOrder(found, column) {
 /** Which columns are shown; the method always is. */
 function chooser(all) {
   const hidden = state.long.hidden, open = $("long").querySelector("details")?.open ?? false;
-  const tick = ({ name }) => el("label", { class: "tick" }, el("input", { type: "checkbox", checked: !hidden.has(name), "data-key": `show ${name}`,
-    onchange: (event) => {
-      hidden[event.target.checked ? "delete" : "add"](name);
+  const tick = ({ name }) => {
+    const box = el("input", { type: "checkbox", checked: !hidden.has(name), "data-key": `show ${name}` });
+    box.addEventListener("change", () => {
+      hidden[box.checked ? "delete" : "add"](name);
       kept(() => long(filtered()));
-    } }), name);
+    });
+    return el("label", { class: "tick" }, box, name);
+  };
   const ticks = el("div", { class: "fields" }, ...all.slice(1).map(tick));
   return el("details", { class: "columns", open }, el("summary", {}, "Columns"), ticks);
 }
@@ -346,7 +354,7 @@ function curves(found) {
   };
   const fields = el("div", { class: "fields" },
     select("Setting", settings.map((setting) => [setting, wordsOf(setting)]), state.setting, (value) => set("setting", +value)),
-    select("Methods", [["best", `the best ${LINES.best}`], ["all", `all, at most ${LINES.all}`]], state.lines, (value) => set("lines", value)));
+    select("Methods", Object.entries(LINES).map(([name, most]) => [name, `${name}, at most ${most}`]), state.lines, (value) => set("lines", value)));
   const note = `${metric().label}, mean over trials; bands are 95 % intervals, where there are at least ${D.fewest} trials. ` +
     `${lines.length} of ${many(best.length, "method")}. Point at the picture, or move the slider, to read values.`;
   const title = `${metric().label} along training`;
@@ -380,12 +388,13 @@ function optionsOf(cell) {
 function dialog(cell) {
   const box = $("dialog"), { seeds, lost, setting } = cells[cell], { values } = rows[cell];
   const value = (seed) => (lost.includes(seed) ? "diverged" : values.has(seed) ? number(values.get(seed)) : "–");
+  const trial = (seed) => [rowHead(String(seed)), el("td", { class: "number" }, value(seed))];
   const options = optionsOf(cell).map(([name, text, bold]) => el("li", {}, el(bold ? "b" : "span", {}, `${name}=${text}`)));
   box.replaceChildren(button("Close", () => box.close(), { class: "close" }),
     el("h2", { id: "dialog-title" }, `${nameOf(cell)}: ${valueText(cell)}`),
     el("p", {}, `${wordsOf(setting)}. ${metric().label}, ${selection().words}. It sees ${seesOf(cell)}.`),
     el("h3", {}, "Trials"),
-    framed("Trials", [head("Seed"), head(metric().label)], seeds.map((seed) => [rowHead(String(seed)), el("td", { class: "number" }, value(seed))])),
+    framed("Trials", [head("Seed"), head(metric().label)], seeds.map(trial)),
     el("h3", {}, "The command that makes it again"), ...again(cell),
     el("h3", {}, "Where it comes from"),
     el("p", {}, `${D.codes[D.code[cell]]} ${D.origins[D.origin[cell]]} Key ${D.keys[cell]}.`),
@@ -413,7 +422,8 @@ function cellsOf() {
   return D.counts.map((trials, id) => {
     const places = Array.from({ length: trials }, (_, place) => start + place), seed = (place) => D.seeds[place];
     start += trials;
-    return { id, method: D.method[id], setting: D.setting[id], seeds: places.map(seed), lost: places.filter((place) => lost.has(place)).map(seed) };
+    const gone = places.filter((place) => lost.has(place)).map(seed);
+    return { id, method: D.method[id], setting: D.setting[id], seeds: places.map(seed), lost: gone };
   });
 }
 
@@ -430,7 +440,8 @@ async function start() {
     return trouble(`The data of this page is damaged (${error.message}). Make the page again.`);
   }
   cells = cellsOf();
-  Object.assign(state, { metric: D.metrics[0].name, selection: D.selections[0].name, reference: D.reference, facets: D.facets.map(() => "") });
+  const [first, last] = [D.metrics[0].name, D.selections[0].name];
+  Object.assign(state, { metric: first, selection: last, reference: D.reference, facets: D.facets.map(() => "") });
   controls();
   changed();
   document.documentElement.dataset.ready = String(performance.now()); // milliseconds since the page was opened
