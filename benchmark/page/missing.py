@@ -32,14 +32,8 @@ class Grid(NamedTuple):
     @property
     def missing(self) -> list[str]:
         """The cells that lack trials at full scale, with the trials that they have."""
-        table = analysis.comparison(self.found, self.rows)
         lacking = [each.scale < 1 or len(each.records) < each.wanted.trials for each in self.found]
-        cells = zip(table.itertuples(), lacking, strict=True)
-        return [
-            f"{row.method}, {row.setting}: {row.verdict if row.verdict == 'not run' else f'{row.trials} trials'}"
-            for row, lacks in cells
-            if lacks
-        ]
+        return [_named(row) for row, lacks in zip(analysis.comparison(self.found, self.rows).itertuples(), lacking, strict=True) if lacks]
 
     @property
     def keys(self) -> set[str]:
@@ -75,6 +69,10 @@ def compared(grid: Grid) -> list[list[str]]:
     """The paper's numbers beside ours: setting, method, paper, ours, trials, difference, verdict; none where the paper has none."""
     table = analysis.comparison(grid.found, grid.rows)
     return [_texts(row) for row in table.itertuples(index=False)] if table["paper"].notna().any() else []
+
+
+def _named(row: Any) -> str:
+    return f"{row.method}, {row.setting}: " + ("not run" if row.verdict == "not run" else f"{row.trials} trials")
 
 
 def _texts(row: Any) -> list[str]:

@@ -225,8 +225,8 @@ function wide(found) {
   const label = (setting) => phrases(setting).filter((phrase) => !common.includes(phrase)).join(", ") || wordsOf(setting);
   const heads = [sorter(table, wide, "", "Sees"), sorter(table, wide, "Method", "Method"),
     ...now.map((setting) => sorter(table, wide, String(setting), label(setting)))];
-  const settings = pages.flat(), texts = (line) => settings.map((setting) => own(line, setting).map(text).join(" / "));
-  const saved = () => [["Sees", "Method", ...settings.map(wordsOf)], all.map((line) => [line.sees, line.name, ...texts(line)])];
+  const texts = (line) => now.map((setting) => own(line, setting).map(text).join(" / "));
+  const saved = () => [["Sees", "Method", ...now.map(wordsOf)], lines.map((line) => [line.sees, line.name, ...texts(line)])];
   $("wide").replaceChildren(settingsField(pages), el("p", {}, el("b", {}, common.length ? `${common.join(", ")}. ` : ""), caption()),
     found.length ? framed("Methods by setting", heads, body) : el("p", { role: "status" }, "No cell fits the filters."),
     pager("Methods", lines.length, table, wide),
@@ -354,7 +354,8 @@ function curves(found) {
   };
   const fields = el("div", { class: "fields" },
     select("Setting", settings.map((setting) => [setting, wordsOf(setting)]), state.setting, (value) => set("setting", +value)),
-    select("Methods", Object.entries(LINES).map(([name, most]) => [name, `${name}, at most ${most}`]), state.lines, (value) => set("lines", value)));
+    select("Methods", Object.entries(LINES).map(([name, most]) => [name, `${name}, at most ${most}`]), state.lines,
+      (value) => set("lines", value)));
   const note = `${metric().label}, mean over trials; bands are 95 % intervals, where there are at least ${D.fewest} trials. ` +
     `${lines.length} of ${many(best.length, "method")}. Point at the picture, or move the slider, to read values.`;
   const title = `${metric().label} along training`;
