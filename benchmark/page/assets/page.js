@@ -217,8 +217,8 @@ function numberCell(list) {
 
 function wide(found) {
   const table = state.wide, pages = pagesOf(found), now = pages[table.settings] ?? [], common = shared(now);
-  const all = ordered(byMethod(found), table), own = (line, setting) => line.cells.get(setting) ?? [];
-  const lines = all.filter((line) => now.some((setting) => line.cells.has(setting)));
+  const lines = ordered(byMethod(found).filter((line) => now.some((setting) => line.cells.has(setting))), table);
+  const own = (line, setting) => line.cells.get(setting) ?? [];
   const body = lines.slice(table.page * D.rows, (table.page + 1) * D.rows).map((line, place, page) => [
     el("td", {}, table.by || line.sees !== page[place - 1]?.sees ? line.sees : ""), rowHead(line.name),
     ...now.map((setting) => numberCell(own(line, setting)))]);
@@ -271,15 +271,14 @@ function byMethod(found) {
 
 /** By one setting or the method; or as benchmark/analysis/rows.py: grouped by what methods see, within by the mean, the best last. */
 function ordered(lines, { by, down }) {
-  const sign = down ? -1 : 1, parts = (line) => line.sees.split("+").length;
+  const sign = by && down ? -1 : 1, parts = (line) => line.sees.split("+").length;
   if (by === "Method") return lines.sort((a, b) => sign * ORDER(a.name, b.name));
   const own = (line) => (by ? line.cells.get(+by) ?? [] : [...line.cells.values()].flat());
   const values = (line) => own(line).map((cell) => (by ? size(cell) : merit(rows[cell].mean)));
   const means = new Map(lines.map((line) => [line, estimate(values(line).filter((value) => !Number.isNaN(value)), D).mean]));
-  const rank = (a, b) => Number.isNaN(means.get(a)) - Number.isNaN(means.get(b)) || means.get(a) - means.get(b) || 0;
-  if (!by) return lines.sort((a, b) => parts(a) - parts(b) || ORDER(a.sees, b.sees) || rank(a, b) || ORDER(a.name, b.name));
   const lost = (line) => Number.isNaN(means.get(line));
-  return lines.sort((a, b) => lost(a) - lost(b) || sign * (means.get(a) - means.get(b)) || ORDER(a.name, b.name));
+  const rank = (a, b) => lost(a) - lost(b) || sign * (means.get(a) - means.get(b)) || ORDER(a.name, b.name);
+  return lines.sort(by ? rank : (a, b) => parts(a) - parts(b) || ORDER(a.sees, b.sees) || rank(a, b));
 }
 
 // ---- all cells
