@@ -358,7 +358,8 @@ function curves(found) {
   const note = `${metric().label}, mean over trials; bands are 95 % intervals, where there are at least ${D.fewest} trials. ` +
     `${lines.length} of ${many(best.length, "method")}. Point at the picture, or move the slider, to read values.`;
   const title = `${metric().label} along training`;
-  section.replaceChildren(section.firstElementChild, fields, el("p", {}, note), chart(title, lines, metric().unit === "%", plusMinus));
+  const heading = el("p", {}, el("b", {}, `${wordsOf(state.setting)}. `), note);
+  section.replaceChildren(section.firstElementChild, fields, heading, chart(title, lines, metric().unit === "%", plusMinus));
 }
 
 // ---- one cell
