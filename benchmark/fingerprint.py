@@ -72,22 +72,29 @@ def _items(plugins: Mapping[str, str | Path] | None) -> tuple[tuple[str, Path], 
 
 @functools.cache
 def _of(names: _Names, root: Path, plugins: tuple[tuple[str, Path], ...]) -> Fingerprint:
-    outside = dict(plugins)
     found: Fingerprint = {}
     used: set[Path] = set()
     for part, folder in FOLDERS.items():
-        choices = _choices(part, names, root)
-        given = {outside[choice] for choice, files in choices if not files and choice in outside}
-        theirs = {file for file in given if not _is_of_checkout(file, root)}
-        if all(files or choice in outside for choice, files in choices):
-            reached = _reached([*given, *(file for _, files in choices for file in files)], root / folder, root)
-            found[part] = _digest_of_files(reached, root, leave_out=theirs)
-            used |= theirs
-        else:
-            found[part] = UNKNOWN
+        choices = tuple((choice, tuple(files)) for choice, files in _choices(part, names, root))
+        found[part], theirs = _of_part(choices, folder, root, plugins)
+        used |= theirs
     if used:
         found["plugin"] = _digest_of_files({file for module in used for file in _package(module)}, root)
     return found
+
+
+@functools.cache
+def _of_part(
+    choices: tuple[tuple[str, tuple[Path, ...]], ...], folder: str, root: Path, plugins: tuple[tuple[str, Path], ...]
+) -> tuple[str, frozenset[Path]]:
+    """The digest of the code of these choices, and the files of plug-ins among it, which another digest is of."""
+    outside = dict(plugins)
+    given = {outside[choice] for choice, files in choices if not files and choice in outside}
+    theirs = frozenset(file for file in given if not _is_of_checkout(file, root))
+    if not all(files or choice in outside for choice, files in choices):
+        return UNKNOWN, frozenset()
+    reached = _reached([*given, *(file for _, files in choices for file in files)], root / folder, root)
+    return _digest_of_files(reached, root, leave_out=theirs), theirs
 
 
 def _is_of_checkout(file: Path, root: Path) -> bool:

@@ -1,6 +1,6 @@
 """`python -m benchmark.report results/`: the table, or a picture, of the records under a directory; or of one experiment among them.
 
-Does not import torch, except to compose the grid of an experiment.
+Does not import torch, except to compose the grid of an experiment, or the commands of an HTML page.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from benchmark import ROOT
 from benchmark.analysis.cost import COST, join, read_costs
 from benchmark.analysis.selection import EQUAL_COMPUTE, LAST, SELECTIONS, check_selection
 from benchmark.metrics import METRICS, Metric, metric
-from benchmark.records.store import Record, read_all
+from benchmark.records.store import Record, read_all, record_paths
 from robust_benchmark.commands import guarded
 from robust_benchmark.errors import UserError, unknown
+from robust_benchmark.files import write
 from robust_benchmark.imports import command
 
 if TYPE_CHECKING:  # composing grids takes torch
@@ -64,6 +65,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--reference", default="", metavar="METHOD", help="show the paired differences of all others to this one")
     parser.add_argument("--overall", action="store_true", help="aggregates over settings: mean, interquartile mean, average rank")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="file to write a page to that shows all of it, and opens in a browser")
+    parser.add_argument(
+        "--grid",
+        action="append",
+        default=[],
+        metavar="OVERRIDES",
+        help="with --html: a grid in quotes; the page says what is missing of it",
+    )
     parser.add_argument("--cost", type=Path, metavar="FILE", help="what methods cost; results/cost.json unless given, where it exists")
     return parser
 
@@ -76,13 +85,17 @@ def _report(given: argparse.Namespace) -> int:
         if value is not None and given.figure is None:
             raise UserError(f"--{name} {value} is of a figure, and needs --figure FILE")
     _check_format(given)
+    if given.grid and given.html is None:
+        raise UserError(f"--grid '{given.grid[0]}' is of a page, and needs --html FILE")
     records, errors = _read(given, [metric(name) for name in given.y or DEFAULT])
     for error in errors:
         print(f"error: {error}", file=sys.stderr)
     if not records:
         raise UserError(f"no records under {given.results}")
     try:
-        if given.overrides:
+        if given.html is not None:
+            _page(given, records, errors)
+        elif given.overrides:
             _experiment(given, records)
         else:
             _all(given, records)
@@ -102,7 +115,7 @@ def _check_format(given: argparse.Namespace) -> None:
 
 def _read(given: argparse.Namespace, metrics: Sequence[Metric]) -> tuple[list[Record], list[UserError]]:
     """The records, with no more in them than the tables and figures need, and with their costs where these are asked for."""
-    whole = given.figure is not None or given.select != [LAST]
+    whole = given.figure is not None or given.html is not None or given.select != [LAST]
     records, errors = read_all(given.results, whole, None if whole else tuple({each.kept for each in metrics}))
     costs = given.cost or next(filter(Path.exists, COSTS), None)
     if costs and (EQUAL_COMPUTE in given.select or any(each.name in COST for each in metrics)):
@@ -145,6 +158,35 @@ def _parquet(frame: pd.DataFrame) -> bytes:
     from benchmark.analysis.frames import parquet
 
     return parquet(frame)
+
+
+def _page(given: argparse.Namespace, records: list[Record], errors: Sequence[UserError]) -> None:
+    """The page of the records, or of those of the experiment that is given."""
+    from benchmark.analysis import experiment as analysis
+    from benchmark.page import missing, render  # which composes configurations, and so takes torch
+
+    for name in ("figure", "output"):
+        if getattr(given, name) is not None:
+            raise UserError(f"--html makes a page alone: give --{name} in another command")
+    grids = [missing.grid_of(shlex.split(overrides), records, given.results) for overrides in given.grid]
+    if given.overrides:
+        grids = [missing.grid_of(given.overrides, records, given.results), *grids]
+        records = analysis.named(grids[0].found, grids[0].rows)
+        if not records:
+            raise UserError(f"{given.results} has no records of {grids[0].title}; to make them: {grids[0].command}")
+    selections = given.select if given.select != [LAST] else []
+    title, shown = str(given.results), _of_methods(records, given.methods)
+    page = render.render(shown, title, given.y or [], selections, given.reference, grids, _remarks(given, records, errors))
+    write(given.html, page)
+
+
+def _remarks(given: argparse.Namespace, records: Sequence[Record], errors: Sequence[UserError]) -> list[str]:
+    """Sentences on files that the page does not show."""
+    twice = sum(1 for _ in record_paths(given.results)) - len(records) - len(errors) if not given.overrides else 0
+    again = f"{twice} files repeat a trial; the first one by its path is shown." if twice else ""
+    more = f" And {len(errors) - MANY} more." if len(errors) > MANY else ""
+    unreadable = f"{len(errors)} files are left out: {'; '.join(map(str, errors[:MANY]))}.{more}" if errors else ""
+    return [*filter(None, [again, unreadable])]
 
 
 def _of_methods(records: list[Record], methods: list[str] | None) -> list[Record]:

@@ -82,8 +82,9 @@ def test_status_meets_torch_only_by_way_of_the_grid_that_overrides_compose() -> 
     assert [name for name in others if "torch" in reached(name)] == []
 
 
-def test_report_meets_torch_only_by_way_of_the_configuration_that_an_experiment_needs() -> None:
-    others = {name for name in imports(MODULES["benchmark.report"]) if not within(name, "benchmark.config")}
+def test_report_meets_torch_only_by_way_of_the_configurations_that_an_experiment_and_the_page_compose() -> None:
+    composing = ("benchmark.config", "benchmark.page")
+    others = {name for name in imports(MODULES["benchmark.report"]) if not any(within(name, each) for each in composing)}
     assert "benchmark.analysis.tables" in others or "benchmark.analysis" in others
     assert [name for name in others if "torch" in reached(name)] == []
     assert "torch" in reached("benchmark.config")

@@ -14,7 +14,7 @@ from benchmark.config import cells
 from benchmark.records.store import Store, read_all
 
 RESULTS = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
-COMMANDS = [shlex.split(line)[3:] for line in re.findall(r"^python -m benchmark\.report .*$", RESULTS, re.MULTILINE)]
+COMMANDS = [shlex.split(line)[3:] for line in re.findall(r"^python -m benchmark\.report .*--output.*$", RESULTS, re.MULTILINE)]
 
 
 def option(command: list[str], name: str) -> str | None:

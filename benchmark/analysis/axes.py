@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from benchmark.analysis.cells import Cell, Table
 from benchmark.analysis.rows import Row
-from benchmark.analysis.settings import flatten, in_order, natural, telling, text_of, word
+from benchmark.analysis.settings import distinguishing, flatten, in_order, natural, text_of, word, words
 from robust_benchmark.errors import UserError, unknown
 
 OWN = ("method", "sees", "setting", "selection")  # names that are no options
@@ -81,10 +81,11 @@ def _headings(leaves: Sequence[Mapping[str, Any]], asked: Axes) -> list[str]:
     named = {*asked.rows, *asked.columns}
     names = {name for each in leaves for name in each} - {*OWN}
     of_method = {name for name in names if name.partition(".")[0] == "method"}
-    methods = telling(leaves, {"method"} - named, given=of_method & named)
-    settings = telling(leaves, () if "setting" in named else names - of_method - named, given=(names - of_method) & named)
+    methods = distinguishing(leaves, {"method"} - named, given=of_method & named)
+    settings = distinguishing(leaves, () if "setting" in named else names - of_method - named, given=(names - of_method) & named)
     return [
-        text_of([each["method"] if any(method) else "", *setting]) for each, method, setting in zip(leaves, methods, settings, strict=True)
+        text_of([each["method"] if method else "", *words(setting)])
+        for each, method, setting in zip(leaves, methods, settings, strict=True)
     ]
 
 

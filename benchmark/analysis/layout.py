@@ -38,7 +38,7 @@ def laid_out(headers: Sequence[str], lines: Sequence[Sequence[Cell]], form: str)
     above = ["", *(line[0] for line in lines)]
     once = [["" if line[0] == before else line[0], *line[1:]] for before, line in zip(above, lines, strict=False)]
     if form == "text":
-        return _text([printable(header) for header in headers], [[_plain(cell) for cell in line] for line in once])
+        return _text([printable(header) for header in headers], [[plain(cell) for cell in line] for line in once])
     from tabulate import tabulate
 
     texts = [[_marked_up(cell) for cell in line] for line in once]
@@ -52,7 +52,8 @@ def _text(headers: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
-def _plain(cell: Cell) -> str:
+def plain(cell: Cell) -> str:
+    """A cell as plain text."""
     return cell.text if isinstance(cell, Number) else printable(cell)
 
 

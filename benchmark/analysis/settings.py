@@ -53,34 +53,47 @@ def text_of(words: Iterable[str]) -> str:
 
 
 def words_of(configs: Sequence[Mapping[str, Any]], without: str = "") -> list[Words]:
-    """As `settings_of`, the words one by one, '' for what a setting has not."""
+    """As `settings_of`, the words one by one, '' for an option that a setting lacks."""
+    return [words(options) for options in setting_options(configs, without)]
+
+
+def words(options: Mapping[str, Any]) -> Words:
+    """The words of options, one by one."""
+    return tuple(word(name, value) for name, value in options.items())
+
+
+def setting_options(configs: Sequence[Mapping[str, Any]], without: str = "", always: Collection[str] = ALWAYS) -> list[dict[str, Any]]:
+    """For each configuration the options that distinguish its setting, as few as possible, and those of `always`, with their values.
+
+    All have the same options in the same order, None where a setting lacks one. The options of the method and `without` are left out.
+    """
     texts = _texts(configs)
     distinct = list(dict.fromkeys(texts))
     flat = [flatten(msgspec.json.decode(text)) for text in distinct]
     names = {name for leaves in flat for name in leaves} - {without}
-    settings = dict(zip(distinct, telling(flat, names, ALWAYS), strict=True))
+    settings = dict(zip(distinct, distinguishing(flat, names, always), strict=True))
     return [settings[text] for text in texts]
 
 
-def telling(
+def distinguishing(
     flat: Sequence[Mapping[str, Any]], names: Iterable[str], always: Collection[str] = (), given: Iterable[str] = ()
-) -> list[Words]:
-    """For each mapping the words of those options among `names` that tell it from the others, as few as will do.
+) -> list[dict[str, Any]]:
+    """For each mapping the options among `names` that distinguish it from the others, as few as possible, with their values.
 
     always: options that are named in any case
-    given: options that tell mappings apart already, and are not named
+    given: options that distinguish mappings already, and are not named
     """
-    words: list[list[str]] = [[] for _ in flat]
-    parts = [0] * len(flat)  # mappings of the same values so far have the same number; a further option is named only where it parts them
+    found: list[dict[str, Any]] = [{} for _ in flat]
+    parts = [0] * len(flat)  # mappings of the same values so far have the same number; an option is named only if it splits a part
     for name in given:
         parts = _finer(parts, flat, name)
     for name in sorted(names, key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name)):
         finer = _finer(parts, flat, name)
         if name in always or len(set(finer)) > len(set(parts)):
             parts = finer
-            for mine, leaves in zip(words, flat, strict=True):
-                mine.append(word(name, leaves.get(name)))
-    return [tuple(mine) for mine in words]
+            for mine, leaves in zip(found, flat, strict=True):
+                mine[name] = leaves.get(name)
+    return found
 
 
 def _finer(parts: Sequence[int], flat: Sequence[Mapping[str, Any]], name: str) -> list[int]:

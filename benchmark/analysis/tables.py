@@ -117,7 +117,7 @@ def _values(rows: Sequence[Row], metric: Metric, form: str, place: str) -> tuple
     """What is shown of each row, and what is said of the marks. place: what the best is the best of, in words"""
     digits, marked = decimals(metric, [row.mean for row in rows]), set() if metric.name in COST else best(rows, metric)
     top = _top(rows, metric, marked)
-    cells = {row.place: _cell(row, digits, row.place in marked, row.place in top) for row in rows}
+    cells = {row.place: cell(row, digits, row.place in marked, row.place in top) for row in rows}
     return cells, (BEST.format(place=place) + ("" if form == "text" else BOLD)) if marked else ""
 
 
@@ -135,7 +135,7 @@ def _top(rows: Sequence[Row], metric: Metric, marked: set[Place]) -> set[Place]:
 def _differences(rows: Sequence[Row], metric: Metric, reference: str) -> tuple[Cells, str]:
     """As `_values`, with the differences to the reference; the reference itself, and what has none in its column, show their values."""
     digits = decimals(metric, [row.mean for row in rows])
-    cells = {row.place: _cell(row, digits) for row in rows}
+    cells = {row.place: cell(row, digits) for row in rows}
     for row, found, p in against(rows, reference, metric):
         mark = f" {MARK}" if p < LEVEL else ""  # NaN is not below it
         after = f" ({found.wins} of {found.trials}){mark}{_diverged(row)}"
@@ -172,7 +172,8 @@ def decimals(metric: Metric, means: Iterable[float]) -> int:
     return 2 if metric.unit == "%" else min(6, max(0, 3 - math.floor(math.log10(largest))))
 
 
-def _cell(row: Row, digits: int, marked: bool = False, top: bool = False) -> Cell:
+def cell(row: Row, digits: int, marked: bool = False, top: bool = False) -> Cell:
+    """The cell of a row: its estimate, the mark of what may be the best, and its diverged trials."""
     after = (f" {MARK}" if marked else "") + _diverged(row)
     return measured(Estimate(row.mean, row.half_width, row.trials), [row.values[seed] for seed in sorted(row.values)], digits, after, top)
 

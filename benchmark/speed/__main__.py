@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from benchmark.speed import cost, mapped, peers, pipeline, records, startup, steps, throughput
+from benchmark.speed import cost, mapped, page, peers, pipeline, records, startup, steps, throughput
 from benchmark.speed.measure import HEADERS, Effort
 from benchmark.trial import device_of, environment
 from robust_benchmark.commands import guarded
@@ -29,6 +29,7 @@ TOPICS: dict[str, tuple[list[str], Callable[[Effort], Iterator[list[str]]]]] = {
     "throughput": (HEADERS, throughput.throughput),
     "startup": (startup.HEADERS, startup.startup),
     "records": (records.HEADERS, records.analysis),
+    "page": (page.HEADERS, page.page),
     "cost": (cost.HEADERS, cost.cost),
 }
 

@@ -1,0 +1,67 @@
+"""The look of every figure: one colour, marker and dash pattern a method. Plain constants, which the figures and the HTML page share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from benchmark.records.store import Record
+
+# Each has a contrast of at least 3 to white (WCAG 2.2, 1.4.11), and any two differ by at least 16 in CIELAB in normal vision and in
+# simulated protanopia, deuteranopia and tritanopia (Machado et al., 2009).
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#000000", "#a3195b", "#8778ff", "#7a4a00", "#1e1ea5")
+MARKERS = (
+    "o",
+    "s",
+    "^",
+    "D",
+    "v",
+    "P",
+    "X",
+    "p",
+)  # by matplotlib's names: circle, square, triangle, diamond, triangle, plus, cross, pentagon
+DASHES = ((), (4.0, 1.5), (1.2, 1.2), (5.0, 1.2, 1.2, 1.2))  # lengths of line and gap in line widths; () is solid
+
+GRID, INK, MUTED = "#d9d9d9", "#1a1a1a", "#595959"  # lines behind, text, and text of less weight
+
+
+class Look(NamedTuple):
+    """How a method is drawn: a colour as #rrggbb, a marker of MARKERS and a dash pattern of DASHES."""
+
+    colour: str
+    marker: str
+    dash: tuple[float, ...]
+
+
+def looks(names: Sequence[str]) -> dict[str, Look]:
+    """A look for each of the distinct names. The first ones differ most; no two of the first 256 are the same.
+
+    All three change from one name to the next, so that each of colour and shape is enough: in grey, and for the colour-blind.
+
+    >>> looks(["l2rw", "reed"])["reed"]
+    Look(colour='#d55e00', marker='s', dash=(4.0, 1.5))
+    """
+    return {name: _look(place) for place, name in enumerate(dict.fromkeys(names))}
+
+
+def _look(place: int) -> Look:
+    """The marker moves on by one after each round of colours, and the dashes after each round of markers too."""
+    rounds = place // len(COLOURS)
+    dash = place + rounds + rounds // len(MARKERS)
+    return Look(COLOURS[place % len(COLOURS)], MARKERS[(place + rounds) % len(MARKERS)], DASHES[dash % len(DASHES)])
+
+
+def method_looks(records: Iterable[Record]) -> dict[str, Look]:
+    """The look of each method, by its label, from all records of a report: the methods in most cells come first, and ties go by name.
+
+    It is made of all records, whatever a figure shows of them, so that a method looks the same in every figure.
+    """
+    cells: dict[str, set[str]] = {}
+    for record in records:
+        cells.setdefault(label(record), set()).add(record["key"])
+    return looks(sorted(cells, key=lambda method: (-len(cells[method]), method)))
+
+
+def label(record: Record) -> str:
+    """The label of the record's method, also where `method` is the name of an experiment's row."""
+    return str(record.get("label", record["method"]))

@@ -1,0 +1,135 @@
+"""Options, their values and settings in words, as axes, legends and titles have them. No torch, no drawing.
+
+The tables below make the suite's own names read well; names of plug-ins are read by the general rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmark.analysis.settings import setting_options
+from benchmark.records.store import Record
+
+OPTIONS = {
+    "noise.ratio": "Class ratio",
+    "imbalance.ratio": "Class ratio",
+    "imbalance.rho": "Largest class over smallest",
+    "split.clean_per_class": "Clean images per class",
+    "split.clean_total": "Clean images",
+    "split.hyper_validation": "Hyper-validation images",
+    "split.clean_noise_rate": "Noise rate of the clean set",
+    "noise.background": "Background class",
+    "trainer.steps": "Training steps",
+    "trainer.lr": "Learning rate",
+    "trainer.batch_size": "Batch size",
+    "dataset.preprocessing.pad": "Padding of random crops",
+    "scale": "Share of the schedule",
+}
+NAMES = {  # values of options that end in `.name`
+    "mnist": "MNIST",
+    "mnist_10k": "MNIST, 10,000 images",
+    "mnist49": "MNIST 4 against 9",
+    "fashion_mnist": "Fashion-MNIST",
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "cifar10n": "CIFAR-10N",
+    "cifar100n": "CIFAR-100N",
+    "cifar10_jpeg": "CIFAR-10 as JPEG",
+    "cifar10n_jpeg": "CIFAR-10N as JPEG",
+    "bgflip": "background flip",
+    "uniflip": "uniform flip",
+    "uniflip_released": "uniform flip, own class included",
+    "asymmetric": "asymmetric flip",
+    "pairflip": "pair flip",
+    "matrix": "flips by a matrix",
+    "instance": "instance-dependent noise",
+    "file": "labels of a file",
+    "human": "labels by people",
+    "exponential": "long tail",
+    "step": "step imbalance",
+    "majority": "one majority class",
+    "lenet": "LeNet",
+    "resnet32": "ResNet-32",
+    "wrn28_10": "WRN-28-10",
+}
+OF_NAME = ("noise.rate", "noise.ratio", "imbalance.rho", "imbalance.ratio")  # said right after the name: "background flip 40 %"
+NOTHING = "none"  # the choice of a group that leaves all as it is
+
+
+def option_words(option: str) -> str:
+    """An option's dotted name in words, as an axis has it; a name that is not known is read from its last two parts.
+
+    >>> option_words("noise.rate"), option_words("method.base.burn_in"), option_words("precision")
+    ('Noise rate', 'Base burn in', 'Precision')
+    """
+    return OPTIONS.get(option) or _capital(_spaced(" ".join(option.split(".")[-2:])))
+
+
+def value_words(option: str, value: Any) -> str:
+    """The value of an option in words.
+
+    >>> value_words("noise.rate", 0.4), value_words("noise.ratio", 0.995), value_words("split.clean_total", 1000)
+    ('40 %', '199:1', '1,000')
+    """
+    leaf = option.rpartition(".")[2]
+    if leaf == "name":
+        return NAMES.get(value, _spaced(str(value)))
+    if isinstance(value, list):
+        return "/".join(value_words(option, each) for each in value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if leaf == "ratio" and 0 < value < 1:
+        return f"{value / (1 - value):.3g}:1"
+    if leaf == "rho":
+        return f"{value:g}:1"
+    return f"{100 * value:.4g} %" if is_share(option) and 0 <= value <= 1 else f"{value:,}" if isinstance(value, int) else f"{value:g}"
+
+
+def is_share(option: str) -> bool:
+    """Whether the values of an option are shares by its name, which are shown in percent.
+
+    >>> is_share("noise.rate"), is_share("trainer.lr")
+    (True, False)
+    """
+    return option.rpartition(".")[2] in ("rate", "noise_rate", "share", "rare", "scale") and option != "noise.scale"
+
+
+def setting_words(records: Sequence[Record], without: str = "") -> list[str]:
+    """For each record its setting, as far as it tells the records apart; the rate or ratio of noise and imbalance is always said.
+
+    without: an option that is left out, as it is on an axis
+    """
+    configs = [record["config"] for record in records]
+    return [_setting(leaves) for leaves in setting_options(configs, without, (*OF_NAME, "dataset.name", "imbalance.name", "noise.name"))]
+
+
+def _setting(leaves: Mapping[str, Any]) -> str:
+    """
+    >>> _setting({"dataset.name": "digits", "noise.name": "bgflip", "noise.rate": 0.4, "split.clean_per_class": 5, "model.name": None})
+    'Digits, background flip 40 %, clean images per class 5'
+    """
+    parts = {option: _phrase(option, value) for option, value in leaves.items() if value is not None}
+    for option in OF_NAME:
+        name = f"{option.partition('.')[0]}.name"
+        if option in parts and name in parts:
+            parts[name] = f"{parts[name]} {value_words(option, leaves[option])}"
+            del parts[option]
+    return _capital(", ".join(filter(None, parts.values())))
+
+
+def _phrase(option: str, value: Any) -> str:
+    if option.endswith(".name"):
+        return {"noise.name": "no noise"}.get(option, "") if value == NOTHING else value_words(option, value)
+    if option == "dataset.preprocessing.pad":
+        return f"random crops by {value}" if value else "no random crops"
+    words = option_words(option)
+    return f"{words[:1].lower()}{words[1:]} {value_words(option, value)}"
+
+
+def _spaced(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]

@@ -1,0 +1,117 @@
+"""What a page has to say of grids: which trials are missing, the command that trains them, and the paper's numbers beside ours."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shlex
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from benchmark.analysis import experiment as analysis
+from benchmark.analysis.cells import Number
+from benchmark.analysis.settings import Words, text_of, words_of
+from benchmark.config import cells
+from benchmark.page.again import method_overrides, setting_overrides
+from benchmark.records.store import Record
+from robust_benchmark.errors import UserError
+from robust_benchmark.imports import command
+
+
+class Grid(NamedTuple):
+    """A grid with the records that fill it. command: trains what is missing of it; rows, notes: those of its experiment."""
+
+    title: str
+    command: str
+    found: list[analysis.Found]
+    rows: dict[str, Any]
+    notes: list[str]
+
+    @property
+    def missing(self) -> list[str]:
+        """The cells that lack trials at full scale, with the trials that they have."""
+        lacking = [each.scale < 1 or len(each.records) < each.wanted.trials for each in self.found]
+        return [_named(row) for row, lacks in zip(analysis.comparison(self.found, self.rows).itertuples(), lacking, strict=True) if lacks]
+
+    @property
+    def keys(self) -> set[str]:
+        """Of its cells."""
+        return {each.wanted.key for each in self.found}
+
+
+class Lacking(NamedTuple):
+    """A cell that has fewer trials than others of its setting. command: trains them, or why there is none."""
+
+    method: str
+    setting: str
+    seeds: list[int]
+    command: str
+
+
+def grid_of(overrides: Sequence[str], records: Sequence[Record], results: str | os.PathLike[str]) -> Grid:
+    """The grid of these overrides, and the records that fill it. results: the directory to train into where there is none of them yet
+
+    Raises UserError for what is wrong with the overrides, or where they are several experiments.
+    """
+    composed = cells(overrides)
+    experiment = composed[0].config.experiment
+    if len({cell.config.experiment.name for cell in composed}) > 1:
+        raise UserError(f"give one experiment=NAME at a time, not '{shlex.join(overrides)}'")
+    found = analysis.find([analysis.Wanted(each.choice, each.identity, each.key, each.config.trials) for each in composed], records)
+    root = analysis.root(found) if any(each.records for each in found) else os.fspath(results)
+    fill = f"{command('run')} {shlex.join([*overrides, f'results_dir={root}'])}"
+    return Grid(experiment.name or shlex.join(overrides), fill, found, experiment.rows, list(experiment.notes))
+
+
+def compared(grid: Grid) -> list[list[str]]:
+    """The paper's numbers beside ours: setting, method, paper, ours, trials, difference, verdict; none where the paper has none."""
+    table = analysis.comparison(grid.found, grid.rows)
+    return [_texts(row) for row in table.itertuples(index=False)] if table["paper"].notna().any() else []
+
+
+def _named(row: Any) -> str:
+    return f"{row.method}, {row.setting}: " + ("not run" if row.verdict == "not run" else f"{row.trials} trials")
+
+
+def _texts(row: Any) -> list[str]:
+    paper = Number(row.paper.mean, row.paper.half_width).number if row.paper else ""
+    ours = Number(row.ours.mean, row.ours.half_width).number if row.ours.trials else ""
+    return [row.setting, row.method, paper, ours, row.trials, "" if pd.isna(row.difference) else f"{row.difference:+.2f}", row.verdict]
+
+
+def lacking(found: Sequence[Sequence[Record]], without: Collection[str] = ()) -> list[Lacking]:
+    """The cells without some seed that another method has in the same setting. without: keys of cells that are not looked at"""
+    settings = words_of([cell[0]["config"] for cell in found])
+    seeds: dict[Words, set[int]] = {}
+    for setting, cell in zip(settings, found, strict=True):
+        seeds.setdefault(setting, set()).update(trial["seed"] for trial in cell)
+    missing = [
+        (cell, setting, sorted(seeds[setting] - {trial["seed"] for trial in cell}))
+        for setting, cell in zip(settings, found, strict=True)
+        if cell[0]["key"] not in without
+    ]
+    return [Lacking(cell[0]["method"], text_of(setting), gone, _commands(cell[0], gone)) for cell, setting, gone in missing if gone]
+
+
+def _commands(record: Record, seeds: Sequence[int]) -> str:
+    """What trains these seeds into the directory that the record lies in, a line for each run of them."""
+    root = os.path.normpath(os.path.join(record["path"], *[os.pardir] * 4))  # benchmark.records.store.Store.path
+    try:
+        overrides = [*method_overrides(record["config"]["method"]), *setting_overrides(record["config"])]
+    except UserError as error:
+        return f"# {error}"
+    lines = ([*overrides, f"seed={first}", f"trials={count}", f"results_dir={root}"] for first, count in _runs(seeds))
+    return "\n".join(f"{command('run')} {shlex.join(line)}" for line in lines)
+
+
+def _runs(seeds: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """The first and the length of each run of consecutive numbers.
+
+    >>> list(_runs([0, 1, 5]))
+    [(0, 2), (5, 1)]
+    """
+    for _, run in itertools.groupby(enumerate(seeds), lambda each: each[1] - each[0]):
+        numbers = [seed for _, seed in run]
+        yield numbers[0], len(numbers)

@@ -1,0 +1,124 @@
+"""The page: its template filled, with its data, script and style in it."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from benchmark.analysis.captions import provenance
+from benchmark.analysis.layout import plain
+from benchmark.analysis.rows import ordered, rows_of
+from benchmark.analysis.selection import LAST
+from benchmark.analysis.settings import Words, in_order, text_of
+from benchmark.analysis.tables import cell, decimals
+from benchmark.metrics import METRICS, Metric
+from benchmark.page.data import collect, knowledge
+from benchmark.page.missing import Grid, compared, lacking
+from benchmark.records.store import Record
+from robust_benchmark.errors import unknown
+from robust_benchmark.imports import command
+
+ASSETS = Path(__file__).parent / "assets"
+SCRIPTS = ("document.js", "statistics.js", "curves.js", "page.js")  # in this order they are one script
+COLUMNS = 6  # settings side by side
+ROWS = 100
+MOST_LACKING = 100  # cells without some trial that are listed
+
+
+class Static(NamedTuple):
+    """The table that needs no script: the first settings and methods by the first metric at the last step."""
+
+    metric: str
+    settings: list[str]
+    lines: list[tuple[str, str, list[str]]]
+    left_out: str
+
+
+def render(
+    records: Sequence[Record],
+    title: str,
+    metrics: Sequence[str] = (),
+    selections: Sequence[str] = (),
+    reference: str = "",
+    grids: Sequence[Grid] = (),
+    remarks: Sequence[str] = (),
+) -> str:
+    """The page as HTML, the same for the same records and the same code.
+
+    records: whole ones; metrics, selections: names, chosen by the page for none (benchmark.page.data)
+    reference: the method that the page compares with at first; remarks: sentences on records that are not shown
+    Raises UserError for a metric that no record has, and for a reference that is no method.
+    """
+    methods = sorted({record["method"] for record in records})
+    if reference and reference not in methods:
+        raise unknown("method to compare with", reference, methods)
+    collected = collect(records, metrics, selections)
+    columns = {**collected.columns, "reference": reference, "run": command("run"), "columns": COLUMNS, "rows": ROWS}
+    few = lacking(collected.cells, set().union(*(grid.keys for grid in grids)))
+    script, style = "\n".join(map(_asset, SCRIPTS)), _asset("page.css")
+    return _template().render(
+        title=title,
+        script=Markup(script),
+        style=Markup(style),
+        policy=_policy(script, style),
+        data=pack(columns),
+        trials=len(records),
+        methods=methods,
+        settings=[setting["words"] for setting in columns["settings"]],
+        columns=columns,
+        knowledge=knowledge(collected.cells),
+        static=_static(records, METRICS[columns["metrics"][0]["name"]]),
+        grids=[(grid, grid.missing, compared(grid)) for grid in grids],
+        lacking=few[:MOST_LACKING],
+        lacking_more=max(0, len(few) - MOST_LACKING),
+        provenance=provenance(records),
+        remarks=[*remarks, *collected.left_out],
+    )
+
+
+def _asset(name: str) -> str:
+    return (ASSETS / name).read_text(encoding="utf-8")
+
+
+def _template() -> Any:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(_asset("page.html.j2"))
+
+
+def _policy(script: str, style: str) -> str:
+    """A Content-Security-Policy that allows this script, this style and nothing else: no network, no eval, no other script."""
+    own = (f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in (script, style))
+    allowed = "; ".join(f"{kind}-src {source}" for kind, source in zip(("script", "style"), own, strict=True))
+    return f"default-src 'none'; {allowed}; img-src data:; base-uri 'none'; form-action 'none'"
+
+
+def pack(columns: Mapping[str, Any]) -> str:
+    """As compressed JSON in base64."""
+    text = json.dumps(columns, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+
+
+def _static(records: Sequence[Record], metric: Metric) -> Static:
+    rows = ordered(rows_of(records, metric, [LAST]), metric)
+    settings = in_order(row.setting for row in rows)
+    digits = decimals(metric, [row.mean for row in rows])
+    shown = settings[:COLUMNS]
+    lines: dict[tuple[str, str], dict[Words, str]] = {}
+    for row in rows:
+        texts = lines.setdefault((row.sees, row.method), dict.fromkeys(shown, ""))
+        if row.setting in texts:
+            texts[row.setting] = " / ".join(filter(None, [texts[row.setting], plain(cell(row, digits))]))
+    named = [(sees, method, list(texts.values())) for (sees, method), texts in lines.items() if any(texts.values())]
+    left_out = [
+        f"{len(settings) - len(shown)} more settings" if len(settings) > len(shown) else "",
+        f"{len(named) - ROWS} more methods" if len(named) > ROWS else "",
+    ]
+    return Static(metric.label, [text_of(setting) for setting in shown], named[:ROWS], " and ".join(filter(None, left_out)))
