@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark import ROOT
+from benchmark.analysis import figures
 from benchmark.analysis.cost import COST, join, read_costs
-from benchmark.analysis.figures import KINDS, WIDTHS, draw
 from benchmark.analysis.selection import LAST, SELECTIONS, check_selection
 from benchmark.metrics import METRICS, Metric, metric
 from benchmark.records.store import Record, read_all
@@ -63,11 +63,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _of_figures(parser: argparse.ArgumentParser) -> None:
-    kinds = "; ".join(f"{name}: {kind.words}" for name, kind in KINDS.items())
+    kinds = "; ".join(f"{name}: {kind.words}" for name, kind in figures.KINDS.items())
     parser.add_argument("--figure", type=Path, help="file to draw the figure in, .png, .pdf or .svg, or without any for .png and .pdf")
     parser.add_argument("--kind", help=f"of the figure. {kinds}. training unless given, against with --x; an experiment has its own")
     parser.add_argument("--x", help="the figure's x axis: an option such as noise.rate or split.clean_per_class; of kind pareto, the cost")
-    parser.add_argument("--width", help=f"of the figure, {' or '.join(WIDTHS)}, as a two-column paper has them; full unless given")
+    parser.add_argument("--width", help=f"of the figure, {' or '.join(figures.WIDTHS)}, as a two-column paper has them; full unless given")
     parser.add_argument(
         "--checkpoint-dir", type=Path, metavar="DIR", help="of runs that kept evidence or weights; .checkpoints unless given"
     )
@@ -195,8 +195,8 @@ def _draw(given: argparse.Namespace, shown: list[Record], records: list[Record],
     asked = {name: getattr(given, name) for name in ("x", "y", "width", "checkpoint_dir", "data_dir")} | {"kind": kind}
     if given.select != [LAST]:
         asked["selections"] = given.select
-    options = figure if kind == figure.get("kind") else {}
-    draw(shown, given.figure, of=records, **{**options, **{name: value for name, value in asked.items() if value is not None}})
+    options = figure if kind == figure.get("kind") else {name: figure[name] for name in ("y",) if name in figure}
+    figures.draw(shown, given.figure, of=records, **{**options, **{name: value for name, value in asked.items() if value is not None}})
 
 
 if __name__ == "__main__":

@@ -115,6 +115,4 @@ def _kind(name: str, selections: Sequence[str]) -> Kind:
 
 def _check_number(methods: set[str], kind: str, most: int) -> None:
     if len(methods) > most:
-        raise UserError(
-            f"{len(methods)} methods are too many for one figure of kind {kind}, which shows at most {most}: choose some by --methods"
-        )
+        raise UserError(f"{len(methods)} methods are too many for a figure of kind {kind}, which shows at most {most}: choose by --methods")

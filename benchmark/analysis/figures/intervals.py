@@ -16,6 +16,8 @@ def interval(values: Sequence[float], metric: Metric) -> tuple[float, float, flo
 
 def cut(found: Estimate, metric: Metric) -> tuple[float, float, float]:
     """Low end, mean and high end of an estimate in the metric's unit. Student's t ignores the metric's range, so its ends are cut."""
+    if math.isnan(found.half_width):  # which the comparisons below would take for the ends of the range
+        return math.nan, found.mean, math.nan
     low, high = bounds(metric)
     return max(low, found.mean - found.half_width), found.mean, min(high, found.mean + found.half_width)
 

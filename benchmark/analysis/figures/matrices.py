@@ -29,10 +29,11 @@ def confusion(records: Sequence[Record]) -> NDArray[np.float64]:
 
 
 def cells(records: Sequence[Record]) -> dict[tuple[str, str], list[Record]]:
-    """The records by setting and method."""
+    """The finished records by setting and method."""
     found: dict[tuple[str, str], list[Record]] = {}
     for record, setting in zip(records, setting_words(records), strict=True):
-        found.setdefault((setting, record["method"]), []).append(record)
+        if record["status"] == "done":
+            found.setdefault((setting, record["method"]), []).append(record)
     return dict(sorted(found.items(), key=lambda item: item[0][0]))
 
 
