@@ -150,7 +150,7 @@ def _figure(request: Request, data: pd.DataFrame, x_label: str, option: str | No
         canvas.title(axis, key[1], request.width / sheet.columns - 0.4)
         axis.set_xlabel(x_label)
         if place % sheet.columns == 0 or keys[place - 1][0] != key[0]:
-            axis.set_ylabel(canvas.wrapped(METRICS[key[0]].label, HEIGHT - 0.5))
+            axis.set_ylabel(canvas.wrapped(METRICS[key[0]].label, HEIGHT - 0.9))
     for each in request.metrics:
         _share_range([axis for key, axis in zip(keys, sheet.panels, strict=True) if key[0] == each.name], each)
     canvas.note(sheet.figure, sentences(data.groupby(LINES[:4])["value"].agg(list), request.metrics, "bars" if option else "bands"))

@@ -45,7 +45,10 @@ def weights_figure(request: Request) -> Figure:
     """Two panels for each setting and method: a batch of all classes, and batches of single classes."""
     shares = weight_shares(request.finished())
     groups = {tuple(map(str, key)): of for key, of in shares.groupby(["setting", "method", "panel"], sort=False)}
-    sheet = canvas.sheet(request, len(groups), 1.75, most=2, columns=1 if request.is_narrow else 2)
+    columns = 1 if request.is_narrow else 2
+    sheet = canvas.sheet(
+        request, len(groups), 1.6 + 0.7 * columns / len(groups), columns=columns
+    )  # with 0.7 for what stands around all rows
     for place, (axis, ((setting, method, panel), data)) in enumerate(zip(sheet.panels, groups.items(), strict=True)):
         _draw(axis, data)
         width = request.width / sheet.columns - 0.4
