@@ -276,6 +276,14 @@ def test_a_method_improves_on_another_in_as_many_trials_as_it_wins() -> None:
     assert [label.get_text() for label in axis.get_yticklabels()] == ["a", "b"]  # by the lower error
 
 
+def test_a_figure_says_that_trials_diverged_and_a_comparison_over_settings_refuses_them(tmp_path: Path) -> None:
+    records = [*grid(), record_of(config_of(method__name="a", noise__rate=0.2), 3, [entry(50)], done=False)]
+    (text,) = (each for each in forest_figure(request(records)).texts if "Circles" in each.get_text())
+    assert text.get_text().replace("\n", " ").endswith(" 1 trial diverged.")
+    with pytest.raises(UserError, match="trials of a diverged"):
+        improvement_figure(request(records))
+
+
 # --- the command
 
 

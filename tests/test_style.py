@@ -46,12 +46,11 @@ def test_every_colour_has_a_contrast_of_3_to_white(colour: str) -> None:
     assert 1.05 / (linear(colour) @ [0.2126, 0.7152, 0.0722] + 0.05) >= 3
 
 
-def test_neighbouring_looks_differ_in_colour_and_shape_and_the_first_416_are_all_different() -> None:
-    found = list(looks([f"method {place}" for place in range(416)]).values())
-    assert len(set(found)) == 416
+def test_neighbouring_looks_differ_in_colour_and_shape_and_the_first_520_are_all_different() -> None:
+    found = list(looks([f"method {place}" for place in range(520)]).values())
+    assert len(set(found)) == 520
     assert all(one[part] != other[part] for one, other in pairwise(found) for part in range(3))
-    assert {look.marker for look in found} == set(MARKERS)
-    assert {look.dash for look in found} == set(DASHES)
+    assert len({look[1:] for look in found[:40]}) == len(MARKERS) * len(DASHES)  # so that in grey 40 methods have their own shapes
 
 
 def test_the_methods_in_most_cells_come_first_and_equal_ones_go_by_name() -> None:

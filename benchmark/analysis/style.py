@@ -14,7 +14,13 @@ COLOURS = (
     *("#a587a5", "#4b1e69", "#003c1e", "#ff2d69", "#69693c"),
 )
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")  # circle, square, triangle, diamond, triangle down, plus, cross, pentagon in matplotlib
-DASHES = ((), (4.0, 1.5), (1.2, 1.2), (5.0, 1.2, 1.2, 1.2))  # lengths of line and gap in line widths; () is solid
+DASHES = (
+    (),
+    (4.0, 1.5),
+    (1.2, 1.2),
+    (5.0, 1.2, 1.2, 1.2),
+    (5.0, 1.2, 1.2, 1.2, 1.2, 1.2),
+)  # lengths of line and gap in line widths; () is solid
 
 GRID, INK, MUTED = "#d9d9d9", "#1a1a1a", "#595959"  # lines behind, text, and text of less weight
 
@@ -28,7 +34,7 @@ class Look(NamedTuple):
 
 
 def looks(names: Sequence[str]) -> dict[str, Look]:
-    """A look for each of the distinct names, by their order; no two of the first 416 are the same.
+    """A look for each of the distinct names, by their order; no two of the first 520 are the same.
 
     Colour, marker and dashes all change from one name to the next, so that shape is enough in grey and for the colour-blind.
 
@@ -39,9 +45,8 @@ def looks(names: Sequence[str]) -> dict[str, Look]:
 
 
 def _look(place: int) -> Look:
-    """13 colours and 8 markers meet again after 104 names; then the dashes move on."""
-    dash = place + place // (len(COLOURS) * len(MARKERS))
-    return Look(COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)], DASHES[dash % len(DASHES)])
+    """13, 8 and 5 have no common divisor, so that all combinations come up before one returns, and 40 of marker and dashes."""
+    return Look(COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)], DASHES[place % len(DASHES)])
 
 
 def method_looks(records: Iterable[Record]) -> dict[str, Look]:

@@ -125,9 +125,10 @@ def title(axis: Axes, text: str, width: float) -> None:
     axis.set_title(wrapped(text, width), loc="left")
 
 
-def note(figure: Figure, sentences: Iterable[str]) -> None:
-    """What the figure shows, in small letters below it."""
-    text = " ".join(filter(None, sentences))
+def note(figure: Figure, request: Request, sentences: Iterable[str]) -> None:
+    """What the figure shows, in small letters below it; and how many trials diverged."""
+    diverged = sum(record["status"] == "diverged" for record in request.records)
+    text = " ".join(filter(None, [*sentences, f"{diverged} trial{'s' if diverged > 1 else ''} diverged." if diverged else ""]))
     figure.supxlabel(wrapped(text, figure.get_figwidth() - 0.1, SMALL), x=0.01, ha="left", fontsize=SMALL, color=MUTED)
 
 

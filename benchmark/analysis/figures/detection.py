@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -120,16 +120,16 @@ def detection_figure(request: Request) -> Figure:
     sheet = canvas.sheet(request, 2 * len(settings), 2.6, columns=1 if request.is_narrow else 2)
     for place, (setting, methods) in enumerate(settings.items()):
         left, right = sheet.panels[2 * place : 2 * place + 2]
-        for method, each in methods.items():
-            _draw(left, each.curves[:, 0], looks[method])
-            _draw(right, each.curves[:, 1], looks[method])
+        for rank, (method, each) in enumerate(methods.items()):
+            _draw(left, each.curves[:, 0], looks[method], rank)
+            _draw(right, each.curves[:, 1], looks[method], rank)
         left.set(xlabel="Right labels checked (%)", ylabel="Wrong labels found (%)")
-        right.set(xlabel="k: most suspicious examples checked (%)", ylabel="Wrong labels among them (%)")
+        right.set(xlabel="k: most suspicious examples checked (%)", ylabel="Wrong among them (%)")
         right.axvline(next(iter(methods.values())).wrong, color=MUTED, linewidth=0.8, linestyle=(0, (1, 1)))
         canvas.title(left, setting, request.width / sheet.columns - 0.4)
     names = dict.fromkeys(method for methods in settings.values() for method in methods)
-    canvas.legend(sheet.figure, {method: looks[method]._replace(marker="") for method in names})
-    canvas.note(sheet.figure, _said([(method, each) for methods in settings.values() for method, each in methods.items()]))
+    canvas.legend(sheet.figure, {method: looks[method] for method in names})
+    canvas.note(sheet.figure, request, _said([(method, each) for methods in settings.values() for method, each in methods.items()]))
     return sheet.figure
 
 
@@ -153,11 +153,11 @@ def _kept(request: Request) -> dict[tuple[str, str], list[pd.DataFrame]]:
     return found
 
 
-def _draw(axis: Axes, values: NDArray[np.float64], look: Look) -> None:
-    """values: (trials, shares)"""
+def _draw(axis: Axes, values: NDArray[np.float64], look: Look, rank: int) -> None:
+    """values: (trials, shares); rank: of the method, by which its markers stand beside those of the others"""
     low, mean, high = np.array([interval(of_share.tolist(), PERCENT) for of_share in values.T]).T
-    style = canvas.style_of(look) | {"marker": "none"}
-    axis.plot(100 * SHARES, mean, linewidth=1.4, **style)
+    marks: Any = {"markersize": 4.2, "markeredgecolor": "white", "markeredgewidth": 0.5, "markevery": (8 * rank % 40, 40)}
+    axis.plot(100 * SHARES, mean, linewidth=1.4, **canvas.style_of(look), **marks)
     axis.fill_between(100 * SHARES, low, high, color=look.colour, alpha=0.13, linewidth=0)
     axis.set_xlim(0, 100)
     axis.set_ylim(-2, 102)

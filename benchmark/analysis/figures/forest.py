@@ -57,7 +57,7 @@ def forest_figure(request: Request) -> Figure:
             axis.set_xlabel(metric.label)
     _share_range(sheet.panels)
     values = [list(row.values.values()) for rows in settings.values() for row in rows]
-    canvas.note(sheet.figure, ["Circles: trials.", *sentences(values, [metric], "bars"), selected_words(request)])
+    canvas.note(sheet.figure, request, ["Circles: trials.", *sentences(values, [metric], "bars"), selected_words(request)])
     return sheet.figure
 
 

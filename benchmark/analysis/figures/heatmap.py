@@ -26,7 +26,7 @@ SETTINGS = 40  # of one figure at most
 
 
 def means(settings: dict[str, list[Row]], metric: Metric) -> tuple[list[str], NDArray[np.float64]]:
-    """The methods, the best first by the mean over the settings that they have; and their means (methods, settings), NaN where not run.
+    """The methods, the best first by the mean over the settings that they have; and their means (methods, settings), NaN for none.
 
     Several cells of one method in one setting, as there are of one method with other options under one name, give the mean of their means.
     """
@@ -56,8 +56,8 @@ def heatmap_figure(request: Request) -> Figure:
     axis.set_yticks(range(len(methods)), [canvas.shown(method) for method in methods])
     counts = sorted({row.trials for rows in settings.values() for row in rows})
     over = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
-    dash = " –: not run." if np.isnan(values).any() else ""
-    canvas.note(figure, [f"{metric.label}, means over {over} trials; darker is better.{dash}", selected_words(request)])
+    dash = " –: no finished trial." if np.isnan(values).any() else ""
+    canvas.note(figure, request, [f"{metric.label}, means over {over} trials; darker is better.{dash}", selected_words(request)])
     return figure
 
 

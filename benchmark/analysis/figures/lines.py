@@ -153,7 +153,9 @@ def _figure(request: Request, data: pd.DataFrame, x_label: str, option: str | No
             axis.set_ylabel(canvas.wrapped(METRICS[key[0]].label, HEIGHT - 0.9))
     for each in request.metrics:
         _share_range([axis for key, axis in zip(keys, sheet.panels, strict=True) if key[0] == each.name], each)
-    canvas.note(sheet.figure, sentences(data.groupby(LINES[:4])["value"].agg(list), request.metrics, "bars" if option else "bands"))
+    canvas.note(
+        sheet.figure, request, sentences(data.groupby(LINES[:4])["value"].agg(list), request.metrics, "bars" if option else "bands")
+    )
     for axis in panels:
         place_ticks(axis, option, tested, scale) if option else _step_ticks(axis)
     _name(sheet, panels, looks)

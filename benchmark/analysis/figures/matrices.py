@@ -69,7 +69,7 @@ def matrix_figure(
             axis.set_xlabel(axes[0])
         if place % sheet.columns == 0:
             axis.set_ylabel(axes[1])
-    canvas.note(sheet.figure, [said])
+    canvas.note(sheet.figure, request, [said])
     return sheet.figure
 
 

@@ -75,7 +75,7 @@ def pareto_figure(request: Request) -> Figure:
     devices = sorted({record["cost"] for record in request.records if "cost" in record})
     values = [list(point.row.values.values()) for of in found.values() for point in of]
     said = ["Line: the Pareto front of the means.", *sentences(values, [metric], "bars"), f"Cost measured on {', '.join(devices)}."]
-    canvas.note(sheet.figure, [*said, selected_words(request)])
+    canvas.note(sheet.figure, request, [*said, selected_words(request)])
     return sheet.figure
 
 

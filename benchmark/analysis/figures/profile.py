@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 
 def _common(request: Request, metric: Metric) -> Common:
-    return common(ordered(rows_of(request.finished(), metric, request.selections), metric))
+    request.finished()
+    return common(ordered(rows_of(request.records, metric, request.selections), metric))  # which refuses methods with diverged trials
 
 
 def _over(found: Common) -> str:
@@ -38,13 +39,19 @@ def profile_figure(request: Request) -> Figure:
     best_first = sorted(shares, key=lambda method: (-shares[method].mean(), method))
     sheet = canvas.sheet(request, 1, 2.9)
     (axis,) = sheet.panels
-    for method in best_first:
-        style = canvas.style_of(looks[method]) | {"marker": "none"}
-        axis.step(thresholds, shares[method], where="post", linewidth=1.4, **style)
+    every = max(1, len(thresholds) // 5)
+    for rank, method in enumerate(best_first):
+        marks: Any = {
+            "markersize": 4.2,
+            "markeredgecolor": "white",
+            "markeredgewidth": 0.5,
+            "markevery": (rank * every // 5 % every, every),
+        }
+        axis.step(thresholds, shares[method], where="post", linewidth=1.4, **canvas.style_of(looks[method]), **marks)
     axis.set_xlabel(metric.label)
     axis.set_ylabel("Trials and settings above it (%)")
-    canvas.legend(sheet.figure, {method: looks[method]._replace(marker="") for method in best_first})
-    canvas.note(sheet.figure, [_over(found), selected_words(request)])
+    canvas.legend(sheet.figure, {method: looks[method] for method in best_first})
+    canvas.note(sheet.figure, request, [_over(found), selected_words(request)])
     return sheet.figure
 
 
@@ -64,5 +71,5 @@ def improvement_figure(request: Request) -> Figure:
     axis.set_xticks(range(len(names)), names, rotation=90)
     axis.set_yticks(range(len(names)), names)
     canvas.title(axis, f"{metric.caption}: the row's method is better than the column's (%)", request.width - 1)
-    canvas.note(sheet.figure, [_over(found), "Equal values count half.", selected_words(request)])
+    canvas.note(sheet.figure, request, [_over(found), "Equal values count half.", selected_words(request)])
     return sheet.figure

@@ -59,7 +59,7 @@ def weights_figure(request: Request) -> Figure:
             axis.set_ylabel("Examples (%)")
     sheet.figure.legend(*sheet.panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
     said = "Shares of the hyper-validation examples with right and with wrong labels, over all trials; 1 is the weight of plain training."
-    canvas.note(sheet.figure, [said, f"The last bin has all weights from {shares['edge'].max():g} on."])
+    canvas.note(sheet.figure, request, [said, f"The last bin has all weights from {shares['edge'].max():g} on."])
     return sheet.figure
 
 
