@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from benchmark.analysis.figures import canvas
 from benchmark.analysis.figures.forest import by_setting, selected_words
+from benchmark.analysis.figures.intervals import counted
 from benchmark.analysis.figures.request import Request
 from benchmark.analysis.rows import Row
 from benchmark.analysis.style import INK, MUTED
@@ -54,10 +55,9 @@ def heatmap_figure(request: Request) -> Figure:
     shade(axis, values, digits, request.width - 1.2, reverse=not metric.larger_is_better)
     axis.set_xticks(range(len(settings)), columns, rotation=_rotation(len(settings)), fontsize=canvas.SMALL)
     axis.set_yticks(range(len(methods)), [canvas.shown(method) for method in methods])
-    counts = sorted({row.trials for rows in settings.values() for row in rows})
-    over = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
+    over = counted([row.trials for rows in settings.values() for row in rows])
     dash = " –: no finished trial." if np.isnan(values).any() else ""
-    canvas.note(figure, request, [f"{metric.label}, means over {over} trials; darker is better.{dash}", selected_words(request)])
+    canvas.note(figure, request, [f"{metric.label}, means over {over}; darker is better.{dash}", selected_words(request)])
     return figure
 
 

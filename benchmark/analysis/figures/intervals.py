@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from benchmark.analysis.statistics import FEWEST, Estimate, estimate
 from benchmark.metrics import Metric
@@ -28,11 +28,20 @@ def bounds(metric: Metric) -> tuple[float, float]:
     return factor * metric.low, factor * metric.high
 
 
+def counted(trials: Collection[int]) -> str:
+    """How many trials there are, from the fewest to the most.
+
+    >>> counted([5, 5]), counted([3, 1]), counted([1])
+    ('5 trials', '1 to 3 trials', '1 trial')
+    """
+    low, high = min(trials), max(trials)
+    return f"{low} to {high} trials" if low != high else f"{high} trial{'' if high == 1 else 's'}"
+
+
 def sentences(points: Iterable[Sequence[float]], metrics: Sequence[Metric], shape: str) -> list[str]:
     """What a note says of intervals. points: the values of each mean, in the unit of the metrics; shape: of intervals, as 'bars'"""
     trials = [len(values) for values in points]
-    low, high = min(trials), max(trials)
-    over = f"{low} to {high} trials" if low != high else f"{high} trial{'' if high == 1 else 's'}"
+    low, high, over = min(trials), max(trials), counted(trials)
     if high < FEWEST:
         return [f"Means over {over}; fewer than {FEWEST} have no interval."]
     said = [f"Means over {over}; {shape}: 95 % confidence intervals (Student t)"]

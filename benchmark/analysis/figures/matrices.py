@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from benchmark.analysis.figures import canvas
 from benchmark.analysis.figures.heatmap import number
+from benchmark.analysis.figures.intervals import counted
 from benchmark.analysis.figures.request import Request
 from benchmark.analysis.words import setting_words
 from benchmark.records.store import Record
@@ -43,9 +44,8 @@ def confusion_figure(request: Request) -> Figure:
     panels = {f"{canvas.shown(method)}\n{setting}": confusion(trials) for (setting, method), trials in found.items()}
     classes = {f"{canvas.shown(method)}\n{setting}": trials[0]["data"]["classes"] for (setting, method), trials in found.items()}
     methods = len({method for _, method in found})
-    trials = sorted({len(each) for each in found.values()})
-    over = f"{trials[0]} to {trials[-1]}" if len(trials) > 1 else str(trials[0])
-    said = f"Of the test images of each true class, the share that is predicted as each class (%), mean over {over} trials."
+    over = counted([len(each) for each in found.values()])
+    said = f"Of the test images of each true class, the share that is predicted as each class (%), mean over {over}."
     return matrix_figure(request, panels, classes, methods, ("Predicted class", "True class"), said)
 
 
@@ -69,7 +69,8 @@ def matrix_figure(
             axis.set_xlabel(axes[0])
         if place % sheet.columns == 0:
             axis.set_ylabel(axes[1])
-    canvas.note(sheet.figure, request, [said])
+    unnumbered = any(len(matrix) > NUMBERED for matrix in panels.values())
+    canvas.note(sheet.figure, request, [said, "White is 0 and the darkest shade 100 %." if unnumbered else ""])
     return sheet.figure
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from benchmark.analysis.figures import canvas
 from benchmark.analysis.figures.forest import selected_words
 from benchmark.analysis.figures.heatmap import shade
+from benchmark.analysis.figures.intervals import counted
 from benchmark.analysis.figures.request import Request
 from benchmark.analysis.overall import Common, common
 from benchmark.analysis.rows import ordered, rows_of
@@ -25,9 +26,7 @@ def _common(request: Request, metric: Metric) -> Common:
 
 
 def _over(found: Common) -> str:
-    return (
-        f"Over {len(found.settings)} setting{'s' if len(found.settings) > 1 else ''} and {len(found.seeds)} trials; a description, no test."
-    )
+    return f"Over {len(found.settings)} setting{'s' if len(found.settings) > 1 else ''} and {counted([len(found.seeds)])}; a description, no test."
 
 
 def profile_figure(request: Request) -> Figure:
