@@ -26,7 +26,8 @@ def _common(request: Request, metric: Metric) -> Common:
 
 
 def _over(found: Common) -> str:
-    return f"Over {len(found.settings)} setting{'s' if len(found.settings) > 1 else ''} and {counted([len(found.seeds)])}; a description, no test."
+    settings = f"{len(found.settings)} setting{'s' if len(found.settings) > 1 else ''}"
+    return f"Over {settings} and {counted([len(found.seeds)])}; a description, no test."
 
 
 def profile_figure(request: Request) -> Figure:
