@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark import ROOT
+from benchmark.analysis import figures
 from benchmark.analysis.cost import COST, join, read_costs
 from benchmark.analysis.selection import EQUAL_COMPUTE, LAST, SELECTIONS, check_selection
 from benchmark.metrics import METRICS, Metric, metric
@@ -52,9 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, help="file to write the table to instead of printing it")
     parser.add_argument("--rows", nargs="+", default=[], metavar="NAME", help="what rows are: method, sees, setting, selection, any option")
     parser.add_argument("--columns", nargs="+", default=[], metavar="NAME", help="what columns are, such as noise.rate")
-    parser.add_argument("--figure", type=Path, help="file to draw the figure in, .png or .pdf, or without either for both")
-    parser.add_argument("--kind", help="training (the default), against, confusion, weights; an experiment has its own")
-    parser.add_argument("--x", help="with kind against, the x axis: an option such as noise.rate or split.clean_per_class")
+    _of_figures(parser)
     parser.add_argument("--y", nargs="+", metavar="METRIC", help=f"{', '.join(METRICS)}; test_accuracy unless given")
     parser.add_argument(
         "--select",
@@ -77,13 +76,25 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _of_figures(parser: argparse.ArgumentParser) -> None:
+    kinds = "; ".join(f"{name}: {kind.words}" for name, kind in figures.KINDS.items())
+    parser.add_argument("--figure", type=Path, help="file to draw the figure in, .png, .pdf or .svg, or without any for .png and .pdf")
+    parser.add_argument("--kind", help=f"of the figure. {kinds}. training unless given, against with --x; an experiment has its own")
+    parser.add_argument("--x", help="the figure's x axis: an option such as noise.rate or split.clean_per_class; of kind pareto, the cost")
+    parser.add_argument("--width", help=f"of the figure, {' or '.join(figures.WIDTHS)}, as a two-column paper has them; full unless given")
+    parser.add_argument(
+        "--checkpoint-dir", type=Path, metavar="DIR", help="of runs that kept evidence or weights; .checkpoints unless given"
+    )
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="of published data sets, for kind transition; data unless given")
+
+
 def _report(given: argparse.Namespace) -> int:
     for name in given.select:
         check_selection(name, [])
-    for name in ("kind", "x"):
+    for name in ("kind", "x", "width", "checkpoint_dir", "data_dir"):
         value = getattr(given, name)
         if value is not None and given.figure is None:
-            raise UserError(f"--{name} {value} is of a figure, and needs --figure FILE")
+            raise UserError(f"--{name.replace('_', '-')} {value} is of a figure, and needs --figure FILE")
     _check_format(given)
     if given.grid and given.html is None:
         raise UserError(f"--grid '{given.grid[0]}' is of a page, and needs --html FILE")
@@ -118,14 +129,17 @@ def _read(given: argparse.Namespace, metrics: Sequence[Metric]) -> tuple[list[Re
     whole = given.figure is not None or given.html is not None or given.select != [LAST]
     records, errors = read_all(given.results, whole, None if whole else tuple({each.kept for each in metrics}))
     costs = given.cost or next(filter(Path.exists, COSTS), None)
-    if costs and (EQUAL_COMPUTE in given.select or any(each.name in COST for each in metrics)):
+    costly = given.kind == "pareto" or EQUAL_COMPUTE in given.select or any(each.name in COST for each in metrics)
+    if costs and costly:
         records = join(records, read_costs(costs))
     return records, errors
 
 
 def _all(given: argparse.Namespace, records: list[Record]) -> None:
     shown = _of_methods(records, given.methods)
-    _write(given, shown, _table(given, shown), {})
+    _draw(given, shown, records, {})
+    if given.output is not None or given.figure is None:
+        _write_table(given, _table(given, shown))
 
 
 def _table(given: argparse.Namespace, records: list[Record]) -> str | bytes:
@@ -214,7 +228,9 @@ def _experiment(given: argparse.Namespace, records: list[Record]) -> None:
     found = _of_rows(grid, found, given.methods)
     shown = analysis.named(found, experiment.rows)
     table = _experiments_table(given, grid, found)
-    _write(given, shown, table, experiment.figure)
+    _draw(given, shown, records, experiment.figure)
+    if given.output is not None or given.figure is None:
+        _write_table(given, table)
     missing = analysis.missing(found, experiment.rows)
     if missing:
         names = ", ".join(missing[:MANY]) + (f" and {len(missing) - MANY} more" if len(missing) > MANY else "")
@@ -255,20 +271,23 @@ def _command(given: argparse.Namespace, root: str | Path) -> str:
     return f"{command('run')} {shlex.join([*given.overrides, f'results_dir={root}'])}"
 
 
-def _write(given: argparse.Namespace, records: list[Record], table: str | bytes, figure: Mapping[str, Any]) -> None:
-    """The figure where one is asked for, and the table where it is wanted."""
-    if given.figure is not None:
-        from benchmark.analysis import figures
-
-        asked = {"kind": given.kind, "x": given.x, "y": given.y, "selections": given.select if given.select != [LAST] else None}
-        options = {**figure, **{name: value for name, value in asked.items() if value is not None}}
-        if given.x is not None and given.kind is None:
-            options["kind"] = "against"
-        figures.draw(records, given.figure, **options)
+def _write_table(given: argparse.Namespace, table: str | bytes) -> None:
     if given.output is not None:
         given.output.write_bytes(table if isinstance(table, bytes) else table.encode())
-    elif given.figure is None:
+    else:
         print(table, end="")
+
+
+def _draw(given: argparse.Namespace, shown: list[Record], records: list[Record], figure: Mapping[str, Any]) -> None:
+    """The figure of the records `shown`, where one is asked for; `records`, all there are, give methods their looks."""
+    if given.figure is None:
+        return
+    kind = given.kind or ("against" if given.x is not None else figure.get("kind", "training"))
+    asked = {name: getattr(given, name) for name in ("x", "y", "width", "checkpoint_dir", "data_dir")} | {"kind": kind}
+    if given.select != [LAST]:
+        asked["selections"] = given.select
+    options = figure if kind == figure.get("kind") else {name: figure[name] for name in ("y",) if name in figure}
+    figures.draw(shown, given.figure, of=records, **{**options, **{name: value for name, value in asked.items() if value is not None}})
 
 
 if __name__ == "__main__":

@@ -11,9 +11,10 @@ import pytest
 
 from benchmark import report
 from benchmark.analysis.cost import join, read_costs
-from benchmark.analysis.figures import against, training
+from benchmark.analysis.figures.lines import against, training
 from benchmark.analysis.rows import summary
 from benchmark.analysis.tables import render
+from benchmark.metrics import METRICS
 from benchmark.records.store import Record, Store
 from robust_benchmark.errors import UserError
 from tests.records import config_of, entry, record_of
@@ -92,9 +93,9 @@ def test_the_cheapest_stands_last(tmp_path: Path) -> None:
 
 def test_costs_are_drawn_against_an_option_and_not_along_training(tmp_path: Path) -> None:
     records = joined(tmp_path, *trials("reed"))
-    assert against(records, "noise.rate", ["relative_seconds"])["value"].tolist() == [1.03, 1.03]
+    assert against(records, "noise.rate", [METRICS["relative_seconds"]])["value"].tolist() == [1.03, 1.03]
     with pytest.raises(UserError, match=r"^relative_seconds does not change along training"):
-        training(records, ["relative_seconds"])
+        training(records, [METRICS["relative_seconds"]])
 
 
 MALFORMED = [

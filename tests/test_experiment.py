@@ -823,9 +823,11 @@ def test_two_experiments_at_once_are_refused_or_each_has_its_own_numbers(tmp_pat
 def test_an_experiment_draws_its_own_figure_unless_told_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(tmp_path, grid("experiment=fig7"), 1)
     drawn: list[tuple[list[str], dict[str, Any]]] = []
+    looks: list[int] = []
 
     def draw(records: list[Record], path: Path, **options: Any) -> None:
         drawn.append((sorted({each["method"] for each in records}), options))
+        looks.append(len(options.pop("of")))
 
     monkeypatch.setattr("benchmark.analysis.figures.draw", draw)
     command = [str(tmp_path), "experiment=fig7", "--figure", str(tmp_path / "figure")]
@@ -836,6 +838,7 @@ def test_an_experiment_draws_its_own_figure_unless_told_otherwise(tmp_path: Path
         (["Baseline", "L2RW", "S-Model"], {"kind": "training", "y": metrics}),
         (["L2RW", "S-Model"], {"kind": "confusion", "y": metrics}),
     ]
+    assert looks == [3, 3]  # all records give methods their looks, whatever is shown
 
 
 def told_in_one_sentence(command: list[str], capsys: pytest.CaptureFixture[str]) -> str:

@@ -196,7 +196,7 @@ def test_the_first_signal_asks_to_stop_a_second_hangup_changes_nothing_and_nohup
 
 
 def test_a_backend_that_matplotlib_does_not_know_hinders_no_figure() -> None:
-    script = "from benchmark.analysis.figures import _seaborn; _seaborn(); import matplotlib; print(matplotlib.get_backend())"
+    script = "import benchmark.analysis.figures.canvas, matplotlib; print(matplotlib.get_backend())"
     variables = os.environ | {"MPLBACKEND": "nonsense"}
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
     assert done.stdout.strip().lower() == "agg", done.stderr

@@ -6,15 +6,25 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from benchmark import ROOT, report, run
+from benchmark.analysis.figures import KINDS
 from benchmark.analysis.tables import FORMATS, render
 from benchmark.config import cells
 from benchmark.records.store import Store, read_all
 
+
+def commands_of(path: str) -> list[list[str]]:
+    text = (ROOT / path).read_text(encoding="utf-8")
+    return [shlex.split(line)[3:] for line in re.findall(r"^python -m benchmark\.report .*$", text, re.MULTILINE)]
+
+
 RESULTS = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
-COMMANDS = [shlex.split(line)[3:] for line in re.findall(r"^python -m benchmark\.report .*--output.*$", RESULTS, re.MULTILINE)]
+COMMANDS = [command for command in commands_of("results/README.md") if "--output" in command]
+FIGURES = commands_of("docs/figures.md")
 
 
 def option(command: list[str], name: str) -> str | None:
@@ -37,6 +47,34 @@ def test_a_shipped_table_is_what_the_shipped_records_give(command: list[str], tm
     for ending in ("png", "pdf") if figure else ():
         assert (tmp_path / f"figure.{ending}").stat().st_size > 0
         assert Path(f"{figure}.{ending}").exists()
+
+
+def figure_of(command: list[str]) -> str:
+    name = option(command, "--figure")
+    assert name is not None
+    return name
+
+
+@pytest.mark.parametrize("command", FIGURES, ids=figure_of)
+def test_the_command_of_a_shipped_figure_draws_one_of_the_same_size(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    drawn = tmp_path / Path(figure_of(command)).name
+    assert report.main([str(drawn) if word == figure_of(command) else word for word in command]) == 0
+    shipped = Path(figure_of(command)).with_suffix(".png")
+    assert abs(np.subtract(Image.open(drawn.with_suffix(".png")).size, Image.open(shipped).size)).max() <= 2
+
+
+def test_every_shipped_figure_has_its_command() -> None:
+    commands = {Path(figure_of(command)).with_suffix(".png") for command in FIGURES} | {
+        Path(figure).with_suffix(".png") for command in COMMANDS if (figure := option(command, "--figure"))
+    }
+    assert commands == {path.relative_to(ROOT) for path in (ROOT / "docs").rglob("*.png")}
+
+
+def test_the_figures_page_shows_every_kind() -> None:
+    assert {*KINDS} == {"training", "against", *(kind for command in FIGURES if (kind := option(command, "--kind")))}
 
 
 def test_every_shipped_table_has_its_command() -> None:

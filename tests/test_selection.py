@@ -12,7 +12,8 @@ import pytest
 from benchmark import report
 from benchmark.analysis.experiment import Found, Wanted, comparison
 from benchmark.analysis.experiment import render as render_experiment
-from benchmark.analysis.figures import against, draw
+from benchmark.analysis.figures import draw
+from benchmark.analysis.figures.lines import against
 from benchmark.analysis.rows import summary
 from benchmark.analysis.selection import SELECTIONS, check_selection, value
 from benchmark.analysis.tables import render
@@ -147,12 +148,15 @@ def test_an_experiment_is_held_against_the_paper_by_the_first_selection_and_has_
 
 
 def test_a_figure_against_an_option_has_a_panel_for_each_selection() -> None:
-    data = against(TWO[:1], "noise.rate", ["test_accuracy"], ["last", "oracle"])
-    assert list(zip(data["setting"], data["value"], strict=True)) == [("digits bgflip", 60), ("digits bgflip, oracle", 90)]
+    data = against(TWO[:1], "noise.rate", [METRICS["test_accuracy"]], ["last", "oracle"])
+    assert list(zip(data["setting"], data["value"], strict=True)) == [
+        ("Digits, background flip", 60),
+        (f"Digits, background flip; {SELECTIONS['oracle'].words}", 90),
+    ]
 
 
 def test_a_figure_along_training_rejects_a_selection(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--select is for tables and for figures of kind against, not for one of kind training"):
+    with pytest.raises(UserError, match=r"^--select is for tables and for figures of kind against, .*, not for one of kind training"):
         draw(TWO, tmp_path / "figure.png", selections=["oracle"])
 
 

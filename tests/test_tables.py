@@ -233,7 +233,7 @@ def test_options_of_the_method_make_no_setting() -> None:
     assert len(set(settings_of([record(method__beta=0.1), record(method__beta=0.9)]))) == 1
 
 
-def test_equal_names_of_different_groups_can_be_told_apart() -> None:
+def test_equal_names_of_different_groups_can_be_setting_options() -> None:
     records = [record(model__width=1, trainer__width=2), record(model__width=2, trainer__width=1), record(model__width=1, trainer__width=1)]
     assert len(set(settings_of(records))) == 3
 

@@ -76,8 +76,12 @@ def _shape(config: Mapping[str, Any]) -> str:
 
 
 def named(found: Sequence[Found], rows: Mapping[str, Any]) -> list[Record]:
-    """The experiment's records, with the methods named as in its rows."""
-    return [record | {"method": rows.get(each.wanted.row, {}).get("name", record["method"])} for each in found for record in each.records]
+    """The experiment's records, with the methods named as in its rows; `label` keeps the name that they have elsewhere."""
+    return [
+        record | {"method": rows.get(each.wanted.row, {}).get("name", record["method"]), "label": record["method"]}
+        for each in found
+        for record in each.records
+    ]
 
 
 def comparison(found: Sequence[Found], rows: Mapping[str, Any], selection: str = LAST) -> pd.DataFrame:

@@ -48,8 +48,18 @@ class Overall(NamedTuple):
     values: dict[str, list[float]]
 
 
-def overall(rows: Sequence[Row], metric: Metric) -> tuple[list[Overall], list[Words], list[int]]:
-    """The aggregates of each method over the settings and seeds that all of them have, with these settings and seeds; the best last.
+class Common(NamedTuple):
+    """What all methods have in common. values: (methods, seeds, settings), in the metric's unit"""
+
+    methods: list[str]
+    sees: list[str]
+    settings: list[Words]
+    seeds: list[int]
+    values: NDArray[np.float64]
+
+
+def common(rows: Sequence[Row]) -> Common:
+    """The values of all methods in the settings and seeds that all of them have.
 
     rows: of one selection. Raises UserError where a method has diverged trials, or where the methods have no setting or seed in common.
     """
@@ -64,13 +74,22 @@ def overall(rows: Sequence[Row], metric: Metric) -> tuple[list[Overall], list[Wo
     if not seeds:
         raise UserError(f"the {len(by_method)} methods have no {'seed' if settings else 'setting'} in common; choose some with --methods")
     values = np.array([[[found[setting].values[seed] for setting in settings] for seed in seeds] for found in by_method.values()])
-    aggregated = {name: _aggregated(name, values, metric) for name in AGGREGATES}
-    of_trials = [{name: aggregated[name][place].tolist() for name in AGGREGATES} for place in range(len(by_method))]
+    return Common([method for _, method in by_method], [sees for sees, _ in by_method], settings, seeds, values)
+
+
+def overall(rows: Sequence[Row], metric: Metric) -> tuple[list[Overall], list[Words], list[int]]:
+    """The aggregates of each method over the settings and seeds that all of them have, with these settings and seeds; the best last.
+
+    rows: of one selection. Raises UserError as `common`.
+    """
+    shared = common(rows)
+    aggregated = {name: _aggregated(name, shared.values, metric) for name in AGGREGATES}
+    of_trials = [{name: aggregated[name][place].tolist() for name in AGGREGATES} for place in range(len(shared.methods))]
     found = [
         Overall(sees, method, {name: estimate(each) for name, each in mine.items()}, mine)
-        for (sees, method), mine in zip(by_method, of_trials, strict=True)
+        for sees, method, mine in zip(shared.sees, shared.methods, of_trials, strict=True)
     ]
-    return found, settings, seeds
+    return found, shared.settings, shared.seeds
 
 
 def _aggregated(name: str, values: NDArray[np.float64], metric: Metric) -> NDArray[np.float64]:

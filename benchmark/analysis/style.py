@@ -9,18 +9,18 @@ from benchmark.records.store import Record
 
 # Each has a contrast of at least 3 to white (WCAG 2.2, 1.4.11), and any two differ by at least 16 in CIELAB in normal vision and in
 # simulated protanopia, deuteranopia and tritanopia (Machado et al., 2009).
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#000000", "#a3195b", "#8778ff", "#7a4a00", "#1e1ea5")
-MARKERS = (
-    "o",
-    "s",
-    "^",
-    "D",
-    "v",
-    "P",
-    "X",
-    "p",
-)  # by matplotlib's names: circle, square, triangle, diamond, triangle, plus, cross, pentagon
-DASHES = ((), (4.0, 1.5), (1.2, 1.2), (5.0, 1.2, 1.2, 1.2))  # lengths of line and gap in line widths; () is solid
+COLOURS = (
+    *("#0072b2", "#d55e00", "#009e73", "#000000", "#a3195b", "#8778ff", "#7a4a00", "#1e1ea5"),  # blue, orange, green, black, and so on
+    *("#a587a5", "#4b1e69", "#003c1e", "#ff2d69", "#69693c"),
+)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")  # circle, square, triangle, diamond, triangle down, plus, cross, pentagon in matplotlib
+DASHES = (
+    (),
+    (4.0, 1.5),
+    (1.2, 1.2),
+    (5.0, 1.2, 1.2, 1.2),
+    (5.0, 1.2, 1.2, 1.2, 1.2, 1.2),
+)  # lengths of line and gap in line widths; () is solid
 
 GRID, INK, MUTED = "#d9d9d9", "#1a1a1a", "#595959"  # lines behind, text, and text of less weight
 
@@ -34,9 +34,9 @@ class Look(NamedTuple):
 
 
 def looks(names: Sequence[str]) -> dict[str, Look]:
-    """A look for each of the distinct names. The first ones differ most; no two of the first 256 are the same.
+    """A look for each of the distinct names, by their order; no two of the first 520 are the same.
 
-    All three change from one name to the next, so that each of colour and shape is enough: in grey, and for the colour-blind.
+    Colour, marker and dashes all change from one name to the next, so that shape is enough in grey and for the colour-blind.
 
     >>> looks(["l2rw", "reed"])["reed"]
     Look(colour='#d55e00', marker='s', dash=(4.0, 1.5))
@@ -45,10 +45,8 @@ def looks(names: Sequence[str]) -> dict[str, Look]:
 
 
 def _look(place: int) -> Look:
-    """The marker moves on by one after each round of colours, and the dashes after each round of markers too."""
-    rounds = place // len(COLOURS)
-    dash = place + rounds + rounds // len(MARKERS)
-    return Look(COLOURS[place % len(COLOURS)], MARKERS[(place + rounds) % len(MARKERS)], DASHES[dash % len(DASHES)])
+    """13, 8 and 5 have no common divisor, so that all combinations come up before one returns, and 40 of marker and dashes."""
+    return Look(COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)], DASHES[place % len(DASHES)])
 
 
 def method_looks(records: Iterable[Record]) -> dict[str, Look]:

@@ -1,0 +1,118 @@
+"""Figures of records. One file a kind, or a few that belong together; `draw` makes any of them, and KINDS lists them.
+
+Nothing here imports matplotlib or pandas before a figure is drawn, as `benchmark.report` lists the kinds in its help.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmark.analysis.figures.request import Request
+from benchmark.analysis.selection import LAST
+from benchmark.analysis.style import method_looks
+from benchmark.metrics import metric
+from benchmark.records.store import Record
+from robust_benchmark.errors import UserError, unknown
+
+FORMATS = (".png", ".pdf", ".svg")
+WIDTHS = {"column": 3.3, "full": 6.9}  # inches: a column and the text of a two-column paper
+
+
+class Kind(NamedTuple):
+    """A kind of figure.
+
+    words: what it shows, as help has it
+    module, function: of this package, what draws it
+    most: methods that it can show
+    selections: how many ways to select evaluations it can show (benchmark.analysis.selection); 0 where the last step is meant
+    """
+
+    words: str
+    module: str
+    function: str
+    most: int = 24
+    selections: int = 0
+
+
+KINDS = {
+    "training": Kind("metrics along the training steps", "lines", "training_figure"),
+    "against": Kind("metrics against an option (--x)", "lines", "against_figure", selections=5),
+    "forest": Kind("each trial, mean and interval of each method", "forest", "forest_figure", 60, selections=1),
+    "heatmap": Kind("means of methods by settings", "heatmap", "heatmap_figure", 60, selections=1),
+    "profile": Kind("share of all trials and settings above each value", "profile", "profile_figure", selections=1),
+    "improvement": Kind("how often each method is better than each other", "profile", "improvement_figure", 32, selections=1),
+    "pareto": Kind("a metric against measured cost (--x relative_seconds or peak_memory)", "pareto", "pareto_figure", selections=1),
+    "confusion": Kind("confusion matrices of the test set", "matrices", "confusion_figure"),
+    "transition": Kind("transition matrices: true, realised, and estimated where weights were kept", "transition", "transition_figure"),
+    "weights": Kind("distributions of example weights", "weights", "weights_figure"),
+    "detection": Kind("how wrong labels are found: ROC and precision at k (needs keep=[evidence])", "detection", "detection_figure"),
+}
+
+
+def draw(
+    records: Sequence[Record],
+    path: Path,
+    kind: str = "training",
+    x: str | None = None,
+    y: str | Sequence[str] = "test_accuracy",
+    logarithmic: bool = False,
+    selections: Sequence[str] = (LAST,),
+    of: Sequence[Record] | None = None,
+    width: str = "full",
+    checkpoint_dir: str | Path = ".checkpoints",
+    data_dir: str | Path = "data",
+) -> None:
+    """Draw a figure and write it as PNG, PDF or SVG by the path's ending, or as PNG and PDF where it has none.
+
+    kind: one of KINDS
+    x: the horizontal axis: the option of kind 'against', the cost of kind 'pareto'
+    y: metric or metrics
+    logarithmic: the horizontal axis of kind 'against', also where its values would not ask for it
+    selections: which evaluations count (benchmark.analysis.selection)
+    of: all records of the report, by which methods get their looks; None for `records`
+    width: one of WIDTHS
+    checkpoint_dir: where runs kept evidence and weights (keep=[evidence,weights])
+    data_dir: where published data sets lie
+    Raises UserError for what is unknown, with the nearest name, and where records lack what the figure shows.
+    """
+    if path.suffix not in (*FORMATS, ""):
+        raise UserError(f"{path} must end in .png, .pdf or .svg, or in none of them for .png and .pdf")
+    found = _kind(kind, selections)
+    if width not in WIDTHS:
+        raise unknown("width of figures", width, WIDTHS)
+    _check_number({record["method"] for record in records}, kind, found.most)
+    request = Request(
+        records=records,
+        looks=method_looks(records if of is None else of),
+        metrics=tuple(metric(name) for name in dict.fromkeys([y] if isinstance(y, str) else y)),
+        x=x,
+        logarithmic=logarithmic,
+        selections=tuple(selections),
+        width=WIDTHS[width],
+        checkpoint_dir=Path(checkpoint_dir),
+        data_dir=Path(data_dir),
+    )
+    from benchmark.analysis.figures import canvas
+
+    function = getattr(importlib.import_module(f"{__name__}.{found.module}"), found.function)
+    canvas.write(function, request, [path] if path.suffix else [path.with_name(f"{path.name}{ending}") for ending in FORMATS[:2]])
+
+
+def _kind(name: str, selections: Sequence[str]) -> Kind:
+    if name not in KINDS:
+        raise unknown("kind of figure", name, KINDS)
+    found = KINDS[name]
+    if found.selections == 0 and list(selections) != [LAST]:
+        able = ", ".join(each for each, kind in KINDS.items() if kind.selections)
+        raise UserError(f"--select is for tables and for figures of kind {able}, not for one of kind {name}")
+    if len(selections) > max(1, found.selections):
+        raise UserError(f"a figure of kind {name} shows one selection, not {', '.join(selections)}")
+    return found
+
+
+def _check_number(methods: set[str], kind: str, most: int) -> None:
+    if len(methods) > most:
+        raise UserError(f"{len(methods)} methods are too many for a figure of kind {kind}, which shows at most {most}: choose by --methods")

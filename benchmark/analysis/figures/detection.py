@@ -1,0 +1,163 @@
+"""How well wrong labels are found: ROC curves and precision at k, from the evidence that runs keep (keep=[evidence])."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from benchmark.analysis.figures import canvas
+from benchmark.analysis.figures.intervals import interval, sentences
+from benchmark.analysis.figures.matrices import cells
+from benchmark.analysis.figures.request import Request
+from benchmark.analysis.style import MUTED
+from benchmark.metrics import METRICS
+from benchmark.records.store import Record
+from robust_benchmark.errors import UserError
+from robust_benchmark.files import check_regular
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from benchmark.analysis.style import Look
+
+ENDING = ".evidence.parquet"  # as benchmark.training.artifacts writes them
+SHARES = np.linspace(0, 1, 201)  # of right labels, or of all examples, at which the curves of several trials are averaged
+PERCENT = METRICS["weights_precision"]  # a share, whose intervals are cut at 0 and 100 %
+
+
+def found_by(suspicion: ArrayLike, wrong: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How many examples are checked, and how many wrong labels are among them, from the most suspicious example on; both begin with 0.
+
+    suspicion: (n,), larger for examples that seem wrong; wrong: (n,), whether they are. A place for each distinct value, since equal ones
+    have no order; between two places the expected number of wrong labels is on the straight line.
+    """
+    values, is_wrong = np.asarray(suspicion, dtype=float), np.asarray(wrong, dtype=bool)
+    order = np.argsort(-values, kind="stable")
+    last = np.append(np.diff(values[order]) != 0, True)  # of each distinct value
+    return np.append(0.0, np.flatnonzero(last) + 1), np.append(0.0, is_wrong[order].cumsum()[last])
+
+
+def roc(suspicion: ArrayLike, wrong: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The ROC curve: the share of right labels that are checked, and the share of wrong ones that are found."""
+    checked, found = found_by(suspicion, wrong)
+    return (checked - found) / (checked[-1] - found[-1]), found / found[-1]
+
+
+def precision_at(k: ArrayLike, suspicion: ArrayLike, wrong: ArrayLike) -> NDArray[np.float64]:
+    """The expected share of wrong labels among the k most suspicious examples; equally suspicious ones come in random order."""
+    counts = np.asarray(k, dtype=float)
+    return np.interp(counts, *found_by(suspicion, wrong)) / counts
+
+
+def read_evidence(record: Record, checkpoint_dir: Path) -> pd.DataFrame | None:
+    """The evidence on the training examples of a trial; None where none was kept. Raises UserError where it cannot be read."""
+    path = checkpoint_dir / record["key"] / f"seed-{record['seed']}{ENDING}"
+    try:
+        check_regular(path)
+        table = pd.read_parquet(path)
+    except FileNotFoundError:
+        return None
+    except ImportError as error:
+        raise UserError("evidence is read by pyarrow, which is not installed: pip install pyarrow") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error})") from error
+    lacking = {"given_label", "true_label", "loss", "weight"} - set(table)
+    if lacking or len(table) != record["data"]["sizes"]["train"]:
+        raise UserError(f"{path} is no evidence on the {record['data']['sizes']['train']} training examples of {record['path']}")
+    return table
+
+
+def suspicion_of(evidence: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.bool_], bool]:
+    """How suspicious each example is, whether its label is wrong, and whether weights say so: low weights, or else high mean losses.
+
+    Examples without a weight, which were never drawn, and those whose true label nobody knows are left out.
+    """
+    weighs = bool(evidence["weight"].notna().any())
+    known = evidence[evidence["true_label"].notna() & (evidence["weight"].notna() if weighs else True)]
+    suspicion = -known["weight"] if weighs else known["loss"]
+    return suspicion.to_numpy(float), (known["given_label"] != known["true_label"]).to_numpy(bool), weighs
+
+
+def curves(suspicion: NDArray[np.float64], wrong: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """In percent at each of SHARES, (2, shares): wrong labels found, by right ones checked; and precision, by all checked."""
+    precision = precision_at(np.maximum(1, SHARES * len(wrong)), suspicion, wrong)
+    return 100 * np.stack([np.interp(SHARES, *roc(suspicion, wrong)), precision])
+
+
+class Found(NamedTuple):
+    """What the evidence of a method's trials in one setting gives. curves: (trials, 2, shares); wrong: share of wrong labels, in percent"""
+
+    curves: NDArray[np.float64]
+    wrong: float
+    weighs: bool
+
+
+def found_of(tables: Sequence[pd.DataFrame]) -> Found | None:
+    """Of the trials that have both right and wrong labels; None where none has."""
+    read = [(suspicion, wrong, weighs) for suspicion, wrong, weighs in map(suspicion_of, tables) if wrong.any() and not wrong.all()]
+    if not read:
+        return None
+    shares = [float(wrong.mean()) for _, wrong, _ in read]
+    return Found(np.stack([curves(suspicion, wrong) for suspicion, wrong, _ in read]), 100 * float(np.mean(shares)), read[0][2])
+
+
+def detection_figure(request: Request) -> Figure:
+    """For each setting a panel of ROC curves and one of precision at k, with a line for each method that left evidence."""
+    looks = request.shown_looks()
+    settings: dict[str, dict[str, Found]] = {}
+    for (setting, method), tables in _kept(request).items():
+        found = found_of(tables)
+        if found:
+            settings.setdefault(setting, {})[method] = found
+    if not settings:
+        raise UserError("the evidence of these trials has no right and wrong labels side by side, so there is nothing to find")
+    sheet = canvas.sheet(request, 2 * len(settings), 2.6, columns=1 if request.is_narrow else 2)
+    for place, (setting, methods) in enumerate(settings.items()):
+        left, right = sheet.panels[2 * place : 2 * place + 2]
+        for rank, (method, each) in enumerate(methods.items()):
+            _draw(left, each.curves[:, 0], looks[method], rank)
+            _draw(right, each.curves[:, 1], looks[method], rank)
+        left.set(xlabel="Right labels checked (%)", ylabel="Wrong labels found (%)")
+        right.set(xlabel="k: most suspicious examples checked (%)", ylabel="Wrong among them (%)")
+        right.axvline(next(iter(methods.values())).wrong, color=MUTED, linewidth=0.8, linestyle=(0, (1, 1)))
+        canvas.title(left, setting, request.width / sheet.columns - 0.4)
+    names = dict.fromkeys(method for methods in settings.values() for method in methods)
+    canvas.legend(sheet.figure, {method: looks[method] for method in names})
+    canvas.note(sheet.figure, request, _said([(method, each) for methods in settings.values() for method, each in methods.items()]))
+    return sheet.figure
+
+
+def _said(found: Sequence[tuple[str, Found]]) -> list[str]:
+    by_loss = sorted({canvas.shown(method) for method, each in found if not each.weighs})
+    how = f"Suspicious by high mean loss: {', '.join(by_loss)}; all others by low example weight." if by_loss else ""
+    trials = [each.curves[:, 0, 0].tolist() for _, each in found]
+    return [how or "Suspicious by low example weight.", "Dotted: k is the number of wrong labels.", *sentences(trials, [PERCENT], "bands")]
+
+
+def _kept(request: Request) -> dict[tuple[str, str], list[pd.DataFrame]]:
+    """The evidence of each setting and method. Raises UserError where none was kept."""
+    tables = {key: [read_evidence(record, request.checkpoint_dir) for record in of] for key, of in cells(request.finished()).items()}
+    kept = {key: [table for table in of if table is not None] for key, of in tables.items()}
+    found = {key: of for key, of in kept.items() if of}
+    if not found:
+        raise UserError(
+            f"{request.checkpoint_dir} has no evidence of these trials: train them with keep=[evidence] in another results_dir, or give the"
+            " checkpoint_dir of the run that kept it by --checkpoint-dir"
+        )
+    return found
+
+
+def _draw(axis: Axes, values: NDArray[np.float64], look: Look, rank: int) -> None:
+    """values: (trials, shares); rank: of the method, by which its markers stand beside those of the others"""
+    low, mean, high = np.array([interval(of_share.tolist(), PERCENT) for of_share in values.T]).T
+    marks: Any = {"markersize": 4.2, "markeredgecolor": "white", "markeredgewidth": 0.5, "markevery": (8 * rank % 40, 40)}
+    axis.plot(100 * SHARES, mean, linewidth=1.4, **canvas.style_of(look), **marks)
+    axis.fill_between(100 * SHARES, low, high, color=look.colour, alpha=0.13, linewidth=0)
+    axis.set_xlim(0, 100)
+    axis.set_ylim(-2, 102)

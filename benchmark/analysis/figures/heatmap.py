@@ -1,0 +1,109 @@
+"""Means of methods by settings, as shades with their numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.analysis.figures import canvas
+from benchmark.analysis.figures.forest import by_setting, selected_words
+from benchmark.analysis.figures.intervals import counted
+from benchmark.analysis.figures.request import Request
+from benchmark.analysis.rows import Row
+from benchmark.analysis.style import INK, MUTED
+from benchmark.analysis.tables import decimals
+from benchmark.metrics import Metric
+from robust_benchmark.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+SETTINGS = 40  # of one figure at most
+
+
+def means(settings: dict[str, list[Row]], metric: Metric) -> tuple[list[str], NDArray[np.float64]]:
+    """The methods, the best first by the mean over the settings that they have; and their means (methods, settings), NaN for none.
+
+    Several cells of one method in one setting, as there are of one method with other options under one name, give the mean of their means.
+    """
+    methods = sorted({row.method for rows in settings.values() for row in rows})
+    found = np.full((len(methods), len(settings)), np.nan)
+    for column, rows in enumerate(settings.values()):
+        for method in {row.method for row in rows}:
+            found[methods.index(method), column] = np.mean([row.mean for row in rows if row.method == method])
+    merits = np.nanmean(found, axis=1) * (-1 if metric.larger_is_better else 1)
+    order = np.argsort(merits, kind="stable")
+    return [methods[place] for place in order], found[order]
+
+
+def heatmap_figure(request: Request) -> Figure:
+    """A row for each method and a column for each setting."""
+    request.finished()
+    metric = request.one_metric("heatmap")
+    settings = by_setting(request, metric)
+    if len(settings) > SETTINGS:
+        raise UserError(f"{len(settings)} settings are too many for one figure, which shows at most {SETTINGS}: give a folder further down")
+    methods, values = means(settings, metric)
+    columns = _columns(list(settings), request.width - 1.2)
+    figure, axis = _table(request, len(methods), columns)
+    digits = 1 if metric.unit == "%" else decimals(metric, values[np.isfinite(values)].tolist())
+    shade(axis, values, digits, request.width - 1.2, reverse=not metric.larger_is_better)
+    axis.set_xticks(range(len(settings)), columns, rotation=_rotation(len(settings)), fontsize=canvas.SMALL)
+    axis.set_yticks(range(len(methods)), [canvas.shown(method) for method in methods])
+    over = counted([row.trials for rows in settings.values() for row in rows])
+    dash = " –: no finished trial." if np.isnan(values).any() else ""
+    canvas.note(figure, request, [f"{metric.label}, means over {over}; darker is better.{dash}", selected_words(request)])
+    return figure
+
+
+def _rotation(columns: int) -> float:
+    """Beyond a few columns their names stand upright."""
+    return 0 if columns <= 4 else 90
+
+
+def _columns(names: Sequence[str], width: float) -> list[str]:
+    """The names in as many lines as there is room for between their columns, which are `width` inches wide together."""
+    room = width / len(names)
+    if not _rotation(len(names)):
+        return [canvas.wrapped(name, room, canvas.SMALL) for name in names]
+    lines = max(1, int(room * canvas.POINTS / canvas.SMALL / 1.3))
+    letters = max(map(len, names)) / lines + 6  # as words are not cut
+    return [canvas.wrapped(name, letters * canvas.LETTER, canvas.SMALL) for name in names]
+
+
+def _table(request: Request, rows: int, columns: Sequence[str]) -> tuple[Figure, Axes]:
+    upright = max(len(line) for name in columns for line in name.splitlines()) * canvas.LETTER if _rotation(len(columns)) else 0.4
+    sheet = canvas.sheet(request, 1, height=0.4 + 0.2 * rows + upright)
+    return sheet.figure, sheet.panels[0]
+
+
+def shade(axis: Axes, values: NDArray[np.float64], digits: int, width: float, reverse: bool = False) -> None:
+    """A table of shades with numbers over the range of its values. width: inches of the panel; reverse: small ones are dark"""
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    image = axis.imshow(values, cmap="Blues_r" if reverse else "Blues", vmin=low, vmax=max(high, low + 1e-9), aspect="auto")
+    room = width * canvas.POINTS / values.shape[1] / (4 + digits) / canvas.EM  # a field holds a number of three digits and its point
+    number(image, values, digits, min(canvas.SMALL, room))
+
+
+def number(image: AxesImage, values: NDArray[np.float64], digits: int, size: float) -> None:
+    """Write the number into each field, – where there is none, in white or in ink, whichever has the higher contrast to the shade."""
+    axis = image.axes
+    axis.grid(visible=False)
+    axis.spines[:].set_visible(False)
+    axis.tick_params(length=0)
+    for (row, column), value in np.ndenumerate(values):
+        text = "–" if np.isnan(value) else f"{value:.{digits}f}"
+        colour = MUTED if np.isnan(value) else _legible(image.to_rgba(np.array([value]))[0])
+        axis.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)
+
+
+def _legible(shade: NDArray[np.float64]) -> str:
+    """White or ink, on a shade of red, green and blue in [0, 1]: relative luminance by WCAG 2.2, where 0.18 is as far from either."""
+    red, green, blue = np.where(shade[:3] <= 0.04045, shade[:3] / 12.92, ((shade[:3] + 0.055) / 1.055) ** 2.4)
+    return "white" if 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.18 else INK

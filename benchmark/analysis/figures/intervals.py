@@ -1,0 +1,52 @@
+"""Intervals as figures draw them: cut at the ends of what a metric can be, and none of few trials."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Sequence
+
+from benchmark.analysis.statistics import FEWEST, Estimate, estimate
+from benchmark.metrics import Metric
+
+
+def interval(values: Sequence[float], metric: Metric) -> tuple[float, float, float]:
+    """Low end, mean and high end of the 95 % Student-t interval, cut at the metric's range; both ends NaN below FEWEST trials."""
+    return cut(estimate(values), metric)
+
+
+def cut(found: Estimate, metric: Metric) -> tuple[float, float, float]:
+    """Low end, mean and high end of an estimate in the metric's unit. Student's t ignores the metric's range, so its ends are cut."""
+    if math.isnan(found.half_width):  # which the comparisons below would take for the ends of the range
+        return math.nan, found.mean, math.nan
+    low, high = bounds(metric)
+    return max(low, found.mean - found.half_width), found.mean, min(high, found.mean + found.half_width)
+
+
+def bounds(metric: Metric) -> tuple[float, float]:
+    """The range of a metric in its unit."""
+    factor = 100 if metric.unit == "%" else 1
+    return factor * metric.low, factor * metric.high
+
+
+def counted(trials: Collection[int]) -> str:
+    """How many trials there are, from the fewest to the most.
+
+    >>> counted([5, 5]), counted([3, 1]), counted([1])
+    ('5 trials', '1 to 3 trials', '1 trial')
+    """
+    low, high = min(trials), max(trials)
+    return f"{low} to {high} trials" if low != high else f"{high} trial{'' if high == 1 else 's'}"
+
+
+def sentences(points: Iterable[Sequence[float]], metrics: Sequence[Metric], shape: str) -> list[str]:
+    """What a note says of intervals. points: the values of each mean, in the unit of the metrics; shape: of intervals, as 'bars'"""
+    trials = [len(values) for values in points]
+    low, high, over = min(trials), max(trials), counted(trials)
+    if high < FEWEST:
+        return [f"Means over {over}; fewer than {FEWEST} have no interval."]
+    said = [f"Means over {over}; {shape}: 95 % confidence intervals (Student t)"]
+    said += [f"; none of fewer than {FEWEST} trials"] if low < FEWEST else []
+    ends = {end for each in metrics for end in bounds(each) if math.isfinite(end)}
+    unit = " %" if {each.unit for each in metrics} == {"%"} else ""
+    said += [f"; cut at {' and '.join(f'{end:g}' for end in sorted(ends))}{unit}"] if ends else []
+    return ["".join(said) + "."]

@@ -1,0 +1,85 @@
+"""Confusion matrices, and how any matrix of shares between classes is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.analysis.figures import canvas
+from benchmark.analysis.figures.heatmap import number
+from benchmark.analysis.figures.intervals import counted
+from benchmark.analysis.figures.request import Request
+from benchmark.analysis.words import setting_words
+from benchmark.records.store import Record
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+NUMBERED = 10  # classes of a matrix whose fields have their numbers, and of an axis whose classes are all named
+SIZE = 2.55  # inches of a panel
+
+
+def confusion(records: Sequence[Record]) -> NDArray[np.float64]:
+    """The mean over trials of the test set's confusion matrix in percent, rows (the true class) summing to 100."""
+    counts = np.array([record["per_class"]["confusion_matrix"] for record in records], dtype=float)
+    return (100 * counts / np.maximum(1, counts.sum(axis=2, keepdims=True))).mean(axis=0)  # a class may have no test images
+
+
+def cells(records: Sequence[Record]) -> dict[tuple[str, str], list[Record]]:
+    """The finished records by setting and method."""
+    found: dict[tuple[str, str], list[Record]] = {}
+    for record, setting in zip(records, setting_words(records), strict=True):
+        if record["status"] == "done":
+            found.setdefault((setting, record["method"]), []).append(record)
+    return dict(sorted(found.items(), key=lambda item: item[0][0]))
+
+
+def confusion_figure(request: Request) -> Figure:
+    """A matrix for each setting and method."""
+    found = cells(request.finished())
+    panels = {f"{canvas.shown(method)}\n{setting}": confusion(trials) for (setting, method), trials in found.items()}
+    classes = {f"{canvas.shown(method)}\n{setting}": trials[0]["data"]["classes"] for (setting, method), trials in found.items()}
+    methods = len({method for _, method in found})
+    over = counted([len(each) for each in found.values()])
+    said = f"Of the test images of each true class, the share that is predicted as each class (%), mean over {over}."
+    return matrix_figure(request, panels, classes, methods, ("Predicted class", "True class"), said)
+
+
+def matrix_figure(
+    request: Request,
+    panels: Mapping[str, NDArray[np.float64]],
+    classes: Mapping[str, Sequence[str | int]],
+    beside: int,
+    axes: tuple[str, str],
+    said: str,
+) -> Figure:
+    """Square matrices in percent under their titles. beside: panels that belong into one row; axes: the names of the horizontal and the
+    vertical one; said: the note."""
+    columns = 1 if request.is_narrow else beside if beside in (2, 3) else None
+    sheet = canvas.sheet(request, len(panels), min(SIZE, request.width - 0.6) + 0.2, columns=columns, widest=SIZE + 0.35)
+    for place, (axis, (title, matrix)) in enumerate(zip(sheet.panels, panels.items(), strict=True)):
+        _draw(axis, matrix, [str(each) for each in classes[title]])
+        first, _, setting = title.partition("\n")
+        axis.set_title(f"{first}\n{canvas.wrapped(setting, SIZE)}", loc="left")
+        if place + sheet.columns >= len(panels):
+            axis.set_xlabel(axes[0])
+        if place % sheet.columns == 0:
+            axis.set_ylabel(axes[1])
+    unnumbered = any(len(matrix) > NUMBERED for matrix in panels.values())
+    canvas.note(sheet.figure, request, [said, "White is 0 and the darkest shade 100 %." if unnumbered else ""])
+    return sheet.figure
+
+
+def _draw(axis: Axes, matrix: NDArray[np.float64], names: Sequence[str]) -> None:
+    image = axis.imshow(matrix, cmap="Blues", vmin=0, vmax=100)
+    size = canvas.SMALL if len(names) <= 6 else canvas.SMALL - 1
+    number(image, matrix if len(names) <= NUMBERED else matrix[:0], 0, size)
+    step = -(-len(names) // NUMBERED)
+    shown = [name if len(name) <= 12 else f"{name[:11]}…" for name in names[::step]]
+    places = range(0, len(names), step)
+    axis.set_xticks(places, shown, rotation=90 if max(map(len, shown)) > 2 else 0)
+    axis.set_yticks(places, shown)

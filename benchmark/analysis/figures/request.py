@@ -1,0 +1,49 @@
+"""What a figure is asked to show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmark.analysis.style import Look, label
+from benchmark.metrics import Metric
+from benchmark.records.store import Record
+from robust_benchmark.errors import UserError
+
+
+@dataclass(frozen=True)
+class Request:
+    """The arguments of `benchmark.analysis.figures.draw`, checked. looks: by the labels of methods; width: inches."""
+
+    records: Sequence[Record]
+    looks: Mapping[str, Look]
+    metrics: tuple[Metric, ...]
+    x: str | None
+    logarithmic: bool
+    selections: tuple[str, ...]
+    width: float
+    checkpoint_dir: Path
+    data_dir: Path
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether there is room for one panel a row."""
+        return self.width < 5
+
+    def shown_looks(self) -> dict[str, Look]:
+        """The look of each method by the name that the figure shows, which may be that of an experiment's row."""
+        return {record["method"]: self.looks[label(record)] for record in self.records}
+
+    def finished(self) -> list[Record]:
+        """The records of trials that did not diverge. Raises UserError where there is none."""
+        found = [record for record in self.records if record["status"] == "done"]
+        if not found:
+            raise UserError("no finished trial to draw")
+        return found
+
+    def one_metric(self, kind: str) -> Metric:
+        """Its only metric. Raises UserError where there are several."""
+        if len(self.metrics) > 1:
+            raise UserError(f"a figure of kind {kind} shows one metric (--y), not {', '.join(each.name for each in self.metrics)}")
+        return self.metrics[0]
