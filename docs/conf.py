@@ -9,13 +9,13 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
 
 project = "Robust training benchmark"
-author = copyright = "the authors of the robust training benchmark"  # noqa: A001
+author = copyright = "the authors of the robust training benchmark"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton", "docstrings", "links"]
 exclude_patterns = ["_build"]
 source_suffix = {".md": "markdown"}
 
 myst_heading_anchors = 3  # links such as data.md#pictures work as they do on GitHub
-suppress_warnings = ["myst.header"]  # a page that is included below a heading
+suppress_warnings = ["toc.empty_glob"]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"

@@ -70,5 +70,5 @@ def _text(paragraph: list[str]) -> Iterator[list[str]]:
 
 def escaped(line: str) -> str:
     """The line with its code as literals, and without any other markup."""
-    parts = CODE.split(line)
-    return "".join(f"``{part}``" if odd else re.sub(r"([\\*_|])", r"\\\1", part) for part, odd in zip(parts, [False, True] * len(parts)))
+    parts = CODE.split(line)  # text and code in turns
+    return "".join(f"``{part}``" if place % 2 else re.sub(r"([\\*_|])", r"\\\1", part) for place, part in enumerate(parts))

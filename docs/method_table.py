@@ -1,4 +1,4 @@
-"""`python docs/method_table.py`: writes the tables of methods in docs/choosing.md, from the code, the records and the measured cost.
+"""`python -m docs.method_table`: writes the tables of methods in docs/choosing.md, from the code, the records and the measured cost.
 
 A new method needs no change here. Its year is the first one after "Source:" in its docstring.
 """
@@ -7,16 +7,12 @@ from __future__ import annotations
 
 import inspect
 import re
-import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
 
 from tabulate import tabulate
 
 import robust_benchmark
+from benchmark import ROOT
 from benchmark.analysis.cost import read_costs
 from benchmark.analysis.statistics import estimate
 from benchmark.check import small_cells
@@ -24,7 +20,6 @@ from benchmark.checks.observed import Subject
 from benchmark.config import Cell, cells
 from benchmark.folders import lines_of
 from benchmark.models.classifier import Classifier
-from benchmark.names import choices
 from benchmark.training.threads import CPU, one_thread
 from methods import registry
 
