@@ -15,9 +15,9 @@ exclude_patterns = ["_build"]
 source_suffix = {".md": "markdown"}
 
 myst_heading_anchors = 3  # links such as data.md#pictures work as they do on GitHub
-suppress_warnings = ["toc.empty_glob"]
 
 autodoc_member_order = "bysource"
+autodoc_inherit_docstrings = False  # torch's are not written as ours are
 autodoc_typehints = "signature"
 autodoc_class_signature = "separated"
 add_module_names = False

@@ -26,10 +26,10 @@ def _processed(app: Sphinx, what: str, name: str, object_: object, options: obje
 
 
 def restructured(lines: list[str]) -> list[str]:
-    """The lines of a docstring, as reStructuredText.
+    """The lines of a docstring, as reStructuredText, in which `\\\\ ` is no space.
 
     >>> restructured(["The mean of `x`.", "", "    m = sum_i x_i / n", "", "x: numbers"])
-    ['The mean of ``x``.', '', '::', '', '    m = sum_i x_i / n', '', '``x``', '    numbers', '']
+    ['The mean of \\\\ ``x``\\\\ .', '', '::', '', '    m = sum_i x_i / n', '', '``x``', '    numbers', '']
     """
     return [line for paragraph in _paragraphs(lines) for line in (*paragraph, "")]
 
@@ -71,4 +71,4 @@ def _text(paragraph: list[str]) -> Iterator[list[str]]:
 def escaped(line: str) -> str:
     """The line with its code as literals, and without any other markup."""
     parts = CODE.split(line)  # text and code in turns
-    return "".join(f"``{part}``" if place % 2 else re.sub(r"([\\*_|])", r"\\\1", part) for place, part in enumerate(parts))
+    return "".join(f"\\ ``{part}``\\ " if place % 2 else re.sub(r"([\\*_|])", r"\\\1", part) for place, part in enumerate(parts))

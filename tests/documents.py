@@ -2,7 +2,9 @@
 
 bash: commands of the suite run, a grid with one trial of three steps. A comment behind a command that begins with one of NOT_HERE says
     why it does not run here; its options are read all the same, and its grid is composed. Other commands are only parsed by bash.
-python: is executed; `run_grid` trains as little as a command. A comment `<!-- invisible-code-block: python` before it holds what it needs.
+    A comment "exit status 2" says how the command ends; the text block that follows is then what it says, in which ... stands for anything.
+python: is executed, or a doctest where it begins with >>>; `run_grid` trains as little as a command. A comment
+    `<!-- invisible-code-block: python` before it holds what it needs.
 yaml, toml: are parsed.
 A block below a line with nothing but the name of a file is equal to that file of examples/.
 """
@@ -11,6 +13,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import doctest
+import io
 import os
 import re
 import shlex
@@ -40,6 +44,7 @@ import benchmark.speed.__main__
 import benchmark.status
 import robust_benchmark
 from benchmark import ROOT
+from benchmark.config import cells
 from methods import registry
 
 TINY = ("trials=1", "trainer.steps=3", "processes=1")
@@ -48,6 +53,7 @@ MORE = {
     "benchmark.speed": ("--rounds", "1", "--repeats", "1"),
     "benchmark.check": ("--no-cost",),
 }
+STATUS = re.compile(r"exit status (\d+)")
 NOT_HERE = ("needs ", "downloads", "takes ")
 MAINS: dict[str, Callable[[list[str]], int]] = {
     "benchmark.prepare": benchmark.prepare.main,
@@ -119,9 +125,38 @@ def shell(example: Example) -> None:
             example.namespace["site"] = installed(ROOT / "examples" / found["folder"])
         elif found := SUITE.fullmatch(command.strip()):
             module, arguments = found["module"] or f"benchmark.{found['command']}", shlex.split(found["arguments"])
-            runs = not comment.strip().startswith(NOT_HERE)
-            status = run(module, arguments, example.namespace.get("site")) if runs else read(module, arguments)
-            assert status == 0, f"{command.strip()} ends with status {status}"
+            if comment.strip().startswith(NOT_HERE):
+                read(module, arguments)
+            else:
+                status = STATUS.search(comment)
+                check(command, int(status[1]) if status else 0, module, arguments, example.namespace)
+
+
+def check(command: str, wanted: int, module: str, arguments: list[str], namespace: dict[str, Any]) -> None:
+    """Run the command; where it must fail, keep what it says for the text block that follows."""
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said) if wanted else contextlib.nullcontext():
+        status = run(module, arguments, namespace.get("site"))
+    assert status == wanted, f"{command.strip()} ends with status {status}: {said.getvalue()}"
+    if wanted:
+        namespace["said"] = said.getvalue()
+
+
+def text(example: Example) -> None:
+    """Compare a block of text with what the command before it said, where that had to fail."""
+    said = example.namespace.pop("said", None)
+    if said is not None:
+        pattern = ".*".join(map(re.escape, example.parsed.strip().split("...")))
+        assert re.fullmatch(pattern, said.strip(), re.DOTALL), said
+
+
+def python(example: Example) -> None:
+    """Execute a block, or its examples of a session."""
+    if not example.parsed.startswith(">>>"):
+        return PythonEvaluator(["annotations"])(example)
+    session = doctest.DocTestParser().get_doctest(example.parsed, example.namespace, example.path, example.path, example.line)
+    assert doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(session, clear_globs=False).failed == 0
+    return None
 
 
 def run(module: str, arguments: list[str], site: Path | None) -> int:
@@ -134,13 +169,13 @@ def run(module: str, arguments: list[str], site: Path | None) -> int:
     return subprocess.run([sys.executable, "-m", module, *arguments], env=os.environ | variables, check=False).returncode
 
 
-def read(module: str, arguments: list[str]) -> int:
+def read(module: str, arguments: list[str]) -> None:
     """Compose the grid of a command, or read its options, and no more."""
     if module in ("benchmark.run", "benchmark.prepare"):
-        return benchmark.run.main([*arguments, "--cfg", "job"])
-    with reading():
-        MAINS[module](arguments)
-    return 0
+        cells(arguments)
+    else:
+        with reading():
+            MAINS[module](arguments)
 
 
 @contextlib.contextmanager
@@ -190,7 +225,8 @@ def shown(then: Callable[[Example], None]) -> Callable[[Example], None]:
 
 PARSERS = [
     CodeBlockParser("bash", shell),
-    CodeBlockParser("python", shown(PythonEvaluator(["annotations"]))),
+    CodeBlockParser("text", text),
+    CodeBlockParser("python", shown(python)),
     CodeBlockParser("yaml", shown(lambda example: yaml.safe_load(example.parsed))),
     CodeBlockParser("toml", shown(lambda example: tomllib.loads(example.parsed))),
 ]
