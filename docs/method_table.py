@@ -6,28 +6,35 @@ A new method needs no change here. Its year is the first one after "Source:" in 
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any
 
 from tabulate import tabulate
 
 import robust_benchmark
-from benchmark import ROOT
+from benchmark import ROOT, trial
 from benchmark.analysis.cost import read_costs
 from benchmark.analysis.statistics import estimate
 from benchmark.check import small_cells
-from benchmark.checks.observed import Subject
-from benchmark.config import Cell, cells
+from benchmark.checks.small import SEED, kinds
+from benchmark.config import cells
 from benchmark.folders import lines_of
 from benchmark.models.classifier import Classifier
+from benchmark.names import choices
 from benchmark.training.threads import CPU, one_thread
+from benchmark.training.trainer import Trainer
 from methods import registry
+from methods.base import Method
+from robust_benchmark.errors import UserError
 
 PAGE = ROOT / "docs" / "choosing.md"
 EXPERIMENTS = {"digits": "digits", "digits_modern": "digits, cropped"}  # by the choice of experiment=, the name of their columns
 NOISES = ("bgflip", "uniflip")
 HEADERS = ["method", "sees", "networks", "numbers per example", "cost", "year"]
-PART = re.compile(r"(?<=<!-- begin: (\w{7}) -->\n).*?(?=<!-- end -->)", re.DOTALL)
+PART = re.compile(r"<!-- begin: (\w+) -->\n.*?<!-- end -->", re.DOTALL)
 
 Accuracies = Mapping[tuple[str, str, str], str]  # by experiment, noise and method
 
@@ -40,47 +47,58 @@ def main() -> None:
 
 def updated(page: str) -> str:
     """The page with its tables made again."""
-    grid = {cell.label: cell for cell in small_cells([])}
-    accuracies = dict(_accuracies())
+    configs = {label: json.loads(config) for config, label in choices().items()}
+    wrapped = {label for label, config in configs.items() if registry.wraps(config["name"])}
+    accuracies, small = dict(_accuracies()), _Small()
+    rows = {label: _row(label, config, small, accuracies) for label, config in configs.items()}
     tables = {
-        "methods": [_row(cell, accuracies) for cell in grid.values() if not registry.wraps(_name(cell))],
-        "wrapper": [_row(cell, accuracies) for cell in grid.values() if registry.wraps(_name(cell))],
-        "meaning": [[f"`{choice}`", line] for choice, line in sorted(lines_of("method").items())],
+        "methods": [row for label, row in rows.items() if label not in wrapped],
+        "wrappers": [row for label, row in rows.items() if label in wrapped],
+        "meanings": [[f"`{choice}`", line] for choice, line in sorted(lines_of("method").items())],
     }
-    return PART.sub(lambda part: f"\n{_table(part[1], tables[part[1]])}\n\n", page)
+    return PART.sub(lambda part: f"<!-- begin: {part[1]} -->\n\n{_table(part[1], tables[part[1]])}\n\n<!-- end -->", page)
 
 
 def _table(kind: str, rows: list[list[str]]) -> str:
-    if kind == "meaning":
+    if kind == "meanings":
         return tabulate(rows, ["method", "what it is"], tablefmt="github")
     headers = [*HEADERS, *(f"{name}: {noise}" for name in EXPERIMENTS.values() for noise in NOISES)]
     return tabulate(sorted(rows, key=lambda row: (row[1], row[5], row[0])), headers, tablefmt="github", disable_numparse=True)
 
 
-def _name(cell: Cell) -> str:
-    return str(cell.identity["method"]["name"])
-
-
-def _row(cell: Cell, accuracies: Accuracies) -> list[str]:
-    method = registry.build(cell.identity["method"])
+def _row(label: str, config: Mapping[str, Any], small: _Small, accuracies: Accuracies) -> list[str]:
+    method = registry.build(config)
     sees = " + ".join(["noisy labels", *(need.replace("_", " ") for need in method.needs.names())])
-    shown = [accuracies.get((experiment, noise, cell.label), "") for experiment in EXPERIMENTS for noise in NOISES]
-    return [f"`{cell.label}`", sees, *_parts(cell), _cost(cell), _year(_name(cell)), *shown]
+    shown = [accuracies.get((experiment, noise, label), "") for experiment in EXPERIMENTS for noise in NOISES]
+    return [f"`{label}`", sees, *small.parts(method), _cost(label), _year(config["name"]), *shown]
 
 
-def _parts(cell: Cell) -> tuple[str, str]:
-    """How many classifiers train, and how many numbers are kept for each training example."""
-    subject = Subject(cell)
-    kind = subject.kind
-    method, n = subject.trainer(kind).method, len(kind.task.train)
-    trained = [each for each in method.modules() if isinstance(each, Classifier) and any(p.requires_grad for p in each.parameters())]
-    kept = sum(buffer.numel() // n for buffer in method.buffers() if n in buffer.shape)
-    return str(len(trained)), str(kept or "")
+class _Small:
+    """Small tasks that methods are set up on."""
+
+    def __init__(self) -> None:
+        (cell,) = small_cells(["method=l2rw"])
+        self.kinds, self.settings = list(kinds(cell).values()), trial.settings(cell.config)
+
+    def parts(self, method: Method) -> tuple[str, str]:
+        """How many classifiers train, and how many numbers are kept for each training example."""
+        n = self._set_up(method)
+        trained = [each for each in method.modules() if isinstance(each, Classifier) and any(p.requires_grad for p in each.parameters())]
+        kept = sum(buffer.numel() // n for buffer in method.buffers() if n in buffer.shape)
+        return str(len(trained)), str(kept or "")
+
+    def _set_up(self, method: Method) -> int:
+        """The number of training examples of the first task that the method takes."""
+        for kind in self.kinds:
+            with suppress(UserError):
+                Trainer(method, kind.make_model, kind.task, self.settings, SEED, CPU)
+                return len(kind.task.train)
+        raise UserError(f"{type(method).__name__} takes no task")
 
 
-def _cost(cell: Cell) -> str:
+def _cost(label: str) -> str:
     entries = read_costs(ROOT / "results" / "cost.json").entries
-    found = [entry.relative_seconds for entry in entries if (entry.method, entry.dataset) == (cell.label, "digits")]
+    found = [entry.relative_seconds for entry in entries if (entry.method, entry.dataset) == (label, "digits")]
     return f"{found[0]:.1f}" if found and found[0] else ""
 
 
