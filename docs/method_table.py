@@ -33,7 +33,7 @@ from robust_benchmark.errors import UserError
 PAGE = ROOT / "docs" / "choosing.md"
 EXPERIMENTS = {"digits": "digits", "digits_modern": "digits, cropped"}  # by the choice of experiment=, the name of their columns
 NOISES = ("bgflip", "uniflip")
-HEADERS = ["method", "sees", "networks", "numbers per example", "cost", "year"]
+HEADERS = ["method", "needs", "networks", "state", "cost", "year"]
 PART = re.compile(r"<!-- begin: (\w+) -->\n.*?<!-- end -->", re.DOTALL)
 
 Accuracies = Mapping[tuple[str, str, str], str]  # by experiment, noise and method
@@ -68,9 +68,9 @@ def _table(kind: str, rows: list[list[str]]) -> str:
 
 def _row(label: str, config: Mapping[str, Any], small: _Small, accuracies: Accuracies) -> list[str]:
     method = registry.build(config)
-    sees = " + ".join(["noisy labels", *(need.replace("_", " ") for need in method.needs.names())])
+    needs = ", ".join(need.replace("_", " ") for need in method.needs.names())
     shown = [accuracies.get((experiment, noise, label), "") for experiment in EXPERIMENTS for noise in NOISES]
-    return [f"`{label}`", sees, *small.parts(method), _cost(label), _year(config["name"]), *shown]
+    return [f"`{label}`", needs, *small.parts(method), _cost(label), _year(config["name"]), *shown]
 
 
 class _Small:
