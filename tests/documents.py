@@ -170,9 +170,10 @@ def run(module: str, arguments: list[str], site: Path | None) -> int:
 
 
 def read(module: str, arguments: list[str]) -> None:
-    """Compose the grid of a command, or read its options, and no more."""
+    """Compose the grid of a command, of an experiment with plain training alone, or read its options, and no more."""
     if module in ("benchmark.run", "benchmark.prepare"):
-        cells(arguments)
+        whole = any(each.startswith("method=") for each in arguments)
+        cells(arguments if whole else [*arguments, "method=baseline"])
     else:
         with reading():
             MAINS[module](arguments)
