@@ -1,4 +1,4 @@
-"""`python -m docs.method_table`: writes the tables of methods in docs/choosing.md, from the code, the records and the measured cost.
+"""`python -m docs.method_table`: writes the tables of docs/choosing.md, from the code, the records and the measured cost, and the README's.
 
 A new method needs no change here. Its year is the first one after "Source:" in its docstring.
 """
@@ -31,6 +31,7 @@ from methods.base import Method
 from robust_benchmark.errors import UserError
 
 PAGE = ROOT / "docs" / "choosing.md"
+README = ROOT / "README.md"
 EXPERIMENTS = {"digits": "digits", "digits_modern": "digits, cropped"}  # by the choice of experiment=, the name of their columns
 NOISES = ("bgflip", "uniflip")
 HEADERS = ["method", "needs", "networks", "state", "cost", "year"]
@@ -40,9 +41,11 @@ Accuracies = Mapping[tuple[str, str, str], str]  # by experiment, noise and meth
 
 
 def main() -> None:
-    """Write the page."""
+    """Write both pages."""
     with one_thread(CPU):
         PAGE.write_text(updated(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    shipped = (ROOT / "results" / "tables" / "readme.md").read_text(encoding="utf-8")
+    README.write_text(_filled(README.read_text(encoding="utf-8"), {"results": shipped.rstrip()}), encoding="utf-8")
 
 
 def updated(page: str) -> str:
@@ -56,7 +59,12 @@ def updated(page: str) -> str:
         "wrappers": [row for label, row in rows.items() if label in wrapped],
         "meanings": [[f"`{choice}`", line] for choice, line in sorted(lines_of("method").items())],
     }
-    return PART.sub(lambda part: f"<!-- begin: {part[1]} -->\n\n{_table(part[1], tables[part[1]])}\n\n<!-- end -->", page)
+    return _filled(page, {kind: _table(kind, rows) for kind, rows in tables.items()})
+
+
+def _filled(page: str, tables: Mapping[str, str]) -> str:
+    """The page with these tables between its marks."""
+    return PART.sub(lambda part: f"<!-- begin: {part[1]} -->\n\n{tables[part[1]]}\n\n<!-- end -->", page)
 
 
 def _table(kind: str, rows: list[list[str]]) -> str:

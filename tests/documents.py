@@ -87,8 +87,10 @@ def begin(namespace: dict[str, Any]) -> None:
     patch.setattr(robust_benchmark, "run_grid", lambda *overrides: run_grid(*overrides, *TINY))
     pictures(directory / "pictures")
     table(directory / "table.csv")
-    (directory / "results").mkdir()
-    (directory / "results" / "reference").symlink_to(ROOT / "results" / "reference")
+    for folder in ("results/tables", "docs/figures"):
+        (directory / folder).mkdir(parents=True)
+    for shipped in ("reference", "evidence"):
+        (directory / "results" / shipped).symlink_to(ROOT / "results" / shipped)
     namespace["__name__"] = "page"
 
 
@@ -120,12 +122,13 @@ def shell(example: Example) -> None:
     """Run a block of commands, one after the other."""
     subprocess.run(["bash", "-n"], input=example.parsed, text=True, check=True)
     for line in example.parsed.replace("\\\n", " ").splitlines():
-        command, _, comment = line.partition(" #")
+        piped, _, comment = line.partition(" #")
+        command = piped.partition(" | ")[0]
         if found := EXAMPLE.fullmatch(command.strip()):
             example.namespace["site"] = installed(ROOT / "examples" / found["folder"])
         elif found := SUITE.fullmatch(command.strip()):
             module, arguments = found["module"] or f"benchmark.{found['command']}", shlex.split(found["arguments"])
-            if comment.strip().startswith(NOT_HERE):
+            if comment.strip().startswith(NOT_HERE) or "--watch" in arguments:  # what watches does not end by itself
                 read(module, arguments)
             else:
                 status = STATUS.search(comment)
@@ -153,14 +156,18 @@ def text(example: Example) -> None:
 def python(example: Example) -> None:
     """Execute a block, or its examples of a session."""
     if not example.parsed.startswith(">>>"):
-        return PythonEvaluator(["annotations"])(example)
+        compile(example.parsed, example.path, "exec")
+        with contextlib.suppress(ModuleNotFoundError):  # of a package that is not installed here
+            PythonEvaluator(["annotations"])(example)
+        return
     session = doctest.DocTestParser().get_doctest(example.parsed, example.namespace, example.path, example.path, example.line)
     assert doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(session, clear_globs=False).failed == 0
-    return None
 
 
 def run(module: str, arguments: list[str], site: Path | None) -> int:
     """The command, shortened; in a process of its own where it takes a package that is installed in `site`."""
+    if module == "benchmark.report" and "results/runs" in arguments and not Path("results/runs").exists():
+        robust_benchmark.run_grid("method=l2rw,baseline", "noise=uniflip", "noise.rate=0,0.4")  # there is something to show
     shows = any(each in arguments for each in ("--help", "--cfg"))
     arguments = [*arguments, *(() if shows else MORE.get(module, ()))]
     if site is None:
