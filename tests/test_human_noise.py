@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import records
 from PIL import Image
 
 from benchmark import run
@@ -22,6 +21,7 @@ from datasets.source import Source
 from datasets.streams import numpy_stream
 from datasets.task import Split, Task, make_task
 from robust_benchmark.errors import UserError
+from tests.conftest import records
 
 N, CLASSES = 60, 10
 COLUMNS = {"aggre": "aggre_label", "rand1": "random_label1", "rand2": "random_label2", "rand3": "random_label3", "worse": "worse_label"}

@@ -47,17 +47,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # --- the example
 
 
-def test_the_docs_show_every_file_of_the_example_as_it_is() -> None:
-    shown = dict(re.findall(r"^`([\w./]+)`\n\n```\w+\n(.*?)^```$", DOCS, re.DOTALL | re.MULTILINE))
-    files = {path.relative_to(EXAMPLE).as_posix(): path.read_text(encoding="utf-8") for path in EXAMPLE.rglob("*") if is_text(path)}
-    assert len(files) > 10
-    assert shown == files
-
-
-def is_text(path: Path) -> bool:
-    return path.suffix in (".py", ".yaml", ".toml")
-
-
 def test_the_docs_run_the_command_that_is_tested() -> None:
     assert f"python -m benchmark.run {COMMAND}\n" in DOCS
 

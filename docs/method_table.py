@@ -1,0 +1,128 @@
+"""`python -m docs.method_table`: writes the tables of docs/choosing.md, from the code, the records and the measured cost, and the README's.
+
+A new method needs no change here. Its year is the first one after "Source:" in its docstring.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+from tabulate import tabulate
+
+import robust_benchmark
+from benchmark import ROOT, trial
+from benchmark.analysis.cost import read_costs
+from benchmark.analysis.statistics import estimate
+from benchmark.check import small_cells
+from benchmark.checks.small import SEED, kinds
+from benchmark.config import cells
+from benchmark.folders import lines_of
+from benchmark.models.classifier import Classifier
+from benchmark.names import choices
+from benchmark.training.threads import CPU, one_thread
+from benchmark.training.trainer import Trainer
+from methods import registry
+from methods.base import Method
+from robust_benchmark.errors import UserError
+
+PAGE = ROOT / "docs" / "choosing.md"
+README = ROOT / "README.md"
+EXPERIMENTS = {"digits": "digits", "digits_modern": "digits, cropped"}  # by the choice of experiment=, the name of their columns
+NOISES = ("bgflip", "uniflip")
+HEADERS = ["method", "needs", "networks", "state", "cost", "year"]
+PART = re.compile(r"<!-- begin: (\w+) -->\n.*?<!-- end -->", re.DOTALL)
+
+Accuracies = Mapping[tuple[str, str, str], str]  # by experiment, noise and method
+
+
+def main() -> None:
+    """Write both pages."""
+    with one_thread(CPU):
+        PAGE.write_text(updated(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    shipped = (ROOT / "results" / "tables" / "readme.md").read_text(encoding="utf-8")
+    README.write_text(_filled(README.read_text(encoding="utf-8"), {"results": shipped.rstrip()}), encoding="utf-8")
+
+
+def updated(page: str) -> str:
+    """The page with its tables made again."""
+    configs = {label: json.loads(config) for config, label in choices().items()}
+    wrapped = {label for label, config in configs.items() if registry.wraps(config["name"])}
+    accuracies, small = dict(_accuracies()), _Small()
+    rows = {label: _row(label, config, small, accuracies) for label, config in configs.items()}
+    tables = {
+        "methods": [row for label, row in rows.items() if label not in wrapped],
+        "wrappers": [row for label, row in rows.items() if label in wrapped],
+        "meanings": [[f"`{choice}`", line] for choice, line in sorted(lines_of("method").items())],
+    }
+    return _filled(page, {kind: _table(kind, rows) for kind, rows in tables.items()})
+
+
+def _filled(page: str, tables: Mapping[str, str]) -> str:
+    """The page with these tables between its marks."""
+    return PART.sub(lambda part: f"<!-- begin: {part[1]} -->\n\n{tables[part[1]]}\n\n<!-- end -->", page)
+
+
+def _table(kind: str, rows: list[list[str]]) -> str:
+    if kind == "meanings":
+        return tabulate(rows, ["method", "what it is"], tablefmt="github")
+    headers = [*HEADERS, *(f"{name}: {noise}" for name in EXPERIMENTS.values() for noise in NOISES)]
+    return tabulate(sorted(rows, key=lambda row: (row[1], row[5], row[0])), headers, tablefmt="github", disable_numparse=True)
+
+
+def _row(label: str, config: Mapping[str, Any], small: _Small, accuracies: Accuracies) -> list[str]:
+    method = registry.build(config)
+    needs = ", ".join(need.replace("_", " ") for need in method.needs.names())
+    shown = [accuracies.get((experiment, noise, label), "") for experiment in EXPERIMENTS for noise in NOISES]
+    return [f"`{label}`", needs, *small.parts(method), _cost(label), _year(config["name"]), *shown]
+
+
+class _Small:
+    """Small tasks that methods are set up on."""
+
+    def __init__(self) -> None:
+        (cell,) = small_cells(["method=l2rw"])
+        self.kinds, self.settings = list(kinds(cell).values()), trial.settings(cell.config)
+
+    def parts(self, method: Method) -> tuple[str, str]:
+        """How many classifiers train, and how many numbers are kept for each training example."""
+        n = self._set_up(method)
+        trained = [each for each in method.modules() if isinstance(each, Classifier) and any(p.requires_grad for p in each.parameters())]
+        kept = sum(buffer.numel() // n for buffer in method.buffers() if n in buffer.shape)
+        return str(len(trained)), str(kept or "")
+
+    def _set_up(self, method: Method) -> int:
+        """The number of training examples of the first task that the method takes."""
+        for kind in self.kinds:
+            with suppress(UserError):
+                Trainer(method, kind.make_model, kind.task, self.settings, SEED, CPU)
+                return len(kind.task.train)
+        raise UserError(f"{type(method).__name__} takes no task")
+
+
+def _cost(label: str) -> str:
+    entries = read_costs(ROOT / "results" / "cost.json").entries
+    found = [entry.relative_seconds for entry in entries if (entry.method, entry.dataset) == (label, "digits")]
+    return f"{found[0]:.1f}" if found and found[0] else ""
+
+
+def _year(name: str) -> str:
+    source = re.search(r"Source:.*?\b((?:19|20)\d\d)\b", inspect.getdoc(registry.get(name)) or "", re.DOTALL)
+    return source[1] if source else ""
+
+
+def _accuracies() -> Iterator[tuple[tuple[str, str, str], str]]:
+    """Mean test accuracy of the last step over the trials of each shipped record of the experiments' cells."""
+    for experiment in EXPERIMENTS:
+        trials = robust_benchmark.load(ROOT / "results" / "reference" / experiment)
+        wanted = {cell.key for cell in cells([f"experiment={experiment}"])}
+        for (method, noise), group in trials[trials["key"].isin(wanted)].groupby(["method", "noise"]):
+            yield (experiment, str(noise), str(method)), f"{100 * estimate(group['test_accuracy'].tolist()).mean:.1f}"
+
+
+if __name__ == "__main__":
+    main()

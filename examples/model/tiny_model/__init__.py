@@ -1,0 +1,1 @@
+"""A model for the robust training benchmark."""

@@ -1,0 +1,1 @@
+"""A label noise for the robust training benchmark."""

@@ -1,0 +1,240 @@
+"""Runs the code blocks of README.md and docs/*.md, each page in an empty directory of its own, from its first block to its last.
+
+bash: commands of the suite run, a grid with one trial of three steps. A comment behind a command that begins with one of NOT_HERE says
+    why it does not run here; its options are read all the same, and its grid is composed. Other commands are only parsed by bash.
+    A comment "exit status 2" says how the command ends; the text block that follows is then what it says, in which ... stands for anything.
+python: is executed, or a doctest where it begins with >>>; `run_grid` trains as little as a command. A comment
+    `<!-- invisible-code-block: python` before it holds what it needs.
+yaml, toml: are parsed.
+A block below a line with nothing but the name of a file is equal to that file of examples/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import doctest
+import io
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from sybil import Example
+from sybil.evaluators.python import PythonEvaluator
+from sybil.parsers.markdown import CodeBlockParser
+
+import benchmark.check
+import benchmark.convert
+import benchmark.prepare
+import benchmark.report
+import benchmark.run
+import benchmark.speed.__main__
+import benchmark.status
+import robust_benchmark
+from benchmark import ROOT
+from benchmark.config import cells
+from methods import registry
+
+TINY = ("trials=1", "trainer.steps=3", "processes=1")
+MORE = {
+    "benchmark.run": TINY,
+    "benchmark.speed": ("--rounds", "1", "--repeats", "1"),
+    "benchmark.check": ("--no-cost",),
+}
+STATUS = re.compile(r"exit status (\d+)")
+NOT_HERE = ("needs ", "downloads", "takes ")
+MAINS: dict[str, Callable[[list[str]], int]] = {
+    "benchmark.prepare": benchmark.prepare.main,
+    "benchmark.run": benchmark.run.main,
+    "benchmark.report": benchmark.report.main,
+    "benchmark.check": benchmark.check.main,
+    "benchmark.speed": benchmark.speed.__main__.main,
+    "benchmark.status": benchmark.status.main,
+    "benchmark.convert": benchmark.convert.main,
+}
+SUITE = re.compile(r"(?:python -m (?P<module>benchmark\.\w+)|robust-benchmark (?P<command>\w+)) ?(?P<arguments>.*)")
+EXAMPLE = re.compile(r"pip install \./examples/(?P<folder>\w+)")
+
+
+class Parsed(Exception):
+    """The options of a command are read."""
+
+
+# --- the directory of a page
+
+
+def begin(namespace: dict[str, Any]) -> None:
+    """Go to a directory with what the pages take for granted: some pictures, a table, and the shipped records."""
+    stack = namespace["stack"] = contextlib.ExitStack()
+    directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    stack.enter_context(contextlib.chdir(directory))
+    patch = stack.enter_context(pytest.MonkeyPatch.context())
+    patch.setenv("PYTHONPATH", str(ROOT))
+    patch.setattr(registry, "_registered", {name: registry.get(name) for name in registry.names()})
+    run_grid = robust_benchmark.run_grid
+    patch.setattr(robust_benchmark, "run_grid", lambda *overrides: run_grid(*overrides, *TINY))
+    pictures(directory / "pictures")
+    table(directory / "table.csv")
+    for folder in ("results/tables", "docs/figures"):
+        (directory / folder).mkdir(parents=True)
+    for shipped in ("reference", "evidence"):
+        (directory / "results" / shipped).symlink_to(ROOT / "results" / shipped)
+    namespace["__name__"] = "page"
+
+
+def end(namespace: dict[str, Any]) -> None:
+    """Leave the directory."""
+    namespace["stack"].close()
+
+
+def pictures(root: Path) -> None:
+    """30 random pictures of two classes to train on, and as many to test on."""
+    rng = np.random.default_rng(0)
+    for part in ("train", "test"):
+        for name in ("cat", "dog"):
+            (root / part / name).mkdir(parents=True)
+            for number in range(15):
+                Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(root / part / name / f"{number}.png")
+
+
+def table(file: Path) -> None:
+    """100 rows with labels, of which some are checked."""
+    rows = [f"{number % 2 + number / 100},{number % 2},{number < 50}" for number in range(100)]
+    file.write_text("\n".join(["height,label,checked", *rows]), encoding="utf-8")
+
+
+# --- blocks
+
+
+def shell(example: Example) -> None:
+    """Run a block of commands, one after the other."""
+    subprocess.run(["bash", "-n"], input=example.parsed, text=True, check=True)
+    for line in example.parsed.replace("\\\n", " ").splitlines():
+        piped, _, comment = line.partition(" #")
+        command = piped.partition(" | ")[0]
+        if found := EXAMPLE.fullmatch(command.strip()):
+            example.namespace["site"] = installed(ROOT / "examples" / found["folder"])
+        elif found := SUITE.fullmatch(command.strip()):
+            module, arguments = found["module"] or f"benchmark.{found['command']}", shlex.split(found["arguments"])
+            if comment.strip().startswith(NOT_HERE) or "--watch" in arguments:  # what watches does not end by itself
+                read(module, arguments)
+            else:
+                status = STATUS.search(comment)
+                check(command, int(status[1]) if status else 0, module, arguments, example.namespace)
+
+
+def check(command: str, wanted: int, module: str, arguments: list[str], namespace: dict[str, Any]) -> None:
+    """Run the command; where it must fail, keep what it says for the text block that follows."""
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said) if wanted else contextlib.nullcontext():
+        status = run(module, arguments, namespace.get("site"))
+    assert status == wanted, f"{command.strip()} ends with status {status}: {said.getvalue()}"
+    if wanted:
+        namespace["said"] = said.getvalue()
+
+
+def text(example: Example) -> None:
+    """Compare a block of text with what the command before it said, where that had to fail."""
+    said = example.namespace.pop("said", None)
+    if said is not None:
+        pattern = ".*".join(map(re.escape, example.parsed.strip().split("...")))
+        assert re.fullmatch(pattern, said.strip(), re.DOTALL), said
+
+
+def python(example: Example) -> None:
+    """Execute a block, or its examples of a session."""
+    if not example.parsed.startswith(">>>"):
+        compile(example.parsed, example.path, "exec")
+        with contextlib.suppress(ModuleNotFoundError):  # of a package that is not installed here
+            PythonEvaluator(["annotations"])(example)
+        return
+    session = doctest.DocTestParser().get_doctest(example.parsed, example.namespace, example.path, example.path, example.line)
+    assert doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(session, clear_globs=False).failed == 0
+
+
+def run(module: str, arguments: list[str], site: Path | None) -> int:
+    """The command, shortened; in a process of its own where it takes a package that is installed in `site`."""
+    if module == "benchmark.report" and "results/runs" in arguments and not Path("results/runs").exists():
+        robust_benchmark.run_grid("method=l2rw,baseline", "noise=uniflip", "noise.rate=0,0.4")  # there is something to show
+    shows = any(each in arguments for each in ("--help", "--cfg"))
+    arguments = [*arguments, *(() if shows else MORE.get(module, ()))]
+    if site is None:
+        return MAINS[module](arguments)
+    variables = {"PYTHONPATH": os.pathsep.join(map(str, (site, ROOT))), "OMP_NUM_THREADS": "1"}
+    return subprocess.run([sys.executable, "-m", module, *arguments], env=os.environ | variables, check=False).returncode
+
+
+def read(module: str, arguments: list[str]) -> None:
+    """Compose the grid of a command, of an experiment with plain training alone, or read its options, and no more."""
+    if module in ("benchmark.run", "benchmark.prepare"):
+        whole = any(each.startswith("method=") for each in arguments)
+        cells(arguments if whole else [*arguments, "method=baseline"])
+    else:
+        with reading():
+            MAINS[module](arguments)
+
+
+@contextlib.contextmanager
+def reading() -> Iterator[None]:
+    """Within it, a command ends once its options are read."""
+    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(Parsed):
+        for name in ("parse_args", "parse_intermixed_args"):
+            patch.setattr(argparse.ArgumentParser, name, _read_and_leave)
+        yield
+
+
+def _read_and_leave(parser: argparse.ArgumentParser, arguments: list[str] | None = None) -> None:
+    _, rest = parser.parse_known_intermixed_args(arguments)
+    assert not rest, rest
+    raise Parsed
+
+
+def installed(package: Path) -> Path:
+    """A directory into which a package is installed from a copy, as building leaves files beside it."""
+    copy, site = Path("source") / package.name, Path("site").absolute()
+    shutil.copytree(package, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "--no-deps", "--no-index"]
+    subprocess.run([*pip, "--no-build-isolation", "--target", site, copy], check=True)
+    return site
+
+
+def file_of(example: Example) -> str | None:
+    """The file that the block shows, where the line above it is its name."""
+    above = example.document.text[: example.region.start].rstrip().rpartition("\n")[2]
+    found = re.fullmatch(r"`([\w./]+)`", above)
+    return found[1] if found else None
+
+
+def shown(then: Callable[[Example], None]) -> Callable[[Example], None]:
+    """What a block below the name of a file is: the content of that file in examples/. `then` is for all other blocks."""
+
+    def evaluate(example: Example) -> None:
+        file = file_of(example)
+        if file is None:
+            return then(example)
+        known = [path.read_text(encoding="utf-8") for path in (ROOT / "examples").glob(f"*/{file}")]
+        assert str(example.parsed) in known, f"no {file} in examples/ has this content"
+        return None
+
+    return evaluate
+
+
+PARSERS = [
+    CodeBlockParser("bash", shell),
+    CodeBlockParser("text", text),
+    CodeBlockParser("python", shown(python)),
+    CodeBlockParser("yaml", shown(lambda example: yaml.safe_load(example.parsed))),
+    CodeBlockParser("toml", shown(lambda example: tomllib.loads(example.parsed))),
+]
