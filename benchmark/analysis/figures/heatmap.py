@@ -13,7 +13,7 @@ from benchmark.analysis.figures.forest import by_setting, selected_words
 from benchmark.analysis.figures.intervals import counted
 from benchmark.analysis.figures.request import Request
 from benchmark.analysis.rows import Row
-from benchmark.analysis.style import INK, MUTED
+from benchmark.analysis.style import MUTED
 from benchmark.analysis.tables import decimals
 from benchmark.metrics import Metric
 from robust_benchmark.errors import UserError
@@ -21,7 +21,6 @@ from robust_benchmark.errors import UserError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.image import AxesImage
 
 SETTINGS = 40  # of one figure at most
 
@@ -53,8 +52,8 @@ def heatmap_figure(request: Request) -> Figure:
     figure, axis = _table(request, len(methods), columns)
     digits = 1 if metric.unit == "%" else decimals(metric, values[np.isfinite(values)].tolist())
     shade(axis, values, digits, request.width - 1.2, reverse=not metric.larger_is_better)
-    axis.set_xticks(range(len(settings)), columns, rotation=_rotation(len(settings)), fontsize=canvas.SMALL)
-    axis.set_yticks(range(len(methods)), [canvas.shown(method) for method in methods])
+    axis.set_xticks(names_at(columns), columns, rotation=_rotation(len(settings)), fontsize=canvas.SMALL)
+    axis.set_yticks(names_at(methods), [canvas.shown(method) for method in methods])
     over = counted([row.trials for rows in settings.values() for row in rows])
     dash = " –: no finished trial." if np.isnan(values).any() else ""
     canvas.note(figure, request, [f"{metric.label}, means over {over}; darker is better.{dash}", selected_words(request)])
@@ -83,27 +82,31 @@ def _table(request: Request, rows: int, columns: Sequence[str]) -> tuple[Figure,
 
 
 def shade(axis: Axes, values: NDArray[np.float64], digits: int, width: float, reverse: bool = False) -> None:
-    """A table of shades with numbers over the range of its values. width: inches of the panel; reverse: small ones are dark"""
+    """Draw a table of shades with numbers over the range of its values. width: inches of the panel; reverse: small values are dark"""
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-    image = axis.imshow(values, cmap="Blues_r" if reverse else "Blues", vmin=low, vmax=max(high, low + 1e-9), aspect="auto")
     room = width * canvas.POINTS / values.shape[1] / (4 + digits) / canvas.EM  # a field holds a number of three digits and its point
-    number(image, values, digits, min(canvas.SMALL, room))
+    shades(axis, values, (low, max(high, low + 1e-9)), digits, min(canvas.SMALL, room), "Blues_r" if reverse else "Blues")
 
 
-def number(image: AxesImage, values: NDArray[np.float64], digits: int, size: float) -> None:
-    """Write the number into each field, – where there is none, in white or in ink, whichever has the higher contrast to the shade."""
-    axis = image.axes
+def shades(
+    axis: Axes, values: NDArray[np.float64], span: tuple[float, float], digits: int | None, size: float, colours: str = "Blues"
+) -> None:
+    """Draw values (rows, columns) as shades, and – where there is none; field k of an axis is at k + 0.5.
+
+    span: the values of the lightest and the darkest shade; digits: after the point, None to write no numbers; size: of letters, points
+    """
+    import seaborn as sns  # which also picks white or dark letters by the shade
+
+    form = {} if digits is None else {"annot": True, "fmt": f".{digits}f", "annot_kws": {"fontsize": size}}
+    ticks = {"xticklabels": False, "yticklabels": False}
+    sns.heatmap(values, ax=axis, vmin=span[0], vmax=span[1], cmap=colours, cbar=False, **form, **ticks)
     axis.grid(visible=False)
-    axis.spines[:].set_visible(False)
     axis.tick_params(length=0)
-    for (row, column), value in np.ndenumerate(values):
-        text = "–" if np.isnan(value) else f"{value:.{digits}f}"
-        colour = MUTED if np.isnan(value) else _legible(image.to_rgba(np.array([value]))[0])
-        axis.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)
+    for row, column in np.argwhere(np.isnan(values)):
+        axis.text(column + 0.5, row + 0.5, "–", ha="center", va="center", fontsize=size, color=MUTED)
 
 
-def _legible(shade: NDArray[np.float64]) -> str:
-    """White or ink, on a shade of red, green and blue in [0, 1]: relative luminance by WCAG 2.2, where 0.18 is as far from either."""
-    red, green, blue = np.where(shade[:3] <= 0.04045, shade[:3] / 12.92, ((shade[:3] + 0.055) / 1.055) ** 2.4)
-    return "white" if 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.18 else INK
+def names_at(names: Sequence[str]) -> NDArray[np.float64]:
+    """Where the fields of these names are."""
+    return np.arange(len(names), dtype=np.float64) + 0.5

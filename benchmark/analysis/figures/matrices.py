@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.analysis.figures import canvas
-from benchmark.analysis.figures.heatmap import number
+from benchmark.analysis.figures.heatmap import names_at, shades
 from benchmark.analysis.figures.intervals import counted
 from benchmark.analysis.figures.request import Request
 from benchmark.analysis.words import setting_words
@@ -75,11 +75,11 @@ def matrix_figure(
 
 
 def _draw(axis: Axes, matrix: NDArray[np.float64], names: Sequence[str]) -> None:
-    image = axis.imshow(matrix, cmap="Blues", vmin=0, vmax=100)
     size = canvas.SMALL if len(names) <= 6 else canvas.SMALL - 1
-    number(image, matrix if len(names) <= NUMBERED else matrix[:0], 0, size)
+    shades(axis, matrix, (0, 100), 0 if len(names) <= NUMBERED else None, size)
+    axis.set_aspect("equal")
     step = -(-len(names) // NUMBERED)
     shown = [name if len(name) <= 12 else f"{name[:11]}…" for name in names[::step]]
-    places = range(0, len(names), step)
+    places = names_at(names)[::step]
     axis.set_xticks(places, shown, rotation=90 if max(map(len, shown)) > 2 else 0)
     axis.set_yticks(places, shown)

@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmark.analysis.figures import canvas
 from benchmark.analysis.figures.forest import selected_words
-from benchmark.analysis.figures.heatmap import shade
+from benchmark.analysis.figures.heatmap import names_at, shade
 from benchmark.analysis.figures.intervals import counted
 from benchmark.analysis.figures.request import Request
 from benchmark.analysis.overall import Common, common
@@ -68,8 +68,8 @@ def improvement_figure(request: Request) -> Figure:
     sheet = canvas.sheet(request, 1, 1.2 + 0.21 * len(names))
     (axis,) = sheet.panels
     shade(axis, chances, 0, request.width - 1.2)
-    axis.set_xticks(range(len(names)), names, rotation=90)
-    axis.set_yticks(range(len(names)), names)
+    axis.set_xticks(names_at(names), names, rotation=90)
+    axis.set_yticks(names_at(names), names)
     canvas.title(axis, f"{metric.caption}: the row's method is better than the column's (%)", request.width - 1)
     canvas.note(sheet.figure, request, [_over(found), "Equal values count half.", selected_words(request)])
     return sheet.figure
