@@ -34,7 +34,7 @@ class CDR(Method):
         weights = {name: parameters[name].detach() for name in decayed_weights(self.model) if name in gradients}
         masked = gradients | self.masked(weights, {name: gradients[name] for name in weights})
         along = torch.stack([(parameters[name] * g).sum() for name, g in masked.items()]).sum()
-        return loss.detach() + along - along.detach()  # the value of the loss, with the masked gradient
+        return loss.detach() + (along - along.detach())  # the value of the loss, with the masked gradient
 
     def masked(self, weights: dict[str, torch.Tensor], gradients: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """The gradients of `weights`, scaled where critical and else zero."""

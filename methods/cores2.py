@@ -1,6 +1,7 @@
 """A confidence regulariser, and a sieve that drops examples whose label the classifier finds unlikely (CORES2)."""
 
 import torch
+import torch.nn.functional as F
 
 from methods.base import Batch, Clock, MakeModel, Method, Phase, View, Weighted
 from methods.probabilities import log_probabilities, of_labels
@@ -8,7 +9,7 @@ from methods.registry import register
 from methods.schedules import Schedules
 from robust_benchmark.errors import at_least, in_range
 
-SMALLEST = 1e-8  # added to probabilities: bounds the regulariser
+SMALLEST = 1e-8  # added to the probabilities of the regulariser, which has no lower bound otherwise
 
 
 @register
@@ -51,12 +52,12 @@ class CORES2(Method):
         self.prior.copy_(counts / counts.sum().clamp(min=1))
 
     def loss(self, batch: Batch) -> Weighted:
-        log_p = log_probabilities(self.model(batch.images), SMALLEST)  # (n, classes)
-        log_p_y = of_labels(log_p, batch.labels)
+        logits = self.model(batch.images)
+        log_p = log_probabilities(logits, SMALLEST)  # (n, classes)
         b = self.beta * ((batch.clock.share - 0.1) / 0.3).clamp(0, 1)
-        likely = (log_p_y >= log_p.mean(dim=1)) | (batch.clock.share < self.sieve)
-        kept = likely.to(log_p.dtype)
+        likely = of_labels(log_p, batch.labels) >= log_p.mean(dim=1)
+        kept = (likely | (batch.clock.share < self.sieve)).to(log_p.dtype)
         self.kept[batch.index] = kept.to(self.kept.dtype)
         weights = kept / kept.sum().clamp(min=1)
-        losses = -log_p_y + b * (log_p * self.prior).sum(dim=1)
+        losses = F.cross_entropy(logits, batch.labels, reduction="none") + b * (log_p * self.prior).sum(dim=1)
         return Weighted((weights * losses).sum() / (1 + b), weights)

@@ -61,7 +61,7 @@ class NLNL(Method):
     def positive(self, batch: Batch) -> Weighted:
         """Cross-entropy of examples that are believed by more than a half."""
         log_p = log_probabilities(self.model(batch.images))
-        weights = normalised((self._remembered(log_p, batch) > 0.5).to(log_p.dtype))
+        weights = normalised((self._remembered(log_p, batch) > 0.5) * self.class_weights[batch.labels])
         return Weighted((weights * F.nll_loss(log_p, batch.labels, reduction="none")).sum(), weights)
 
     def _negative(self, batch: Batch, above: float) -> Weighted:
