@@ -1,4 +1,4 @@
-"""A confidence regulariser, and a sieve that drops examples whose label the classifier finds unlikely (CORES2)."""
+"""A confidence regulariser, and a sieve that drops examples with unlikely labels (CORES2)."""
 
 import torch
 import torch.nn.functional as F
@@ -14,22 +14,22 @@ SMALLEST = 1e-8  # added to the probabilities of the regulariser, which has no l
 
 @register
 class CORES2(Method):
-    """Cross-entropy, less its expectation over the labels of others; later, examples with unlikely labels are left out.
+    """Cross-entropy minus its expectation over random labels; later in training, examples with unlikely labels are dropped.
 
         loss = mean over kept i of [ CE_i - b sum_k prior_k (-log p_ik) ] / (1 + b)
         kept: all before `sieve`, then those with log p_iy >= mean_k log p_ik
         b: 0 for the first 10 % of training, then linear to `beta` over 30 %
 
-    log p is log(p + 1e-8). The prior is the share of each label among the examples that were kept when they were last seen, counted at
-    each epoch. An example is weighed by 1 over the number kept of its batch.
+    The regulariser and the sieve use log(p + 1e-8) for log p. The prior is the share of each label among the examples that were kept at
+    their last visit; it is counted when an epoch begins. The example weight is 1 / (number of kept examples of the batch), or 0.
 
     beta: weight of the regulariser after its ramp, at least 0
-    sieve: share of training after which examples are left out, in [0, 1]
+    sieve: share of training after which examples are dropped, in [0, 1]
 
-    Needs: nothing beyond noisy labels; keeps a number an example.
-    Source: Cheng et al., "Learning with Instance-Dependent Label Noise: A Sample Sieve Approach", ICLR 2021. Defaults: the released code's
-    100 epochs as shares. It divides the learning rate by 1 + b, where here the loss is divided, and trains without momentum and weight
-    decay. Its second phase, consistency training (CORES*), is left out.
+    Needs: nothing beyond noisy labels. It stores one number per example.
+    Source: Cheng et al., "Learning with Instance-Dependent Label Noise: A Sample Sieve Approach", ICLR 2021. Defaults: those of
+    the released code, as shares of its 100 epochs. The code divides the learning rate by 1 + b; here the loss is divided. It trains
+    without momentum and weight decay. Its second phase, consistency training (CORES*), is not part of this method.
     """
 
     kept: torch.Tensor
