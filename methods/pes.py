@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from methods.base import Batch, Clock, MakeModel, Method, Phase, Update, View, decayed_weights
+from methods.base import Batch, Clock, MakeModel, Method, Phase, Update, View
 from methods.parts import evaluation_form
 from methods.registry import register
 from methods.sampling import cycled
@@ -23,7 +23,7 @@ class PES(Method):
     """Trains the last layers for a shorter time than the first ones, as they memorise wrong labels first; then on confident examples.
 
         phase 1: all layers, mean CE
-        phase 2: last stage and output layer, from new initial weights, mean CE
+        phase 2: last stage with weights and output layer, from new initial weights, mean CE
         phase 3: output layer, from new initial weights, mean CE
         phase 4: all layers, on the confident examples: sum_i u_i CE_i / sum_i u_i,   u_i = mean class count / n_y
 
@@ -122,8 +122,8 @@ def _stages(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def _last_stages(model: nn.Module) -> list[str]:
-    """Return the names of the last two stages with weights, and of stages between them that only normalise."""
+    """Return the names of the last stage with weight matrices or kernels, of the output layer, and of all stages between them."""
     stages = _stages(model)
-    weighted = [name for name, stage in stages.items() if decayed_weights(stage)][-2:]
+    weighted = [name for name, stage in stages.items() if any(parameter.ndim > 1 for parameter in stage.parameters())][-2:]
     names = list(stages)
     return names[names.index(weighted[0]) :]
