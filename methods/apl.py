@@ -1,4 +1,4 @@
-"""Active-passive losses: a normalised cross-entropy, and a second loss against its underfitting (NCE+RCE, NCE+MAE)."""
+"""Active-passive losses: normalised cross-entropy plus a second loss against underfitting (NCE+RCE, NCE+MAE)."""
 
 import torch
 
@@ -10,7 +10,7 @@ from robust_benchmark.errors import at_least
 
 
 class ActivePassive(Method):
-    """The sum of an active loss, NCE, and a passive one, `scale` (1 - p_y), which also pushes down the other classes."""
+    """alpha times an active loss, NCE, plus beta times a passive loss, `scale` (1 - p_y), which reduces the other probabilities."""
 
     scale: float
 
@@ -27,17 +27,17 @@ class ActivePassive(Method):
 
 @register("nce_rce")
 class NormalisedAndReverse(ActivePassive):
-    """Normalised cross-entropy, which wrong labels do not bias, and reverse cross-entropy, which makes it learn.
+    """Normalised cross-entropy, which symmetric noise does not bias, plus reverse cross-entropy against its underfitting.
 
         loss = 1/n sum_i alpha NCE_i + beta RCE_i,   NCE = log p_y / sum_k log p_k,   RCE = 9.2103 (1 - p_y)
 
-    NCE under all K labels sums to 1, and RCE to 9.2103 (K - 1), whatever the prediction. The gradient flows through NCE's denominator.
+    Over all K labels, NCE sums to 1 and RCE to 9.2103 (K - 1), for any prediction. The gradient also flows through NCE's denominator.
 
     alpha: weight of the normalised cross-entropy, at least 0
     beta: weight of the reverse cross-entropy, at least 0
 
-    Needs: nothing beyond noisy labels. Defaults: the released code's for CIFAR-10; it has alpha 10 and beta 0.1 for CIFAR-100, and alpha
-    1 and beta 10 for MNIST. It trains at a learning rate of 0.01 on CIFAR-10, along a cosine, with gradients clipped at norm 5.
+    Needs: nothing beyond noisy labels. Defaults: those of the released code for CIFAR-10. It uses alpha 10 and beta 0.1 for CIFAR-100,
+    alpha 1 and beta 10 for MNIST. On CIFAR-10, its learning rate falls from 0.01 along a cosine, and gradients are clipped at norm 5.
     Source: Ma et al., "Normalized Loss Functions for Deep Learning with Noisy Labels", ICML 2020.
     """
 
@@ -46,17 +46,17 @@ class NormalisedAndReverse(ActivePassive):
 
 @register("nce_mae")
 class NormalisedAndAbsolute(ActivePassive):
-    """Normalised cross-entropy, which wrong labels do not bias, and the mean absolute error, which makes it learn.
+    """Normalised cross-entropy, which symmetric noise does not bias, plus the mean absolute error against its underfitting.
 
         loss = 1/n sum_i alpha NCE_i + beta (1 - p_iy),   NCE = log p_y / sum_k log p_k
 
-    The released code has 1 - p_y, as here, where the paper has 2 (1 - p_y) with the same beta.
+    The released code uses 1 - p_y, as here; the paper uses 2 (1 - p_y) with the same beta.
 
     alpha: weight of the normalised cross-entropy, at least 0
     beta: weight of the mean absolute error, at least 0
 
-    Needs: nothing beyond noisy labels. Defaults: the released code's for CIFAR-10; it has alpha 10 and beta 1 for CIFAR-100, and alpha 1
-    and beta 10 for MNIST. It trains at a learning rate of 0.01 on CIFAR-10, along a cosine, with gradients clipped at norm 5.
+    Needs: nothing beyond noisy labels. Defaults: those of the released code for CIFAR-10. It uses alpha 10 and beta 1 for CIFAR-100,
+    alpha 1 and beta 10 for MNIST. On CIFAR-10, its learning rate falls from 0.01 along a cosine, and gradients are clipped at norm 5.
     Source: Ma et al., "Normalized Loss Functions for Deep Learning with Noisy Labels", ICML 2020.
     """
 

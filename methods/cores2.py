@@ -1,6 +1,7 @@
-"""A confidence regulariser, and a sieve that drops examples whose label the classifier finds unlikely (CORES2)."""
+"""A confidence regulariser, and a sieve that drops examples with unlikely labels (CORES2)."""
 
 import torch
+import torch.nn.functional as F
 
 from methods.base import Batch, Clock, MakeModel, Method, Phase, View, Weighted
 from methods.probabilities import log_probabilities, of_labels
@@ -8,27 +9,27 @@ from methods.registry import register
 from methods.schedules import Schedules
 from robust_benchmark.errors import at_least, in_range
 
-SMALLEST = 1e-8  # added to probabilities: bounds the regulariser
+SMALLEST = 1e-8  # added to the probabilities of the regulariser, which has no lower bound otherwise
 
 
 @register
 class CORES2(Method):
-    """Cross-entropy, less its expectation over the labels of others; later, examples with unlikely labels are left out.
+    """Cross-entropy minus its expectation over random labels; later in training, examples with unlikely labels are dropped.
 
         loss = mean over kept i of [ CE_i - b sum_k prior_k (-log p_ik) ] / (1 + b)
         kept: all before `sieve`, then those with log p_iy >= mean_k log p_ik
         b: 0 for the first 10 % of training, then linear to `beta` over 30 %
 
-    log p is log(p + 1e-8). The prior is the share of each label among the examples that were kept when they were last seen, counted at
-    each epoch. An example is weighed by 1 over the number kept of its batch.
+    The regulariser and the sieve use log(p + 1e-8) for log p. The prior is the share of each label among the examples that were kept at
+    their last visit; it is counted when an epoch begins. The example weight is 1 / (number of kept examples of the batch), or 0.
 
     beta: weight of the regulariser after its ramp, at least 0
-    sieve: share of training after which examples are left out, in [0, 1]
+    sieve: share of training after which examples are dropped, in [0, 1]
 
-    Needs: nothing beyond noisy labels; keeps a number an example.
-    Source: Cheng et al., "Learning with Instance-Dependent Label Noise: A Sample Sieve Approach", ICLR 2021. Defaults: the released code's
-    100 epochs as shares. It divides the learning rate by 1 + b, where here the loss is divided, and trains without momentum and weight
-    decay. Its second phase, consistency training (CORES*), is left out.
+    Needs: nothing beyond noisy labels. It stores one number per example.
+    Source: Cheng et al., "Learning with Instance-Dependent Label Noise: A Sample Sieve Approach", ICLR 2021. Defaults: those of
+    the released code, as shares of its 100 epochs. The code divides the learning rate by 1 + b; here the loss is divided. It trains
+    without momentum and weight decay. Its second phase, consistency training (CORES*), is not part of this method.
     """
 
     kept: torch.Tensor
@@ -51,12 +52,12 @@ class CORES2(Method):
         self.prior.copy_(counts / counts.sum().clamp(min=1))
 
     def loss(self, batch: Batch) -> Weighted:
-        log_p = log_probabilities(self.model(batch.images), SMALLEST)  # (n, classes)
-        log_p_y = of_labels(log_p, batch.labels)
+        logits = self.model(batch.images)
+        log_p = log_probabilities(logits, SMALLEST)  # (n, classes)
         b = self.beta * ((batch.clock.share - 0.1) / 0.3).clamp(0, 1)
-        likely = (log_p_y >= log_p.mean(dim=1)) | (batch.clock.share < self.sieve)
-        kept = likely.to(log_p.dtype)
+        likely = of_labels(log_p, batch.labels) >= log_p.mean(dim=1)
+        kept = (likely | (batch.clock.share < self.sieve)).to(log_p.dtype)
         self.kept[batch.index] = kept.to(self.kept.dtype)
         weights = kept / kept.sum().clamp(min=1)
-        losses = -log_p_y + b * (log_p * self.prior).sum(dim=1)
+        losses = F.cross_entropy(logits, batch.labels, reduction="none") + b * (log_p * self.prior).sum(dim=1)
         return Weighted((weights * losses).sum() / (1 + b), weights)

@@ -1,4 +1,4 @@
-"""Generalised cross-entropy: between cross-entropy and the mean absolute error (GCE)."""
+"""Generalised cross-entropy, a loss between cross-entropy and the mean absolute error (GCE)."""
 
 import torch
 
@@ -13,23 +13,25 @@ from robust_benchmark.errors import in_range
 
 @register
 class GCE(Method):
-    """A loss whose gradient is that of cross-entropy, times p_y^q: examples that the classifier does not believe count less.
+    """A loss whose gradient is that of cross-entropy times p_y^q, so examples with an unlikely label count less.
 
-        loss = 1/n sum_i w_i (1 - p_iy^q) / q;   q -> 0 is cross-entropy, q = 1 is 1 - p_y, half of the mean absolute error
+        loss = 1/n sum_i w_i (1 - p_iy^q) / q;   q -> 0 gives cross-entropy, q = 1 gives 1 - p_y, half of the mean absolute error
 
-    Without a threshold all w_i are 1. With one (truncated GCE), w_i says whether p_iy exceeded it when the examples were last judged, in
-    evaluation form and without augmentation. An example is weighed by w_i p_iy^q / n, as its gradient is.
+    Without a threshold, all w_i are 1. With a threshold (truncated GCE), w_i is 1 if p_iy exceeds it and otherwise 0. All w_i are updated
+    from time to time, in evaluation mode and without augmentation, and stay fixed in between. The example weight is w_i p_iy^q / n, the
+    factor of the gradient.
 
     q: exponent, in (0, 1]
-    threshold: of p_y below which an example is left out, in [0, 1); 0 leaves out none
-    begin: share of training after which examples are first judged, in [0, 1]
-    every: share of training between two judgements, in [0.001, 1]
+    threshold: value that p_y must exceed, in [0, 1]; 0 means no truncation
+    begin: share of training before the first update of w, in [0, 1]
+    every: share of training between two updates of w, in [0.001, 1]
 
-    Needs: nothing beyond noisy labels; with a threshold it keeps a number an example.
+    Needs: nothing beyond noisy labels. With a threshold, it stores one number per example.
     Source: Zhang and Sabuncu, "Generalized Cross Entropy Loss for Training Deep Neural Networks with Noisy Labels", NeurIPS 2018. There is
-    no released code. Defaults: an unofficial port's for CIFAR-10, which judges from epoch 40 of 120 on, every 10 epochs, and begins at a
-    learning rate of 0.01. That port judges by the model that was best on the test set; here it is the current one. The constant that the
-    threshold subtracts from the loss has no gradient and is left out. conf/method/gce_truncated.yaml has the paper's threshold 0.5.
+    no released code. Defaults: those of an unofficial port for CIFAR-10, which updates w every 10 epochs from epoch 40 of 120 on, and
+    starts at a learning rate of 0.01. The port computes w with the model that is best on the test set; here it is the current model. The
+    paper subtracts a constant from the loss of each kept example; it has no gradient and is omitted here. The paper's threshold is 0.5
+    (conf/method/gce_truncated.yaml).
     """
 
     kept: torch.Tensor
@@ -48,15 +50,15 @@ class GCE(Method):
     def phases(self, schedules: Schedules) -> list[Phase]:
         if not self.threshold:
             return super().phases(schedules)
-        judgements = 1 + int((1 - self.begin) / self.every - 1e-9)  # none at the very end
-        plain, *truncated = split(schedules.main, *(min(1, self.begin + turn * self.every) for turn in range(judgements)))
+        updates = 1 + int((1 - self.begin) / self.every - 1e-9)  # none at the very end
+        plain, *truncated = split(schedules.main, *(min(1, self.begin + turn * self.every) for turn in range(updates)))
         return [
             Phase("all examples", plain, self.loss),
-            *(Phase(f"truncated {turn}", part, self.loss, before=self._judge) for turn, part in enumerate(truncated, start=1)),
+            *(Phase(f"truncated {turn}", part, self.loss, before=self._truncate) for turn, part in enumerate(truncated, start=1)),
         ]
 
     @torch.no_grad()
-    def _judge(self, view: View) -> None:
+    def _truncate(self, view: View) -> None:
         with evaluation_form(self.model):
             for batch in view.batches():
                 log_p_y = self._log_p_y(batch)
@@ -65,7 +67,7 @@ class GCE(Method):
     def loss(self, batch: Batch) -> Weighted:
         log_p_y = self._log_p_y(batch)
         w = self.kept[batch.index] if self.threshold else torch.ones_like(log_p_y)
-        losses = -torch.expm1(self.q * log_p_y) / self.q  # not by a power of p, whose gradient is infinite at 0
+        losses = -torch.expm1(self.q * log_p_y) / self.q  # a power of p would have an infinite gradient at 0
         return Weighted((w * losses).mean(), w * (self.q * log_p_y.detach()).exp() / len(w))
 
     def _log_p_y(self, batch: Batch) -> torch.Tensor:

@@ -11,11 +11,11 @@ from methods.registry import register
 from methods.schedules import Schedules
 from robust_benchmark.errors import choice, in_range
 
-SMALLEST = 1e-30  # of the mean distribution, where a probability underflows
+SMALLEST = 1e-30  # lower bound of the mean distribution, for probabilities that underflow
 
 
 def divergence(log_p: torch.Tensor, labels: torch.Tensor, pi: float) -> torch.Tensor:
-    """The scaled divergence of labels, (n,), and log-predictions on each view, (views, n, classes); (n,).
+    """Return the scaled divergence, (n,), of labels, (n,), and log-probabilities of each view, (views, n, classes).
 
     [ pi KL(y || m) + sum_v (1 - pi)/V KL(p_v || m) ] / Z,   m = pi y + sum_v (1 - pi)/V p_v,   Z = -(1 - pi) log(1 - pi)
     """
@@ -29,14 +29,14 @@ def divergence(log_p: torch.Tensor, labels: torch.Tensor, pi: float) -> torch.Te
 
 @register("js")
 class JS(Method):
-    """A bounded divergence between label and prediction, from cross-entropy (pi -> 0) to 1 - p_y (pi -> 1).
+    """A bounded divergence between label and prediction; it approaches cross-entropy for pi -> 0 and 1 - p_y for pi -> 1.
 
         loss = 1/n sum_i [ pi KL(y || m) + (1 - pi) KL(p || m) ] / Z,   m = pi y + (1 - pi) p,   Z = -(1 - pi) log(1 - pi)
 
     pi: weight of the label, in (0, 1)
 
-    Needs: nothing beyond noisy labels. Defaults: the authors choose pi by the noise: for CIFAR-10 0.1, 0.7, 0.7, 0.9 and 0.9 at 0, 20, 40,
-    60 and 80 % uniform flips, 0.3 for asymmetric ones. The default is that for 20 and 40 %. There they train at a learning rate of 0.01.
+    Needs: nothing beyond noisy labels. Default: the released code's value for CIFAR-10 with 20 and 40 % uniform flips, at a learning rate
+    of 0.01. Its values depend on the noise: 0.1, 0.7, 0.7, 0.9 and 0.9 at 0, 20, 40, 60 and 80 % uniform flips, 0.3 for asymmetric flips.
     Source: Englesson and Azizpour, "Generalized Jensen-Shannon Divergence Loss for Learning with Noisy Labels", NeurIPS 2021.
     """
 
@@ -51,20 +51,20 @@ class JS(Method):
 
 @register("gjs")
 class GJS(JS):
-    """A bounded divergence between the label and predictions on two views, which also holds these to each other.
+    """A bounded divergence between the label and the predictions on two views, which also makes these predictions consistent.
 
         loss = 1/n sum_i [ pi KL(y || m) + (1 - pi)/2 (KL(p || m) + KL(p' || m)) ] / Z,   m = pi y + (1 - pi)/2 (p + p')
         Z = -(1 - pi) log(1 - pi)
 
-    The views pass through the model one after the other, so batch norm has statistics of each. A step costs two of plain training.
+    Each view has its own forward pass, and therefore its own batch-norm statistics. A step costs two steps of plain training.
 
     pi: weight of the label, in (0, 1)
-    strength: of both views, one of weak, strong
+    strength: augmentation of both views, one of weak, strong
 
-    Needs: nothing beyond noisy labels; with weak views, a data set with random augmentation. Defaults: the authors choose pi by the noise:
-    for CIFAR-10 0.5, 0.3, 0.9, 0.1 and 0.1 at 0, 20, 40, 60 and 80 % uniform flips, 0.3 for asymmetric ones. The default is that for 20 %
-    and for asymmetric flips. They train with RandAugment and cutout on both views (conf/method/gjs_strong.yaml); the default is the
-    augmentation that all methods share.
+    Needs: nothing beyond noisy labels; weak views need a data set with random augmentation. Default of pi: the released code's value for
+    CIFAR-10 with 20 % uniform flips and with asymmetric flips. Its values depend on the noise: 0.5, 0.3, 0.9, 0.1 and 0.1 at 0, 20, 40, 60
+    and 80 % uniform flips, 0.3 for asymmetric flips. The code uses RandAugment and cutout on both views (conf/method/gjs_strong.yaml);
+    here the default is the augmentation that all methods share.
     Source: Englesson and Azizpour, "Generalized Jensen-Shannon Divergence Loss for Learning with Noisy Labels", NeurIPS 2021.
     """
 

@@ -1,4 +1,4 @@
-"""Label smoothing: the target is not quite one-hot."""
+"""Label smoothing: cross-entropy with a target that is mixed with the uniform distribution."""
 
 import torch
 import torch.nn.functional as F
@@ -10,18 +10,18 @@ from robust_benchmark.errors import in_range
 
 @register
 class LabelSmoothing(Method):
-    """Cross-entropy to the given label mixed with the uniform distribution.
+    """Cross-entropy with the target (1 - smoothing) y + smoothing / K.
 
         loss = -1/n sum_i sum_k [ (1 - smoothing) y_ik + smoothing / K ] log p_ik
 
-    The uniform part goes to all K classes, the given one included.
+    The uniform part covers all K classes, including the given one.
 
     smoothing: share of the uniform distribution in the target, in [0, 1]
 
     Needs: nothing beyond noisy labels.
-    Source: Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", CVPR 2016, whose value is the default; against
-    wrong labels, Lukasik et al., "Does Label Smoothing Mitigate Label Noise?", ICML 2020, where the best value rises with the noise. That
-    claim has not been verified. Wei et al. (ICML 2022) go on to negative values, whose loss has no lower bound; they are not offered.
+    Source: Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", CVPR 2016, whose value is the default. Lukasik et
+    al., "Does Label Smoothing Mitigate Label Noise?", ICML 2020, apply it to wrong labels; the best value rises with the noise (not
+    verified). Wei et al. (ICML 2022) use negative values, for which the loss has no lower bound; this option rejects them.
     """
 
     def __init__(self, smoothing: float = 0.1) -> None:

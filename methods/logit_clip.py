@@ -1,25 +1,29 @@
-"""Cross-entropy of logits whose norm is bounded (LogitClip)."""
+"""Cross-entropy of logits with a bounded norm (LogitClip)."""
 
 import torch
 import torch.nn.functional as F
 
 from methods.base import Batch, Method
+from methods.probabilities import at_least_single
 from methods.registry import register
 from robust_benchmark.errors import at_least
 
 
 @register
 class LogitClip(Method):
-    """Logits are scaled down to a largest norm, so that the loss of an example is bounded.
+    """Scales logits down to a maximum norm, so that the loss of an example is bounded.
 
         loss = 1/n sum_i CE(z_i min(1, norm / ||z_i||), y_i)
 
-    Predictions are of the clipped logits, as trained; their order is that of the logits.
+    Predictions also use clipped logits, which changes probabilities but not the predicted class. The released code predicts with the
+    logits as they are.
 
-    norm: the largest norm of an example's logits, above 0
+    norm: maximum Euclidean norm of an example's logits, above 0
 
-    Needs: nothing beyond noisy labels. Default: the value for CIFAR-10 with uniform flips below 50 %; 1.5 above, 2.5 for asymmetric flips,
-    0.5 for CIFAR-100. These values are those of a later method's released code, and have not been verified in the paper.
+    Needs: nothing beyond noisy labels. Default: the released code's. For another `temp` t, that code differs from the formula: it scales
+    logits with a norm above t to the norm 1 / t. Its example for 50 % uniform flips has t = 1.5. The code of a later method (Wang et
+    al., 2024) has the norm 1 for CIFAR-10 with uniform flips below 50 %, 1.5 above, 2.5 for asymmetric flips, and 0.5 for CIFAR-100, and
+    clips norms above 1 / norm. The paper is not verified.
     Source: Wei et al., "Mitigating Memorization of Noisy Labels by Clipping the Model Prediction", ICML 2023.
     """
 
@@ -28,7 +32,7 @@ class LogitClip(Method):
         self.norm = at_least("norm", norm, 1e-6)
 
     def predict(self, images: torch.Tensor) -> torch.Tensor:
-        z = self.model(images)
+        z = at_least_single(self.model(images))
         return z * (self.norm / z.norm(dim=1, keepdim=True).clamp(min=1e-12)).clamp(max=1)
 
     def loss(self, batch: Batch) -> torch.Tensor:

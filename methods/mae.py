@@ -9,16 +9,16 @@ from methods.registry import register
 
 @register
 class MAE(Method):
-    """A bounded loss that symmetric wrong labels do not bias, and that is slow to learn.
+    """A bounded loss that symmetric noise does not bias, but that learns slowly.
 
         loss = 1/n sum_i sum_k |y_ik - p_ik| = 1/n sum_i 2 (1 - p_iy)
 
-    Its gradient is that of cross-entropy, times 2 p_iy. An example is weighed by 2 p_iy / n. The losses of an example under all K labels
-    sum to 2 (K - 1), whatever the prediction: therefore uniform flips do not move the minimum.
+    The gradient is that of cross-entropy times 2 p_iy; the example weight is 2 p_iy / n. The losses of an example for all K labels sum to
+    2 (K - 1) for any prediction, so uniform flips do not move the minimum.
 
     Needs: nothing beyond noisy labels. It has no options.
     Source: Ghosh, Kumar and Sastry, "Robust Loss Functions under Label Noise for Deep Neural Networks", AAAI 2017. It underfits: a
-    published reproduction on CIFAR-100 reaches 14 % even with right labels.
+    published reproduction on CIFAR-100 reaches 14 % even with correct labels.
     """
 
     def loss(self, batch: Batch) -> Weighted:

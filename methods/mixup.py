@@ -1,4 +1,4 @@
-"""mixup: training on weighted means of two images and of their labels."""
+"""mixup: training on weighted means of two images and their labels."""
 
 import torch
 import torch.nn.functional as F
@@ -11,16 +11,17 @@ from robust_benchmark.errors import at_least
 
 @register
 class Mixup(Method):
-    """Each image is mixed with a random partner of its batch, and so is the loss.
+    """Each image is mixed with a random partner of its batch, and its label with the label of the partner.
 
-        x = w x_i + (1 - w) x_j,   loss = 1/n sum_i w CE(x, y_i) + (1 - w) CE(x, y_j),   w ~ Beta(alpha, alpha), one for a batch
+        x = w x_i + (1 - w) x_j,   loss = 1/n sum_i w CE(x, y_i) + (1 - w) CE(x, y_j),   w ~ Beta(alpha, alpha), one draw per batch
 
-    The partners are a random permutation, so that w and 1 - w give the same batches: the larger one goes to x_i.
+    The partners are a random permutation of the batch. For random permutations, w and 1 - w give batches of the same distribution, so
+    the larger of the two is used for x_i.
 
-    alpha: of the beta distribution, at least 0.1, below which draws underflow; small values hardly mix, large ones mix in equal parts
+    alpha: both parameters of the beta distribution, at least 0.1, because draws underflow below; a larger value gives w closer to 1/2
 
-    Needs: nothing beyond noisy labels. Default: the released code's for CIFAR-10. Against wrong labels the paper uses 8 and 32; which one
-    for which noise has not been verified.
+    Needs: nothing beyond noisy labels. Default: the released code's value for CIFAR-10. For wrong labels, the paper uses 8 and 32; which
+    value belongs to which noise is not verified.
     Source: Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018.
     """
 

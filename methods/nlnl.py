@@ -1,4 +1,4 @@
-"""Negative learning: what an image is not (NL), then selective negative and positive learning (NLNL)."""
+"""Negative learning with labels that an image does not have (NL), then selective negative and positive learning (NLNL)."""
 
 import torch
 import torch.nn.functional as F
@@ -9,26 +9,26 @@ from methods.registry import register
 from methods.schedules import Schedules
 from methods.shares import split
 
-MOMENTUM = 0.9  # of the running mean, which stands for that of the last ten epochs
-SMALLEST = 1e-5  # of 1 - p
+MOMENTUM = 0.9  # of the exponential mean, in place of the mean of the last ten epochs
+SMALLEST = 1e-5  # lower bound of 1 - p
 
 
 @register
 class NLNL(Method):
-    """Three equal parts of training: on labels that an example does not have, on these for believed examples, on labels of the surest.
+    """Trains with complementary labels, then with those of likely examples, and finally with the given labels of very likely examples.
 
-        NL: 1/n sum_i u_i N_i,   N_i = -log max(1 - p_ic, 1e-5),   c: a random label but the given one,   u_i = n_max / n_y
-        SelNL: the same, over examples with a running mean of p_y above 1/K;   SelPL: mean CE over those with one above 1/2
+        NL: 1/n sum_i u_i N_i,   N_i = -log max(1 - p_ic, 1e-5),   c: a random label other than the given one,   u_i = n_max / n_y
+        SelNL: the same mean, over examples with m_i > 1/K;   SelPL: sum_i u_i CE_i / sum_i u_i, over examples with m_i > 1/2
 
-    A complementary label is right more often than a given one. The mean of p_y of each example is exponential, of its visits in training.
-    An example is weighed by its share in the batch's mean.
+    Each part takes a third of training. A complementary label is correct more often than a given one. m_i is the exponential mean of p_iy
+    over the visits of example i in training. The example weight is its coefficient in the loss.
 
-    expected: N_i is its expectation over all c, without the noise of one draw
+    expected: replaces N_i by its expectation over c, which removes the noise of the draw
 
-    Needs: nothing beyond noisy labels; keeps two numbers an example.
+    Needs: nothing beyond noisy labels. It stores two numbers per example.
     Source: Kim et al., "NLNL: Negative Learning for Noisy Labels", ICCV 2019. The released code trains for 720 epochs in each part, at a
-    learning rate of 0.02, with one complementary label an image on CIFAR-10 and 110 on CIFAR-100, and then anew on its own predictions as
-    labels, which is left out. Its published numbers have not been verified.
+    learning rate of 0.02, with one complementary label per image on CIFAR-10 and 110 on CIFAR-100. Its m_i is the mean over the last ten
+    epochs. Its last stage, a new training with predictions as labels, is not part of this method. Published numbers are not verified.
     """
 
     seen: torch.Tensor
@@ -43,7 +43,7 @@ class NLNL(Method):
         self.num_classes = view.num_classes
         counts = torch.bincount(view.labels, minlength=view.num_classes)
         self.register_buffer("class_weights", counts.max() / counts.clamp(min=1))
-        self.register_buffer("seen", torch.zeros(len(view.labels), 2))  # sums of momentum-weighted p_y, and of these weights
+        self.register_buffer("seen", torch.zeros(len(view.labels), 2))  # weighted sums of p_y, and sums of the weights
 
     def phases(self, schedules: Schedules) -> list[Phase]:
         parts = split(schedules.main, 1 / 3, 2 / 3)
@@ -51,17 +51,17 @@ class NLNL(Method):
         return [Phase(name, part, loss) for part, (name, loss) in zip(parts, losses.items(), strict=True)]
 
     def negative(self, batch: Batch) -> Weighted:
-        """Negative learning of all examples."""
+        """Return the loss of NL."""
         return self._negative(batch, above=-1.0)
 
     def selective_negative(self, batch: Batch) -> Weighted:
-        """Negative learning of examples that are believed more than by chance."""
+        """Return the loss of SelNL."""
         return self._negative(batch, above=1 / self.num_classes)
 
     def positive(self, batch: Batch) -> Weighted:
-        """Cross-entropy of examples that are believed by more than a half."""
+        """Return the loss of SelPL."""
         log_p = log_probabilities(self.model(batch.images))
-        weights = normalised((self._remembered(log_p, batch) > 0.5).to(log_p.dtype))
+        weights = normalised((self._remembered(log_p, batch) > 0.5) * self.class_weights[batch.labels])
         return Weighted((weights * F.nll_loss(log_p, batch.labels, reduction="none")).sum(), weights)
 
     def _negative(self, batch: Batch, above: float) -> Weighted:
@@ -70,15 +70,15 @@ class NLNL(Method):
         return Weighted((weights * self.of_complements(log_p, batch.labels)).sum(), weights)
 
     def of_complements(self, log_p: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """N_i of log-predictions, (n, classes), and given labels, (n,)."""
-        losses = -(1 - log_p.exp()).clamp(min=SMALLEST).log()  # of each label
+        """Return N_i, (n,), of log-probabilities, (n, classes), and given labels, (n,)."""
+        losses = -(1 - log_p.exp()).clamp(min=SMALLEST).log()  # (n, classes), for each c
         if self.expected:
             return (losses.sum(dim=1) - of_labels(losses, labels)) / (self.num_classes - 1)
         c = (labels + torch.randint_like(labels, 1, self.num_classes)) % self.num_classes
         return of_labels(losses, c)
 
     def _remembered(self, log_p: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """The running mean of p_y of the batch's examples, (n,), this visit included."""
+        """Return m_i of the batch's examples, (n,), including this visit."""
         p_y = of_labels(log_p.detach(), batch.labels).exp().to(self.seen.dtype)
         seen = MOMENTUM * self.seen[batch.index] + (1 - MOMENTUM) * torch.stack([p_y, torch.ones_like(p_y)], dim=1)
         self.seen[batch.index] = seen

@@ -1,4 +1,4 @@
-"""Symmetric cross-entropy: cross-entropy, and the same with label and prediction exchanged (SCE)."""
+"""Symmetric cross-entropy: cross-entropy plus cross-entropy with label and prediction exchanged (SCE)."""
 
 import math
 
@@ -9,25 +9,24 @@ from methods.probabilities import log_probabilities, of_labels
 from methods.registry import register
 from robust_benchmark.errors import at_least
 
-MINUS_LOG_OF_ZERO = -math.log(1e-4)  # of the entries of a one-hot label that are 0: 9.2103
+MINUS_LOG_OF_ZERO = -math.log(1e-4)  # for the zeros of a one-hot label: 9.2103
 
 
 @register
 class SCE(Method):
-    """A little of cross-entropy, which learns fast, and much of a bounded loss, which wrong labels move less.
+    """A small share of cross-entropy, which learns fast, and a bounded loss, which tolerates wrong labels.
 
         loss = 1/n sum_i alpha CE_i + beta RCE_i,   RCE_i = -sum_k p_ik log y_ik = 9.2103 (1 - p_iy)
 
-    log 0 is taken as log 1e-4 = -9.2103, as in the released code; so RCE is a scaled mean absolute error. The gradient is that of
-    cross-entropy, times alpha + 9.2103 beta p_iy, and an example is weighed by that over n.
+    As in the released code, log 0 is replaced by log 1e-4 = -9.2103, so RCE is a scaled mean absolute error. The gradient is that of
+    cross-entropy times alpha + 9.2103 beta p_iy; this factor over n is the example weight.
 
     alpha: weight of cross-entropy, at least 0
     beta: weight of the reverse cross-entropy, at least 0
 
-    Needs: nothing beyond noisy labels. Defaults: the released code's for CIFAR-10; it has alpha 6 and beta 0.1 for CIFAR-100, 0.01 and 1
-    for MNIST. The gradient of an example that is well learnt is 9.3 times that of cross-entropy, and the authors' CIFAR-10 recipe
-    begins at a learning rate of 0.01, which falls further with each update; docs/choices.md says how this differs here. The paper
-    discusses log 0 from -4 to -8, which has not been verified.
+    Needs: nothing beyond noisy labels. Defaults: those of the released code for CIFAR-10. It uses alpha 6 and beta 0.1 for CIFAR-100,
+    0.01 and 1 for MNIST. For p_iy near 1, the gradient is 9.3 times that of cross-entropy; the authors start at a learning rate of 0.01
+    on CIFAR-10 and reduce it at each update (docs/choices.md). The paper discusses values from -4 to -8 for log 0; this is not verified.
     Source: Wang et al., "Symmetric Cross Entropy for Robust Learning with Noisy Labels", ICCV 2019.
     """
 

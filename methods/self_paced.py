@@ -13,22 +13,23 @@ from robust_benchmark.errors import at_least, in_range, whole
 
 @register
 class SelfPaced(Method):
-    """Trains on examples whose loss is below a threshold, which grows.
+    """Trains on examples with a loss below a threshold, which grows.
 
         loss = sum_i v_i CE_i / sum_i v_i,   v_i = 1 where CE_i < t, else 0 (soft: max(0, 1 - CE_i / t))
 
-    The 0/1 v minimises sum_i v_i CE_i - t sum_i v_i. After a warm-up by plain training, t is the median loss of the training set, so that
-    half of the examples are in; then it is multiplied by `growth` in `stages` equal parts of training, each time but the first.
+    The 0/1 weights v minimise sum_i v_i CE_i - t sum_i v_i. After a warm-up of plain training, t is the median loss of the training set, in
+    evaluation mode and without augmentation, so that half of the examples are selected. The rest of training has `stages` equal parts;
+    from the second part on, each part multiplies t by `growth`. The example weight is v_i / sum_j v_j.
 
     warm_up: share of plain training, in [0, 1]
-    growth: of the threshold, at least 1
-    stages: parts of training with one threshold each, at least 1
-    soft: weights fall linearly with the loss
+    growth: factor of the threshold, at least 1
+    stages: number of parts, each with one threshold, at least 1
+    soft: weights decrease linearly with the loss
 
-    Needs: nothing beyond noisy labels. The paper's threshold grows until all examples are in; here it ends at growth^(stages - 1) times the
-    first, as a threshold that admits wrong labels memorises them.
-    Source: Kumar, Packer and Koller, "Self-Paced Learning for Latent Variable Models", NeurIPS 2010, for growth 1.3 and the half that is in
-    at first, from memory and not verified. Warm-up and stages are this suite's.
+    Needs: nothing beyond noisy labels. The paper's threshold grows until all examples are selected. Here it ends at growth^(stages - 1)
+    times its first value, because the model memorises wrong labels that are selected.
+    Source: Kumar, Packer and Koller, "Self-Paced Learning for Latent Variable Models", NeurIPS 2010, for the growth of 1.3 and
+    the first half of the examples (not verified). Warm-up and stages are choices of this suite.
     """
 
     threshold: torch.Tensor
@@ -60,7 +61,7 @@ class SelfPaced(Method):
         return Weighted((weights * losses).sum(), weights)
 
     def admitted(self, losses: torch.Tensor, threshold: torch.Tensor) -> torch.Tensor:
-        """v of losses, (n,)."""
+        """Return v of losses, (n,)."""
         if self.soft:
             return (1 - losses / threshold.clamp(min=1e-12)).clamp(min=0)
         return (losses < threshold).to(losses.dtype)

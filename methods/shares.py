@@ -1,4 +1,4 @@
-"""Stretches of a schedule, by shares of it."""
+"""Division of a schedule at shares of its length."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from methods.schedules import Schedule
 
 
 def split(schedule: Schedule, *shares: float) -> list[Schedule]:
-    """The parts of a schedule between 0, each of `shares`, which ascend in [0, 1], and 1; together they have all of its steps.
+    """Return the parts of a schedule between 0, `shares` (ascending, in [0, 1]) and 1; together they have all of its steps.
 
     >>> [part.steps for part in split(Schedule(100), 0.25, 0.5)]
     [25, 25, 50]

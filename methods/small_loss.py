@@ -1,4 +1,4 @@
-"""Small-loss selection by one classifier: the examples of a batch with the smallest losses are taken as right."""
+"""Small-loss selection by one classifier: training on the examples of a batch with the smallest losses."""
 
 import torch
 import torch.nn.functional as F
@@ -14,19 +14,19 @@ from robust_benchmark.errors import choice, in_range
 
 @register
 class SmallLoss(Method):
-    """After a warm-up by plain training, each batch trains on the share 1 - r of its examples that have the smallest losses.
+    """After a warm-up of plain training, trains on the share 1 - r of each batch that has the smallest losses.
 
         loss = mean of CE over the k smallest CE,   k = floor(n (1 - r)), at least 1
 
-    It is Co-teaching with one classifier, which chooses for itself. An example is weighed by 1/k or 0.
+    This is Co-teaching with one classifier, which selects its own examples. The example weight is 1/k or 0.
 
-    rate: one of known, estimated: 'known', r is the noise rate; 'estimated', after the warm-up, the share of examples that a mixture of two
-        normals, fitted to the losses of all, gives to the one with the higher mean
+    rate: one of known, estimated: 'known', r is the noise rate; 'estimated', r is estimated after the warm-up: a mixture of two normal
+        distributions is fitted to all losses, and r is the share of examples that belong to the one with the higher mean
     warm_up: share of plain training, in [0, 1]
 
     Needs: the noise rate, unless it is estimated (conf/method/small_loss_estimated.yaml).
-    Source: the selection of Han et al., "Co-teaching", NeurIPS 2018, whose ramp of 10 of 200 epochs is the warm-up; the mixture of Li et
-    al., "DivideMix", ICLR 2020. That this mixture gives the rate is this suite's choice.
+    Source: Han et al., "Co-teaching", NeurIPS 2018, for the selection; its ramp of 10 of 200 epochs is the warm-up here. The mixture is
+    that of Li et al., "DivideMix", ICLR 2020; its use as an estimate of the rate is a choice of this suite.
     """
 
     noise_rate: torch.Tensor

@@ -18,7 +18,7 @@ from methods.probabilities import log_probabilities
 from methods.registry import build
 from robust_benchmark.errors import UserError
 from tests.by_hand import CLASSES, Bare, Bench, at, bench, schedules, some_images, some_labels
-from tests.references import Array, numerical_gradient, one_hot, softmax
+from tests.references import Array, cross_entropies, numerical_gradient, one_hot, softmax
 from tests.references import robust_losses as reference
 
 N = 20
@@ -256,6 +256,14 @@ def test_logit_clip_is_cross_entropy_of_clipped_logits_and_predicts_by_them(norm
     assert b.method.predict(50 * b.images).norm(dim=1).max() <= norm * (1 + 1e-12)
 
 
+def test_logit_clip_clips_logits_of_half_precision_in_single_precision() -> None:
+    b = ready(name="logit_clip")
+    b.method.bfloat16()
+    logits = b.method.predict(b.images.bfloat16())
+    assert logits.dtype == torch.float32
+    np.testing.assert_allclose(logits.norm(dim=1).detach().max(), 1, rtol=1e-6)
+
+
 # peer loss and CORES2
 
 
@@ -323,6 +331,15 @@ def test_cores2_s_gradient_is_p_minus_y_less_beta_times_p_minus_prior() -> None:
     np.testing.assert_allclose(gradient, (p - y - beta * (p - 1 / 3)) / (1 + beta) / 6, rtol=1e-4, atol=1e-6)
 
 
+def test_cores2_before_its_ramp_is_cross_entropy_even_where_the_label_seems_impossible() -> None:
+    b = ready(scale=30.0, name="cores2")
+    found, gradient = seen(b, INDEX, clock=at(5, steps=100))
+    logits, labels = logits_of(b, INDEX), LABELS[INDEX].numpy()
+    assert softmax(logits)[np.arange(6), labels].min() < 1e-9
+    assert scalar(found).item() == pytest.approx(cross_entropies(logits, labels).mean())
+    np.testing.assert_allclose(gradient, (softmax(logits) - one_hot(labels, CLASSES)) / 6, atol=1e-12)
+
+
 def test_cores2_counts_its_prior_without_the_examples_that_were_left_out() -> None:
     b = ready(name="cores2")
     seen(b, torch.arange(10), clock=at(90, steps=100))
@@ -371,14 +388,16 @@ def test_expected_negative_learning_is_the_mean_over_all_complementary_labels() 
 
 def test_nlnl_trains_on_the_believed_and_then_on_the_surest_by_their_running_means() -> None:
     b = ready(name="nlnl", expected=True)
-    logits, labels = logits_of(b, INDEX), LABELS[INDEX].numpy()
+    logits, labels = logits_of(b, torch.arange(N)), LABELS.numpy()
     p = softmax(logits)
-    p_y = p[np.arange(6), labels]
-    counts = np.bincount(LABELS.numpy(), minlength=CLASSES)
+    p_y = p[np.arange(N), labels]
+    counts = np.bincount(labels, minlength=CLASSES)
     u = counts.max() / counts[labels]
-    losses = np.array([reference.expected_negative(p[i], labels[i]) for i in range(6)])
-    expected = [(u * losses).mean(), (u * losses)[p_y > 1 / 3].mean(), -np.log(p_y[p_y > 0.5]).mean()]
-    assert [scalar(seen(b, INDEX, phase)[0]).item() for phase in range(3)] == pytest.approx(expected, rel=1e-6)
+    losses = np.array([reference.expected_negative(p[i], labels[i]) for i in range(N)])
+    sure = p_y > 0.5
+    assert len(set(u[sure])) > 1
+    expected = [(u * losses).mean(), (u * losses)[p_y > 1 / 3].mean(), np.average(-np.log(p_y[sure]), weights=u[sure])]
+    assert [scalar(seen(b, torch.arange(N), phase)[0]).item() for phase in range(3)] == pytest.approx(expected, rel=1e-6)
 
 
 def test_it_is_the_running_mean_of_visits_that_decides() -> None:

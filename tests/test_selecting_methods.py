@@ -20,7 +20,7 @@ from robust_benchmark.errors import UserError
 from tests.by_hand import CLASSES, Bare, Bench, Stepping, TinyNet, at, bench, gradient_of, schedules, some_images, some_labels
 from tests.references import coteaching, cross_entropies
 from tests.references import selection as reference
-from tests.resuming import trainer_of
+from tests.resuming import assert_same_state, trainer_of
 
 N = 30
 PIXELS = (1, 1, CLASSES)
@@ -194,13 +194,42 @@ def test_layers_that_start_afresh_are_those_that_train_and_go_on_to_train_in_the
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.fill_(0.5)
-        before = b.phases()[number].before
+        before = b.phases(steps=200)[number].before
         assert before is not None
         before(b.view)
         for name, stage in model.stages().items():  # type: ignore[operator]
             values = stage.state_dict()
             assert all(torch.equal(value, fresh.stages()[name].state_dict()[key]) for key, value in values.items()) == (name in same)  # type: ignore[operator]
     assert trained_parts(b, 3) == EVERYTHING
+
+
+def test_pes_whose_first_phase_is_all_of_training_is_plain_training() -> None:
+    found, plain = (
+        trainer_of(build(config), steps=8) for config in ({"name": "pes", "early": 1, "late": 0, "output": 0}, {"name": "baseline"})
+    )
+    found.run(), plain.run()
+    assert_same_state(found.method.model, plain.method.model)
+
+
+class NormAtTheEnd(ThreeStages):
+    """The last stage before its output layer is a norm."""
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__(outputs)
+        self.norm = nn.BatchNorm1d(5)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.output(self.norm(self.features(images)))
+
+    def stages(self) -> dict[str, nn.Module]:
+        early, late, output = super().stages().values()
+        return {"early": early, "late": late, "norm": self.norm, "output": output}
+
+
+def test_a_norm_before_the_output_layer_is_no_last_stage_of_its_own() -> None:
+    b = bench({"name": "pes"}, LABELS, some_images(N), NormAtTheEnd)
+    assert trained_parts(b, 1) == LATE | {"norm.weight", "norm.bias"}
+    assert trained_parts(b, 2) == OUTPUT
 
 
 def test_the_optimisers_of_pes_hold_exactly_its_layers() -> None:
@@ -269,6 +298,7 @@ def test_the_phases_of_pes_are_the_released_code_s_shares_of_training() -> None:
 def test_pes_refuses_a_model_without_stages_and_shares_above_one() -> None:
     with pytest.raises(UserError, match="pes needs a model with `stages`, which Bare"):
         bench({"name": "pes"}, LABELS, some_images(N, 7, PIXELS), lambda _: Bare())
+    build({"name": "pes", "early": 0.33, "late": 0.56, "output": 0.11})  # their sum in floating point is above 1
     with pytest.raises(UserError, match=r"sum to 1\.1"):
         build({"name": "pes", "early": 0.9, "late": 0.1, "output": 0.1})
 

@@ -141,12 +141,12 @@ def cores_kept(logits: Array, labels: Array) -> list[bool]:
 
 
 def cores(logits: Array, labels: Array, prior: Array, beta: float, kept: list[bool] | None = None) -> float:
-    """Mean over the kept of CE_i - beta sum_k prior_k (-log p_ik), over 1 + beta."""
+    """Mean over the kept of CE_i - beta sum_k prior_k (-log(p_ik + 1e-8)), over 1 + beta; CE itself is exact."""
     total, count = 0.0, 0
     for i, p in enumerate(softmax(logits)):
         if kept is None or kept[i]:
             logs = [math.log(value + 1e-8) for value in p]
-            total += -logs[labels[i]] + beta * sum(w * log for w, log in zip(prior, logs, strict=True))
+            total += cross_entropy(p, labels[i]) + beta * sum(w * log for w, log in zip(prior, logs, strict=True))
             count += 1
     return total / max(count, 1) / (1 + beta)
 
