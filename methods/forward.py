@@ -16,6 +16,7 @@ class Forward(Corrected):
     If T is not given, a phase of plain training estimates it from anchor points (`methods.transition`), and training starts again from the
     initial weights. The cost is then two trainings. The method is the S-Model with a fixed T. In a long training the classifier memorises
     wrong labels even with the true T: for each example alone, the loss is smallest if it predicts the class that most often becomes y_i.
+    Two classes that often flip into each other can merge in the first steps, because the gradient of a logit is proportional to its p.
 
     matrix: one of estimated, given: 'given' is the true matrix (needs TRANSITION_MATRIX; conf/method/forward_oracle.yaml)
     percentile: of p(i | x), above 0, at most 100: the anchor point of class i is the largest below it; the authors take 97, and on
