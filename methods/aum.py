@@ -1,4 +1,4 @@
-"""Examples whose margin stays small along training are left out of a second training (AUM)."""
+"""Training without the examples whose margins are small during an earlier training (AUM)."""
 
 import copy
 from functools import partial
@@ -14,18 +14,18 @@ from robust_benchmark.errors import at_least, in_range
 
 @register
 class AUM(Method):
-    """Removes examples by the area under their margin, against a threshold that examples with a surely wrong label set.
+    """Removes the examples whose area under the margin is below that of examples with deliberately wrong labels.
 
         margin of a visit: z_y - max_{k != y} z_k of logits z, in training form;   area: its mean over the visits after the first epoch
-        threshold: a percentile of the areas of N // (K + 1) random examples, which have the label K + 1, of no example
+        threshold: a percentile of the areas of N // (K + 1) random examples, whose label becomes the extra class K + 1
 
     1. and 2.: two plain trainings of a classifier with K + 1 outputs, at a constant learning rate, with disjoint sets of threshold
     examples. 3. Plain training of another classifier on what remains: an example is removed if its area is below the threshold in each of
-    the trainings in which its label was its own. In 3, an example is weighed by the inverse of the number of examples kept in the batch,
-    or 0. Where 1 and 2 are shorter than an epoch, nothing is removed.
+    the trainings in which it kept its label. In 3, a remaining example has the weight 1 / (their number in the batch), a removed one 0.
+    If 1 and 2 are shorter than an epoch, nothing is removed.
 
     percentile: of the threshold examples' areas, in [0, 100]
-    share: steps of each of 1 and 2, as a share of the main schedule's, at least 0, on top of them; 0.5 are the authors' 150 of 300 epochs
+    share: steps of each of 1 and 2, as a share of the main schedule's, at least 0; 0.5 is the authors' 150 of 300 epochs
 
     Needs: nothing beyond noisy labels. The cost is 1 + 2 share trainings. Source: Pleiss et al., "Identifying Mislabeled Data using the
     Area Under the Margin Ranking", NeurIPS 2020; defaults of its released code, which has batches of 64 in 1 and 2, 256 in 3, and takes
@@ -60,11 +60,11 @@ class AUM(Method):
 
     @torch.no_grad()
     def restart(self, view: View) -> None:
-        """Set the judging classifier back."""
+        """Set the classifier with K + 1 outputs to its initial weights."""
         self.judge.load_state_dict(self.initial.state_dict())
 
     def judging_loss(self, run: int, batch: Batch) -> torch.Tensor:
-        """Mean cross-entropy, in one of the runs, 0 or 1; adds the margins."""
+        """Return the mean cross-entropy of run 0 or 1, and add the margins to the areas."""
         labels = torch.where(self.flagged[run, batch.index], self.extra, batch.labels)
         logits = self.judge(batch.images)
         counts = (batch.clock.epoch >= 1).to(self.area)
@@ -87,6 +87,6 @@ class AUM(Method):
 
 
 def margins(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """The label's logit less the largest other one, (n,), of logits (n, classes)."""
+    """Return the label's logit minus the largest other one, (n,), from logits, (n, classes)."""
     given = labels[:, None]
     return logits.gather(1, given).squeeze(1) - logits.scatter(1, given, -torch.inf).amax(dim=1)

@@ -1,4 +1,4 @@
-"""Backward correction: losses of all labels, mixed by the inverse of the noise model."""
+"""Backward correction: the losses of all labels, weighted by the inverse of the noise model."""
 
 import math
 
@@ -19,16 +19,16 @@ class Backward(Corrected):
 
         loss = 1/n sum_i sum_k (T^-1)[y_i, k] (-log p(k | x_i)),   p at least 1e-7
 
-    It can be negative, and its variance grows with the noise. T as in `forward`: given, or estimated first. Directions that T shrinks to
-    less than a hundredth of the largest are left out of its inverse (a pseudo-inverse in float64): the rows of an estimate from a
-    classifier that has learnt nothing are equal, and so are those of a T at the noise rate where labels say nothing.
+    It can be negative, and its variance grows with the noise. T is given or estimated, as in `forward`. The inverse is a pseudo-inverse
+    in float64 that ignores singular values below a hundredth of the largest: T is singular if its rows are equal, which they are for an
+    untrained classifier and at the noise rate at which labels carry no information.
 
     matrix: one of estimated, given: 'given' is the true matrix (needs TRANSITION_MATRIX; conf/method/backward_oracle.yaml)
     percentile: of p(i | x), above 0, at most 100: the anchor point of class i is the largest below it; the authors take 97, and on
         CIFAR-100 the largest of all (100)
 
     Source: Patrini et al., "Making Deep Neural Networks Robust to Label Noise: a Loss Correction Approach", CVPR 2017 (Theorem 1),
-    with its released code's 1e-7.
+    and its released code for the 1e-7.
     """
 
     inverse: torch.Tensor

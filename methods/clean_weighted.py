@@ -1,4 +1,4 @@
-"""Plain training on noisy and clean labels together, the clean ones weighed up: a baseline for all that sees a clean set."""
+"""Plain training on noisy and clean labels together with a higher weight of clean ones: a baseline of methods with a clean set."""
 
 import torch
 import torch.nn.functional as F
@@ -16,12 +16,12 @@ class CleanWeighted(Method):
 
         loss = sum_i w_i CE_i / sum_i w_i,   w_i = weight for clean examples, 1 for noisy ones
 
-    The clean images join the training set, so a batch holds them in their share of all images, and the sums run over the batch. Methods
-    that use a clean set should do better than this; papers rarely show it.
+    The clean images are added to the training set, so a batch contains both in proportion to their numbers. The sums cover the batch. A
+    method that uses a clean set should be better than this baseline; papers rarely show the comparison.
 
-    weight: of a clean example, at least 0; 0 is plain training, and 1 the union of both sets
+    weight: of a clean example, at least 0; 1 is plain training on the union of both sets, 0 ignores the clean labels
 
-    Needs: the clean set. This suite's baseline, and its choice of 10.
+    Needs: the clean set. Source: a baseline of this suite, with its own default.
     """
 
     needs = Knowledge.CLEAN_SET
@@ -38,7 +38,7 @@ class CleanWeighted(Method):
         return [Phase("main", schedules.main, self.loss, before=self.join)]
 
     def join(self, view: View) -> Examples:
-        """The clean set, which joins the training set."""
+        """Return the clean set, which is added to the training set."""
         return view.clean_set
 
     def loss(self, batch: Batch) -> torch.Tensor:

@@ -12,21 +12,21 @@ from robust_benchmark.errors import in_range
 
 @register
 class CoteachingPlus(Peers):
-    """Co-teaching within the disagreements: each classifier trains on those of smallest loss for the other one.
+    """Co-teaching within the disagreements: each classifier trains on those with the smallest losses under the other one.
 
         D = { i : argmax p_1(x_i) != argmax p_2(x_i) }, or all examples of the batch where there are none
         loss = mean of CE_1 over the k smallest CE_2 in D + mean of CE_2 over the k smallest CE_1 in D
         k = floor(|D| - |D| r min(t / ramp, 1)), at least 1;   r: noise rate,   t: share of training that is done
 
-    In a warm-up, D is the whole batch, which is `coteaching`. An example is weighed by 1 / (2k) for each classifier that trains on it. The
+    In a warm-up, D is the whole batch, as in `coteaching`. An example has a weight of 1 / (2k) for each classifier that trains on it. The
     first classifier predicts.
 
-    warm_up: share of training, in [0, 1]; 0.1 are the authors' 20 of 200 epochs on CIFAR-10 (they take 5 on CIFAR-100, none on MNIST)
-    ramp: share of training, in [1e-6, 1], after which the share left out is the noise rate; 0.05 are the authors' 10 of 200 epochs
+    warm_up: share of training, in [0, 1]; 0.1 is the authors' 20 of 200 epochs on CIFAR-10 (5 on CIFAR-100, none on MNIST)
+    ramp: share of training, in [1e-6, 1], after which the share left out is the noise rate; 0.05 is the authors' 10 of 200 epochs
 
-    Needs: the noise rate. Source: Yu et al., "How does Disagreement Help Generalization against Label Corruption?", ICML 2019. Three things
-    of its released code are left out: after the warm-up it takes the softmax twice, it divides by k a loss that is a mean already, and
-    it never trains on the first example of the data.
+    Needs: the noise rate. Source: Yu et al., "How does Disagreement Help Generalization against Label Corruption?", ICML 2019. Four details
+    of its released code are omitted: after the warm-up it applies the softmax twice, it divides a mean by k, it never trains on the first
+    example of the data, and the batches without disagreement on which it trains depend on a wrong count of steps.
     """
 
     needs = Knowledge.NOISE_RATE

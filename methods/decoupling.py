@@ -7,6 +7,7 @@ from methods.base import Batch, Phase, Weighted, normalised
 from methods.peers import Peers, disagree
 from methods.registry import register
 from methods.schedules import Schedules
+from methods.shares import split
 from robust_benchmark.errors import in_range
 
 
@@ -16,14 +17,14 @@ class Decoupling(Peers):
 
         loss = mean of CE_1 + CE_2 over { i : argmax p_1(x_i) != argmax p_2(x_i) };   0 where there are none
 
-    In a warm-up, both train on everything. The classifiers have different initial weights and meet the same batches. An example is
-    weighed by the inverse of the number of disagreements if it is one. The first classifier predicts.
+    In a warm-up, both train on all examples. The classifiers have different initial weights and see the same batches. An example of the
+    mean has the weight 1 / (their number), the others 0. The first classifier predicts.
 
-    warm_up: share of the schedule, in [0, 1]; 0.064 are 5,000 of 78,000 steps, the warm-up in later papers' code for CIFAR
+    warm_up: share of the schedule, in [0, 1]; 0.064 is 5,000 of 78,000 steps, the warm-up in the code of later papers for CIFAR
 
     Needs: nothing beyond noisy labels. Source: Malach and Shalev-Shwartz, "Decoupling 'when to update' from 'how to update'", NeurIPS 2017.
-    Its code can gather disagreements until they fill a batch; here a step takes those of its batch, however few. The disagreements hold
-    wrong labels as well, which the method does not leave out.
+    Its code can collect disagreements until they fill a batch; here a step uses those of its own batch, even if there are few. The method
+    does not exclude wrong labels from the disagreements.
     """
 
     def __init__(self, warm_up: float = 0.064) -> None:
@@ -31,11 +32,11 @@ class Decoupling(Peers):
         self.warm_up = in_range("warm_up", warm_up, 0, 1)
 
     def phases(self, schedules: Schedules) -> list[Phase]:
-        main, end = schedules.main, round(self.warm_up * schedules.main.steps)
-        return [Phase("warm-up", main.part(0, end), self.warm_up_loss), Phase("main", main.part(end, main.steps), self.loss)]
+        warm_up, main = split(schedules.main, self.warm_up)
+        return [Phase("warm-up", warm_up, self.warm_up_loss), Phase("main", main, self.loss)]
 
     def warm_up_loss(self, batch: Batch) -> torch.Tensor:
-        """The sum of both classifiers' mean cross-entropies."""
+        """Return the sum of both classifiers' mean cross-entropies."""
         first, second = self.logits(batch.images)
         return F.cross_entropy(first, batch.labels) + F.cross_entropy(second, batch.labels)
 

@@ -1,4 +1,4 @@
-"""Examples divided by how confident the classifier has been on two views of them (DISC)."""
+"""Selection and correction of examples by the classifier's confidence on two views (DISC)."""
 
 import torch
 import torch.nn.functional as F
@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from methods.base import Batch, Clock, MakeModel, Method, Phase, View, Weighted
 from methods.registry import register
 from methods.schedules import Schedules
+from methods.shares import split
 from methods.transition import single
 from robust_benchmark.errors import at_least, in_range
 
@@ -15,26 +16,26 @@ Q = 0.7  # of the generalised cross-entropy
 
 @register
 class DISC(Method):
-    """Divides examples into clean, hard and corrected ones by thresholds of their own, on a weak and a strong view.
+    """Divides examples into clean, hard and corrected ones by a threshold for each example, on a weak and a strong view.
 
-        clean: p_w(y) > c_w and p_s(y) > c_s;   hard: exactly one of both;   corrected, to the class that the views' mean prediction
-            favours: neither, and its probability > min((c_w + c_s)/2 + 0.5, 0.99)
-        c <- m c + (1 - m) max_k p(k), of both views, after each epoch's division, from 1/N on
+        clean: p_w(y) > c_w and p_s(y) > c_s;   hard: exactly one of them;   corrected: neither, and the largest probability
+            of the views' mean prediction > min((c_w + c_s)/2 + 0.5, 0.99); its class becomes the label
+        c <- m c + (1 - m) max_k p(k) for each view, after each epoch's division; initially 1/N
         loss = 1/n ( sum over clean of CE_w + CE_s + lam sum over hard of GCE_w + GCE_s )
              + mean CE of weak images mixed with each other, over clean, hard and corrected examples + the same of strong images
 
-    p is what the steps of the last epoch predicted, in training form. GCE is (1 - p_y^0.7)/0.7; mixup has a share max(b, 1 - b),
-    b ~ Beta(alpha, alpha), for a batch, and partners from the same set of examples. A warm-up has CE_w + CE_s for all. An example is
-    weighed by 1/n if it is clean, lam/n if it is hard, else 0.
+    p is the prediction in the training steps of the last epoch. GCE is (1 - p_y^0.7)/0.7. Mixup has one share max(b, 1 - b), with b ~
+    Beta(alpha, alpha), for each view of a batch, and partners from the same set of examples. In a warm-up, the loss is the mean of
+    CE_w + CE_s over all examples. The example weight is 1/n for clean, lam/n for hard and 0 for other examples.
 
-    warm_up: share of the schedule, in [0, 1]; 0.1 are the authors' 20 of 200 epochs (15 for instance-dependent noise)
-    m: how slowly thresholds move, in [0, 1]; the authors take 0.95 for asymmetric noise and from 60 % on
-    lam: weight of hard examples, at least 0; the authors take 0.2 from 60 % on
+    warm_up: share of the schedule, in [0, 1]; 0.1 is the authors' 20 of 200 epochs (15 for instance-dependent noise)
+    m: decay of the thresholds, in [0, 1]; the authors have 0.95 for asymmetric noise and for 60 and 80 % noise
+    lam: weight of hard examples, at least 0; the authors have 0.2 for 60 and 80 % noise
     alpha: of mixup, above 0
 
-    Needs: nothing beyond noisy labels; keeps (2, N, classes) numbers. A step costs four plain ones. Source: Li et al., "DISC: Learning
-    from Noisy Labels via Dynamic Instance-Specific Selection and Correction", CVPR 2023; defaults of its released code, which trains
-    without momentum, and by Adam above 60 % noise.
+    Needs: nothing beyond noisy labels; stores (2, N, classes) numbers. A step costs four plain ones. Source: Li et al., "DISC: Learning
+    from Noisy Labels via Dynamic Instance-Specific Selection and Correction", CVPR 2023; defaults from its released code, which trains
+    without momentum (with Adam above 60 % noise) and passes both views through the network as one batch.
     """
 
     record: torch.Tensor
@@ -50,21 +51,21 @@ class DISC(Method):
     def setup(self, make_model: MakeModel, view: View) -> None:
         super().setup(make_model, view)
         n = len(view.labels)
-        self.register_buffer("record", torch.zeros(2, n, view.num_classes))  # what weak and strong views were last predicted as
+        self.register_buffer("record", torch.zeros(2, n, view.num_classes))  # the last predictions for weak and strong views
         self.register_buffer("confidence", torch.full((2, n), 1 / n))
         self.register_buffer("group", torch.zeros(3, n))  # clean, hard, corrected
         self.register_buffer("labels", view.labels.clone())
 
     def phases(self, schedules: Schedules) -> list[Phase]:
-        main, end, views = schedules.main, round(self.warm_up * schedules.main.steps), ("weak", "strong")
+        (warm_up, main), views = split(schedules.main, self.warm_up), ("weak", "strong")
         return [
-            Phase("warm-up", main.part(0, end), self.warm_up_loss, views=views, every_epoch=self.divide),
-            Phase("main", main.part(end, main.steps), self.loss, views=views, every_epoch=self.divide),
+            Phase("warm-up", warm_up, self.warm_up_loss, views=views, every_epoch=self.divide),
+            Phase("main", main, self.loss, views=views, every_epoch=self.divide),
         ]
 
     @torch.no_grad()
     def divide(self, view: View, clock: Clock) -> None:
-        """Divide by the record of the last epoch; then move the thresholds. Examples without a record stay as they are."""
+        """Divide the examples by the predictions of the last epoch, then update the thresholds. Unseen examples do not change."""
         seen = self.record[0].sum(dim=1) > 0  # (n,)
         given = self.record.gather(2, view.labels.expand(2, -1)[..., None]).squeeze(2)  # (2, n)
         above = (given > self.confidence).sum(dim=0)
@@ -75,12 +76,12 @@ class DISC(Method):
         self.confidence.copy_(torch.where(seen, torch.lerp(self.record.amax(dim=2), self.confidence, self.m), self.confidence))
 
     def warm_up_loss(self, batch: Batch) -> torch.Tensor:
-        """Cross-entropy of both views."""
+        """Return the sum of both views' mean cross-entropies."""
         weak, strong = self.recorded(batch)
         return F.cross_entropy(weak, batch.labels) + F.cross_entropy(strong, batch.labels)
 
     def recorded(self, batch: Batch) -> list[torch.Tensor]:
-        """Logits of both views, (n, classes) each, whose predictions are kept."""
+        """Return the logits of both views, (n, classes) each, and store their predictions."""
         logits = [single(self.model(view)) for view in batch.views]
         self.record[:, batch.index] = torch.stack(logits).detach().softmax(dim=2).to(self.record)
         return logits
@@ -93,12 +94,12 @@ class DISC(Method):
         return Weighted(torch.stack(losses).sum(), (clean + self.lam * hard) / len(labels))
 
     def supervised(self, logits: torch.Tensor, labels: torch.Tensor, clean: torch.Tensor, hard: torch.Tensor) -> torch.Tensor:
-        """CE of clean and GCE of hard examples, of one view."""
+        """Return the terms of clean and of hard examples for one view."""
         ce = F.cross_entropy(logits, labels, reduction="none")
         return (clean * ce + self.lam * hard * (1 - torch.exp(-Q * ce)) / Q).mean()
 
     def mixed_loss(self, images: torch.Tensor, labels: torch.Tensor, members: torch.Tensor) -> torch.Tensor:
-        """Mean CE over the members, (n,) of 0 and 1, of images that are mixed with other members' images."""
+        """Return the mean CE over the members, (n,) of 0 and 1, whose images are mixed with those of other members."""
         share = torch.distributions.Dirichlet(torch.full((2,), self.alpha, device=images.device), validate_args=False).sample().max()
         partner = partners(members)
         logits = single(self.model(share * images + (1 - share) * images[partner]))
@@ -107,7 +108,7 @@ class DISC(Method):
 
 
 def partners(members: torch.Tensor) -> torch.Tensor:
-    """For each member, (n,) of 0 and 1, the next one in a random round of all members; for the others, anyone."""
+    """Return the partner of each example: for a member, (n,) of 0 and 1, the next one in a random cycle of all members."""
     order = (torch.rand(members.shape, device=members.device) - members).argsort()  # members first
     place = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
     return order[(place + 1) % members.sum().long().clamp(min=1)]

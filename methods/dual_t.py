@@ -13,8 +13,10 @@ class DualT(Forward):
 
         A: the anchor-point estimate of `forward`,   B[l, j] = share of given label j among training examples predicted as l
 
-    B is a count, so only A carries the errors of predicted probabilities. A class that is never predicted has B[l, l] = 1, where the
-    released code has a row of zeros. Phases and loss are those of `forward`.
+    B is a count, so only A contains the errors of predicted probabilities. A class that is never predicted has B[l, l] = 1; the released
+    code has a row of zeros. Phases and loss are those of `forward`. The product is close to the true matrix if the classifier is
+    overconfident, because A is then close to the identity. If its probabilities are right, A and B both equal the true matrix, and T is
+    its square.
 
     percentile: of p(i | x), above 0, at most 100: the anchor point of class i is the largest below it; 100 takes the largest of all
 

@@ -1,4 +1,4 @@
-"""ELR with two classifiers, averages of them that make each other's targets, and mixup (ELR+)."""
+"""ELR with two classifiers, whose moving averages give each other targets, and mixup (ELR+)."""
 
 import copy
 
@@ -17,24 +17,25 @@ from robust_benchmark.errors import at_least, in_range
 
 @register
 class ELRPlus(Peers):
-    """Early-learning regularisation of two classifiers, each held to what the other one's moving average has predicted.
+    """Early-learning regularisation of two classifiers: each stays close to the predictions of the other one's moving average.
 
-        t_i <- beta t_i + (1 - beta) softmax of the other classifier's average on the image as it is
+        t_i <- beta t_i + (1 - beta) softmax of the other classifier's average on the image without mixup
         mixup: x = a x_i + (1 - a) x_j,  y and q likewise of labels and of t,   a = max(b, 1 - b),  b ~ Beta(alpha, alpha)
         loss = sum over both of  mean CE(p(x), y) + lam s mean log(1 - <q, p(x)>),   s = exp(-5 (1 - share / ramp)^2), 1 after the ramp
 
-    p is clamped to [1e-4, 1 - 1e-4] in the last term. An average follows a classifier's parameters at d = decay exp(-5 (1 - share /
-    decay_ramp)^2) a step; its batch norm has averages of its own, from the images that it sees. The memories t start at zero. The mean of
-    both classifiers' logits predicts. An example is weighed by the mean of both t_iy, over n.
+    p is clamped to [1e-4, 1 - 1e-4] in the last term. A classifier's average covers its parameters and has the decay d = decay exp(-5 (1 -
+    share / decay_ramp)^2) per step; its batch norm runs in training form and has its own running averages. The memories t start at zero.
+    The mean of both classifiers' logits predicts. The example weight is the mean of both t_iy, divided by n.
 
-    beta: how slowly a memory moves, in [0, 1]; lam: weight of the regulariser, at least 0; ramp: share of training, in [0, 1]
+    beta: decay of a memory, in [0, 1]; lam: weight of the regulariser, at least 0; ramp: share of training, in [0, 1]
     alpha: of mixup, above 0
-    decay: of the averages, in [0, 1]; decay_ramp: share of training, in [0, 1]; 0.5 are the authors' 40,000 of about 78,000 steps
+    decay: of the averages, in [0, 1]; decay_ramp: share of training, in [0, 1]; 0.5 is the authors' 40,000 of about 78,000 steps
 
-    Needs: nothing beyond noisy labels; keeps (2, N, classes) numbers. Source: Liu et al., "Early-Learning Regularization Prevents
-    Memorization of Noisy Labels", NeurIPS 2020, with alpha, decay and ramps of its released code for CIFAR-10. beta and lam are those of
-    ELR for symmetric noise; the values that the code has for ELR+ were not verified. For CIFAR-100 the code has a ramp of 40,000 steps
-    and multiplies labels by q, which is left out. Its learning rate is 0.02 with weight decay 5e-4; here the trainer's hold.
+    Needs: nothing beyond noisy labels; stores (2, N, classes) numbers. Source: Liu et al., "Early-Learning Regularization Prevents
+    Memorization of Noisy Labels", NeurIPS 2020; defaults from its released code for symmetric noise on CIFAR-10 (beta 0.9 and lam 1 for
+    asymmetric noise). For CIFAR-100 the code has a ramp of 40,000 steps and multiplies labels by q; the latter is omitted. It trains each
+    classifier in its own order of batches, at learning rate 0.02 with weight decay 5e-4; here both see the same batches, and the
+    trainer's settings apply.
     """
 
     memory: torch.Tensor
@@ -80,14 +81,14 @@ class ELRPlus(Peers):
 
     @torch.no_grad()
     def remembered(self, batch: Batch) -> torch.Tensor:
-        """The memories of both classifiers for the batch, (2, n, classes), moved towards what the other one's average predicts."""
+        """Return both memories for the batch, (2, n, classes), after moving each towards the other average's predictions."""
         p = torch.stack([F.softmax(single(self.averages[other](batch.images)), dim=1) for other in (1, 0)])
         t = self.beta * self.memory[:, batch.index] + (1 - self.beta) * p
         self.memory[:, batch.index] = t
         return t
 
     def loss_of(self, net: nn.Module, t: torch.Tensor, batch: Batch, strength: torch.Tensor) -> torch.Tensor:
-        """The loss of one classifier, given the targets of its memory, (n, classes)."""
+        """Return the loss of one classifier, given the targets of its memory, (n, classes)."""
         labels = F.one_hot(batch.labels, t.shape[1]).to(t)
         images, blended = mixed(batch.images, torch.cat([labels, t], dim=1), self.alpha)
         y, q = blended.chunk(2, dim=1)
@@ -97,5 +98,5 @@ class ELRPlus(Peers):
 
 
 def risen(share: torch.Tensor, ramp: float) -> torch.Tensor:
-    """exp(-5 (1 - share / ramp)^2), and 1 after the ramp."""
+    """Return exp(-5 (1 - share / ramp)^2), or 1 after the ramp."""
     return torch.exp(-5 * (1 - (share / max(ramp, 1e-12)).clamp(max=1)).square()) if ramp else torch.ones_like(share)

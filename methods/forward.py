@@ -1,4 +1,4 @@
-"""Forward correction: the noise model stands behind the softmax."""
+"""Forward correction: the noise model is applied to the softmax."""
 
 import torch
 
@@ -9,20 +9,22 @@ from methods.transition import Corrected, forward_losses
 
 @register
 class Forward(Corrected):
-    """Cross-entropy of the given label after T has changed the predictions; the classifier itself learns the true label.
+    """Cross-entropy between the given label and the predictions after T; the classifier itself predicts the true label.
 
         loss = -1/n sum_i log sum_k p(k | x_i) T[k, y_i]
 
-    Where T is not given, a phase of plain training estimates it from anchor points (`methods.transition`), and training starts again from
-    the initial weights: two trainings in all. It is the S-Model with a fixed T.
+    If T is not given, a phase of plain training estimates it from anchor points (`methods.transition`), and training starts again from the
+    initial weights. The cost is then two trainings. The method is the S-Model with a fixed T. In a long training the classifier memorises
+    wrong labels even with the true T: for each example alone, the loss is smallest if it predicts the class that most often becomes y_i.
+    Two classes that often flip into each other can merge in the first steps, because the gradient of a logit is proportional to its p.
 
     matrix: one of estimated, given: 'given' is the true matrix (needs TRANSITION_MATRIX; conf/method/forward_oracle.yaml)
     percentile: of p(i | x), above 0, at most 100: the anchor point of class i is the largest below it; the authors take 97, and on
         CIFAR-100, where a class has less than 3 % of the examples, the largest of all (100)
 
     Source: Patrini et al., "Making Deep Neural Networks Robust to Label Noise: a Loss Correction Approach", CVPR 2017 (Theorem 2),
-    with its released code's percentile, held-out tenth and choice of epoch. That code overwrites predictions where it drops outliers, so
-    that later rows of T may hold zeros in their place; here it does not.
+    and its released code for the percentile, the held-out tenth and the choice of the epoch. That code overwrites the predictions of
+    outliers with zeros, so later rows of T may contain these zeros; here they stay unchanged.
     """
 
     def loss(self, batch: Batch) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Forward correction with a transition matrix that is counted on the clean set (GLC)."""
+"""Forward correction with a transition matrix that is estimated on the clean set (GLC)."""
 
 import copy
 
@@ -16,17 +16,18 @@ from methods.transition import forward_losses, single
 
 @register
 class GLC(Method):
-    """Gold loss correction: noisy labels by forward correction, clean ("gold") ones by plain cross-entropy.
+    """Gold loss correction: forward correction for noisy labels, plain cross-entropy for clean ("gold") ones.
 
         1. plain training on the noisy labels;  C[i, :] = its mean prediction for clean examples of class i, in evaluation form
         2. from the initial weights again, on noisy and clean examples together:
            loss = 1/n ( sum over noisy of -log sum_k p(k | x) C[k, y]  +  sum over clean of CE )
 
-    In 2, clean images join the training set, so a batch holds them in their share of all images. A class without clean images has
-    C[i, i] = 1. The buffer `transition` is C, so the weights that `keep=[weights]` writes hold it. The cost is two trainings.
+    In 2, the clean images are added to the training set, so a batch contains both in proportion to their numbers. A class without clean
+    images has C[i, i] = 1. C is the buffer `transition`, so `keep=[weights]` writes it. The cost is two trainings.
 
     Needs: the clean set. Source: Hendrycks et al., "Using Trusted Data to Train Deep Networks on Labels Corrupted by Severe Noise",
-    NeurIPS 2018, and its released code, which sends clean and noisy images through batch norm separately; here they share a batch.
+    NeurIPS 2018, and its released code, which passes clean and noisy images through the network separately (batch norm); here
+    they share a batch.
     """
 
     needs = Knowledge.CLEAN_SET
@@ -50,7 +51,7 @@ class GLC(Method):
 
     @torch.no_grad()
     def begin(self, view: View) -> Examples:
-        """Set C, start again from the initial weights, and let the clean set join."""
+        """Set C, go back to the initial weights and return the clean set, which is added to the training set."""
         batches = [*clean_batches(view)]
         with evaluation_form(self.model):
             p = torch.cat([F.softmax(single(self.model(batch.images)), dim=1) for batch in batches])
@@ -65,7 +66,7 @@ class GLC(Method):
 
 
 def gold_matrix(p: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Row i: the mean of predictions p, (n, classes), for examples of class i; e_i where there are none."""
+    """Return in row i the mean of the predictions p, (n, classes), for examples of class i, or e_i if there are none."""
     members = F.one_hot(labels, p.shape[1]).to(p)  # (n, classes)
     count = members.sum(dim=0)[:, None]
     return torch.where(count > 0, members.T @ p / count.clamp(min=1), torch.eye(p.shape[1], dtype=p.dtype, device=p.device))

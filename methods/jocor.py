@@ -17,14 +17,14 @@ class JoCoR(Peers):
         l_i = (1 - lam)(CE_1 + CE_2) + lam (KL(p_1 || p_2) + KL(p_2 || p_1))
         loss = mean of l_i over its k smallest,   k = floor(n - n r min(t / ramp, 1)), at least 1
 
-    r is the noise rate and t the share of training that is done. Both divergences have gradients for both classifiers. An example is
-    weighed by 1/k if it is kept. The first classifier predicts. The authors train by Adam, which ignores the scale of a loss; under
-    momentum SGD, lam = 0.9 leaves a tenth of the cross-entropy, as if its learning rate were ten times lower.
+    r is the noise rate and t the share of training that is done. Both divergences have gradients for both classifiers. A kept example has
+    the weight 1/k. The first classifier predicts. The authors train with Adam, which ignores the scale of a loss. With momentum SGD,
+    lam = 0.9 leaves a tenth of the cross-entropy, like a learning rate that is ten times lower.
 
     lam: share of the agreement, in [0, 1]; 0.9 is the authors' for CIFAR-10 (0.65 at 80 % symmetric noise), 0.85 for CIFAR-100
     ramp: share of training, in [1e-6, 1], after which the share left out is the noise rate; 0.05 are the authors' 10 of 200 epochs
 
-    Needs: the noise rate, which for asymmetric noise is the share of wrong labels in all, as in the released code. Source: Wei et al.,
+    Needs: the noise rate, here and in the released code the share of wrong labels among all. Source: Wei et al.,
     "Combating Noisy Labels by Agreement: A Joint Training Method with Co-Regularization", CVPR 2020; defaults from its README.
     """
 

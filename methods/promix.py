@@ -1,4 +1,4 @@
-"""Training on small losses of each class and on labels that the classifier is sure of (the core of ProMix)."""
+"""Training on the small losses of each class and on confidently predicted labels (the selection of ProMix)."""
 
 import math
 
@@ -9,26 +9,27 @@ from methods.base import Batch, Clock, MakeModel, Method, Phase, View, Weighted,
 from methods.mixture import losses_of
 from methods.registry import register
 from methods.schedules import Schedules
+from methods.shares import split
 from robust_benchmark.errors import in_range
 
 
 @register
 class ProMix(Method):
-    """Class-wise small losses, and matched high confidence: what ProMix trains on, without its semi-supervised rest.
+    """Class-wise small losses and matched high confidence: the selection of ProMix, without its semi-supervised part.
 
-        S, chosen at the beginning of each epoch: of each label, the ceil(rho N / K) examples with the smallest losses, in evaluation form
-        loss = mean CE over S and { i : p(y_i | x_i) > tau }, of the batch;   0 where there are none
+        S: for each label, the max(1, ceil(rho N / K)) examples with the smallest losses, in evaluation form, at the start of each epoch
+        loss = mean CE over the examples of the batch that are in S or have p(y_i | x_i) > tau;   0 if there are none
 
-    An example is weighed by the inverse of their number if it is one of them. A warm-up trains on everything.
+    An example of the mean has the weight 1 / (their number), the others 0. A warm-up is plain training.
 
-    rho: share of the training set in S at most, in [0, 1]; 0.5 is the authors', but for 0.7 at 20 % noise
-    tau: confidence, in [0, 1]; 0.99 is the authors' for CIFAR-10, 0.95 for CIFAR-100
-    warm_up: share of the schedule, in [0, 1]; 1/60 are the authors' 10 of 600 epochs (30 on CIFAR-100)
+    rho: maximum share of the training set in S, in [0, 1]; the authors have 0.7 at 20 % noise, otherwise 0.5
+    tau: confidence, in [0, 1]; the authors have 0.99 for CIFAR-10 and 0.95 for CIFAR-100
+    warm_up: share of the schedule, in [0, 1]; 1/60 is the authors' 10 of 600 epochs (30 on CIFAR-100)
 
-    Needs: nothing beyond noisy labels; rho stands for a guess of the noise rate. Source: Xiao et al., "ProMix: Combating Label Noise via
-    Maximizing Clean Sample Utility", IJCAI 2023, and its released code. Left out: the second network, labels on which both agree, the
-    second head and its pseudo-labels, logits that are shifted by the classes' frequencies, the strong view, mixup and FMix. The
-    published numbers are of the whole.
+    Needs: nothing beyond noisy labels; rho is a guess of the share of right labels. Source: Xiao et al., "ProMix: Combating Label Noise via
+    Maximizing Clean Sample Utility", IJCAI 2023; options of the commands in its released code. Omitted: the second network, labels on
+    which both networks agree, the second head and its pseudo-labels, logits shifted by class frequencies, the strong view, mixup, FMix,
+    and the confidence penalty for asymmetric noise. The published numbers are those of the complete method.
     """
 
     selected: torch.Tensor
@@ -43,14 +44,11 @@ class ProMix(Method):
         self.register_buffer("selected", torch.ones(len(view.labels), dtype=torch.bool))
 
     def phases(self, schedules: Schedules) -> list[Phase]:
-        main, end = schedules.main, round(self.warm_up * schedules.main.steps)
-        return [
-            Phase("warm-up", main.part(0, end), self.warm_up_loss),
-            Phase("main", main.part(end, main.steps), self.loss, every_epoch=self.select),
-        ]
+        warm_up, main = split(schedules.main, self.warm_up)
+        return [Phase("warm-up", warm_up, self.warm_up_loss), Phase("main", main, self.loss, every_epoch=self.select)]
 
     def warm_up_loss(self, batch: Batch) -> torch.Tensor:
-        """Mean cross-entropy."""
+        """Return the mean cross-entropy."""
         return F.cross_entropy(self.model(batch.images), batch.labels)
 
     def select(self, view: View, clock: Clock) -> None:
@@ -66,7 +64,7 @@ class ProMix(Method):
 
 
 def smallest_of_each(losses: torch.Tensor, labels: torch.Tensor, quota: int) -> torch.Tensor:
-    """Which losses, (n,), are among the `quota` smallest of their label, of equal ones the first, bool (n,)."""
+    """Return whether each loss, (n,), is among the `quota` smallest of its label, bool (n,); of equal losses the first count."""
     order = losses.argsort(stable=True)
     order = order[labels[order].argsort(stable=True)]  # by label, then by loss
     count = torch.bincount(labels)

@@ -1,4 +1,4 @@
-"""Two stages: a classifier of the clean set gives labels, and training follows them: a baseline for all that sees a clean set."""
+"""A classifier trained on the clean set changes noisy labels before training: a baseline of methods with a clean set."""
 
 import copy
 
@@ -15,18 +15,18 @@ from robust_benchmark.errors import in_range
 
 @register
 class Relabel(Method):
-    """Trains on the clean set alone, changes the labels that this classifier contradicts, and trains on all from the start.
+    """Trains on the clean set, changes the noisy labels that this classifier contradicts, and trains again on all examples.
 
         1. plain training on the clean set, on the schedule of `clean_only`;  q_i = its prediction, in evaluation form
         2. from the initial weights again, plain training on clean and noisy examples, where the label of a noisy example is
            argmax q_i if max q_i > confidence, else the given one
 
-    In 2, the clean images join the training set with their labels. A noisy example is weighed by q_iy / n, how far stage 1 trusts its
-    label; that ranks examples, and the loss is the plain mean.
+    In 2, the clean images are added to the training set with their labels. The example weight of a noisy example is q_iy / n, the
+    probability of its given label in stage 1. It ranks examples by the trust in their label; the loss is the plain mean.
 
-    confidence: in [0, 1]; 0 changes each label to the prediction, 1 none
+    confidence: in [0, 1]; 0 changes every label to the prediction, 1 changes none
 
-    Needs: the clean set. This suite's baseline, and its choice of 0.5.
+    Needs: the clean set. Source: a baseline of this suite, with its own default.
     """
 
     needs = Knowledge.CLEAN_SET
@@ -51,12 +51,12 @@ class Relabel(Method):
         ]
 
     def clean_loss(self, batch: Batch) -> torch.Tensor:
-        """Mean cross-entropy."""
+        """Return the mean cross-entropy."""
         return F.cross_entropy(self.model(batch.images), batch.labels)
 
     @torch.no_grad()
     def begin(self, view: View) -> Examples:
-        """Change labels, start again from the initial weights, and let the clean set join."""
+        """Change labels, go back to the initial weights and return the clean set, which is added to the training set."""
         q, clean = predictions_of(self.model, view), view.clean_set
         sure, predicted = q.max(dim=1)
         changed = torch.where(sure > self.confidence, predicted, view.labels)

@@ -1,4 +1,4 @@
-"""Importance weights from an estimated transition matrix, which is then revised with the classifier (T-Revision)."""
+"""Importance weights from an estimated transition matrix, which is later revised together with the classifier (T-Revision)."""
 
 import torch
 import torch.nn.functional as F
@@ -7,7 +7,7 @@ from torch import nn
 from methods.base import Batch, MakeModel, Phase, Update, View, Weighted
 from methods.registry import register
 from methods.schedules import Optimiser, Schedule, Schedules
-from methods.transition import Corrected, predictions_of, single
+from methods.transition import Corrected, single
 from robust_benchmark.errors import at_least
 
 SMALLEST = 1e-7  # probability of a given label
@@ -15,23 +15,23 @@ SMALLEST = 1e-7  # probability of a given label
 
 @register
 class TRevision(Corrected):
-    """Weighs each example by how much likelier its label is under the true labels than under the noisy ones.
+    """Weights each example by the ratio of its label's probabilities as a true label and as a noisy label.
 
-        loss = 1/n sum_i b_i CE_i,   b_i = p(y_i | x_i) / sum_k p(k | x_i) (T + D)[k, y_i], at least 0
+        loss = 1/n sum_i b_i CE_i,   b_i = p(y_i | x_i) / sum_k p(k | x_i) (T + D)[k, y_i]
 
-    1. Plain training estimates T from anchor points, as in `forward`.   2. From the weights that estimated it, training goes on with D = 0
-    and the main schedule.   3. The classifier and D, K x K, are revised together by Adam at a small rate. p in b is a constant in both; D
-    learns through b. An example is weighed by b_i / n. T and D are in the weights that `keep=[weights]` writes.
+    1. Plain training estimates T from anchor points, as in `forward`.   2. Training continues from the weights that estimated T, on the
+    main schedule with D = 0.   3. Adam at a small rate trains the classifier and D, (K, K), together. The probabilities in b_i have no
+    gradient; D learns through b_i. An example has the weight b_i / n. `keep=[weights]` writes T and D.
 
     percentile: of p(i | x), above 0, at most 100: the anchor point of class i is the largest below it; the authors take 97, and on
         CIFAR-100 the largest of all (100)
-    revision: steps of stage 3, as a share of the main schedule's, at least 0, on top of them
-    lr: of Adam in stage 3, at least 0
+    revision: additional steps of stage 3, as a share of the main schedule's steps, at least 0
+    lr: learning rate of Adam in stage 3, at least 0
 
     Needs: nothing beyond noisy labels. Source: Xia et al., "Are Anchor Points Really Indispensable in Label-Noise Learning?", NeurIPS 2019;
-    percentile and Adam's 5e-7 of its released code, which has 20 epochs for stage 1 and 200 each for 2 and 3, and picks epochs of 2 and
-    3 by held-out noisy labels; here the last steps count. In that code, one form of stage 3 adds D once more for each example, and the
-    other gives D no gradient; both are left out.
+    percentile and Adam's 5e-7 from its released code. That code has 20 epochs for stage 1 and 200 each for 2 and 3, and picks epochs of 2
+    and 3 by held-out noisy labels; here the last steps count. Its stage 3 has two forms: one adds D once more for each example and also
+    trains the classifier through b_i, the other gives D no gradient. Both differ from the formula, and neither is here.
     """
 
     def __init__(self, percentile: float = 97.0, revision: float = 1.0, lr: float = 5e-7) -> None:
@@ -50,20 +50,19 @@ class TRevision(Corrected):
 
     @torch.no_grad()
     def begin(self, view: View) -> None:
-        """Estimate T, and go on from the weights that estimate it."""
-        self.validate(view)
-        self.use(self.estimate(predictions_of(self.best, view), view.labels))
+        """Estimate T and continue from the weights that estimated it."""
+        super().begin(view)
         self.model.load_state_dict(self.best.state_dict())
 
     def loss(self, batch: Batch) -> Weighted:
-        return self.weighed(batch, self.transition)
+        return self.weighted(batch, self.transition)
 
     def revised_loss(self, batch: Batch) -> Weighted:
-        """The loss of stage 3, whose weights have a gradient for D."""
-        return self.weighed(batch, self.transition + self.delta)
+        """Return the loss of stage 3, in which D has a gradient."""
+        return self.weighted(batch, self.transition + self.delta)
 
-    def weighed(self, batch: Batch, T: torch.Tensor) -> Weighted:
-        """The loss with the weights that T makes."""
+    def weighted(self, batch: Batch, T: torch.Tensor) -> Weighted:
+        """Return the loss with the weights that follow from T."""
         log_p = F.log_softmax(single(self.model(batch.images)), dim=1)
         p, losses = log_p.detach().exp(), F.nll_loss(log_p, batch.labels, reduction="none")
         given = (p * T.T[batch.labels]).sum(dim=1)  # (p T)_y

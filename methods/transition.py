@@ -1,4 +1,4 @@
-"""Transition matrices: what methods that correct a loss by one share, and how a matrix is estimated from noisy labels alone.
+"""Transition matrices: the base class of methods that correct a loss by one, and its estimates from noisy labels alone.
 
 T[i, j] = p(given label j | true label i), (classes, classes), rows sum to 1.
 """
@@ -22,11 +22,11 @@ HELD_OUT = 0.1  # share of the training set that chooses the epoch whose classif
 
 
 class Corrected(Method):
-    """Trains on a loss that T corrects. T is given, or estimated by a phase of plain training, after which the classifier starts again.
+    """Trains on a loss that T corrects. T is given, or a first phase estimates it and the classifier starts again.
 
-    The estimating phase has the main schedule and leaves out a random tenth of the noisy training set; of its classifiers after each epoch,
-    the one with the lowest cross-entropy on that tenth estimates T from the whole training set, in evaluation form. The buffer `transition`
-    is T, so the weights that `keep=[weights]` writes hold it.
+    The first phase is plain training on the main schedule, without a random tenth of the noisy training set. After each epoch, the
+    classifier is evaluated on that tenth. The one with the lowest cross-entropy predicts the whole training set, in evaluation form, and T
+    is estimated from these predictions. T is the buffer `transition`, so `keep=[weights]` writes it.
     """
 
     transition: torch.Tensor
@@ -64,13 +64,13 @@ class Corrected(Method):
         return F.cross_entropy(self.model(batch.images), batch.labels)
 
     def sample(self, labels: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:
-        """An epoch without what is held out."""
+        """Return an epoch in random order, without the held-out tenth."""
         kept = torch.nonzero(~self.held_out).flatten()
         return kept[uniform(kept, size, generator)]
 
     @torch.no_grad()
     def validate(self, view: View, clock: Clock | None = None) -> None:
-        """Keep the classifier as it is, if none before had a lower cross-entropy on what is held out."""
+        """Copy the classifier if its cross-entropy on the held-out tenth is the lowest so far."""
         with evaluation_form(self.model):
             losses = [self._loss_held_out(batch) for batch in view.batches()]
         loss = torch.stack(losses).sum()
@@ -84,42 +84,43 @@ class Corrected(Method):
 
     @torch.no_grad()
     def begin(self, view: View) -> None:
-        """Estimate T, and start again from the initial weights."""
+        """Estimate T and go back to the initial weights."""
         self.validate(view)
         self.use(self.estimate(predictions_of(self.best, view), view.labels))
         self.model.load_state_dict(self.initial.state_dict())
 
     def estimate(self, p: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """T from predictions for the training set, (n, classes), and its given labels, (n,)."""
+        """Return T, from predictions for the training set, (n, classes), and its given labels, (n,)."""
         return anchor_matrix(p, self.percentile)
 
     def use(self, T: torch.Tensor) -> None:
-        """Correct by T from now on."""
+        """Set the T of the loss."""
         self.transition.copy_(T)
 
 
 @torch.no_grad()
 def predictions_of(net: nn.Module, view: View) -> torch.Tensor:
-    """Softmax for the training set, (n, classes), in evaluation form."""
+    """Return the softmax for the training set, (n, classes), in evaluation form."""
     with evaluation_form(net):
         return torch.cat([F.softmax(single(net(batch.images)), dim=1) for batch in view.batches()])
 
 
 def single(logits: torch.Tensor) -> torch.Tensor:
-    """At least float32: half precision is too coarse for products of probabilities."""
+    """Return logits in float32 or more: half precision is too coarse for products of probabilities."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def forward_losses(logits: torch.Tensor, labels: torch.Tensor, T: torch.Tensor) -> torch.Tensor:
-    """-log sum_i p_i T[i, y], (n,). Zeros in T are as good as zeros: they count as the smallest float, whose logarithm is finite."""
+    """Return -log sum_i p_i T[i, y], (n,). Zeros in T are replaced by the smallest float, because their logarithm must be finite."""
     log_T = T.clamp(min=torch.finfo(T.dtype).tiny).log()
     return -torch.logsumexp(F.log_softmax(single(logits), dim=1) + log_T.T[labels], dim=1)
 
 
 def anchor_matrix(p: torch.Tensor, percentile: float = 97.0) -> torch.Tensor:
-    """T from anchor points: row i is the prediction for the example that is most certainly of class i. p: (n, classes).
+    """Return T from predictions p, (n, classes). Row i is the prediction for the anchor point of class i.
 
-    That is the largest p_i below its percentile, so that outliers do not count; at 100, and where none is below, the largest of all.
+    The anchor point is the example with the largest p_i below this percentile of p_i, because the examples above may be outliers. At
+    percentile 100, or if no p_i is below, it is the example with the largest p_i.
     Source: Patrini et al., CVPR 2017, section 4.1, and its released code.
     """
     threshold = p.kthvalue(math.ceil(percentile / 100 * (len(p) - 1)) + 1, dim=0).values  # the percentile, or the next value above it
@@ -130,7 +131,7 @@ def anchor_matrix(p: torch.Tensor, percentile: float = 97.0) -> torch.Tensor:
 
 
 def confusion_shares(p: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Row l: the shares of the given labels among the examples that are predicted as l; e_l where there are none. p: (n, classes)."""
+    """Return in row l the shares of the given labels among the examples predicted as l, or e_l if there are none. p: (n, classes)."""
     K = p.shape[1]
     counts = torch.bincount(p.argmax(dim=1) * K + labels, minlength=K * K).view(K, K).to(p)
     total = counts.sum(dim=1, keepdim=True)

@@ -1,4 +1,4 @@
-"""A transition matrix learnt with the classifier, the one of least volume that explains the labels (VolMinNet)."""
+"""A transition matrix of least volume, learnt together with the classifier (VolMinNet)."""
 
 import torch
 import torch.nn.functional as F
@@ -12,14 +12,14 @@ from robust_benchmark.errors import at_least
 
 @register
 class VolMinNet(Method):
-    """Forward correction by a T that is learnt end to end, with a penalty on its volume.
+    """Forward correction by a T that is learnt end to end, with a penalty on its volume |det T|.
 
         loss = -1/n sum_i log sum_k p(k | x_i) T[k, y_i] + lam log |det T|
         T = rows of I + offdiag(sigmoid(w)), normalised;   w: free, K x K
 
-    The diagonal of T exceeds the rest of its row whatever w is. Among the T that explain the labels, the true one has the least volume if
-    the posteriors are scattered enough. w has the trial's optimiser and schedule, without weight decay, and is in the weights that
-    `keep=[weights]` writes. The authors make 31,000 steps; in a few thousand, T hardly leaves its initial value at this rate.
+    For every w, the diagonal is the largest element of each row of T. Among all T that explain the labels, the true one has the least
+    volume if the posteriors are scattered enough. w follows the trial's optimiser and schedule without weight decay; `keep=[weights]`
+    writes it. The authors train for 31,000 steps; within a few thousand steps at this rate, T stays near its initial value.
 
     lam: weight of the volume, at least 0
     init: initial value of w; -2 makes T's diagonal 0.482 at 10 classes. The authors take -4.5 at 100 classes, where it makes 0.479
@@ -27,8 +27,8 @@ class VolMinNet(Method):
         which ignores the scale of a gradient, w has the classifier's rate)
 
     Needs: nothing beyond noisy labels. Source: Li et al., "Provably End-to-end Label-noise Learning without Anchor Points", ICML 2021;
-    lam and init of its released code for CIFAR-10. That code picks the epoch of the lowest loss on held-out noisy labels; the last
-    epoch, which is what counts here, is 3 to 5 points worse in another suite's runs.
+    lam and init of its released code for CIFAR-10. That code picks the epoch with the lowest loss on held-out noisy labels; here the
+    last step counts, which is 1 to 5 points worse in another suite's runs.
     """
 
     def __init__(self, lam: float = 1e-4, init: float = -2.0, rate: float = 0.1) -> None:

@@ -119,6 +119,21 @@ def test_sop_plus_adds_consistency_and_balance() -> None:
     np.testing.assert_allclose(by_strong, numerical_gradient(lambda x: 0.9 * reference.consistency(z, x), s), atol=1e-7)
 
 
+def test_u_follows_the_balance_of_sop_plus_and_v_does_not() -> None:
+    b = a_bench(0.3, balance=5.0, lr_u=3.0, lr_v=5.0)
+    index = torch.arange(SIZE)
+    u, v = state(b, index)
+    y = LABELS[:SIZE].numpy()
+    _, z, _ = visit(b, index)
+
+    def objective(u: np.ndarray, v_of_squares: np.ndarray) -> float:
+        return reference.loss(z, u, v_of_squares, y, v) + 5.0 * reference.balance(reference.corrected(z, u, v, y, v))
+
+    scale = SIZE / AUTHORS_BATCH
+    np.testing.assert_allclose(b.method.u[index].numpy(), u - 3.0 * scale * numerical_gradient(lambda x: objective(x, v), u), atol=1e-6)
+    np.testing.assert_allclose(b.method.v[index].numpy(), v - 5.0 * scale * numerical_gradient(lambda x: objective(u, x), v), atol=1e-6)
+
+
 def test_images_without_positions_are_refused_before_anything_moves() -> None:
     b = a_bench()
     before = b.method.u.clone()

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from methods.base import Knowledge, Weighted, scalar
+from methods.peers import kept
 from methods.registry import build
 from robust_benchmark.errors import UserError
 from tests.by_hand import CLASSES, Bare, Bench, at, bench, some_images, some_labels
@@ -136,6 +137,12 @@ def test_coteaching_plus_warms_up_as_coteaching(share: float) -> None:
     loss, _, _, weights = step_of(b, share)
     assert loss == pytest.approx(cross_entropies(z1, Y)[for_1].mean() + cross_entropies(z2, Y)[for_2].mean())
     np.testing.assert_allclose(weights, (mean_over(for_1) + mean_over(for_2)) / 2)
+
+
+@pytest.mark.parametrize(("n", "rate"), [(50, 0.54), (75, 0.68), (100, 0.54), (150, 0.68), (100, 0.4)])
+def test_a_count_of_disagreements_keeps_as_many_as_a_batch_of_that_size(n: int, rate: float) -> None:
+    ramp = torch.tensor(1.0)
+    assert kept(torch.tensor(n), rate, ramp) == kept(n, rate, ramp) == math.floor(n - n * rate)
 
 
 def test_coteaching_plus_without_disagreement_takes_the_whole_batch() -> None:
