@@ -1,4 +1,4 @@
-"""Noise by classes alone: the published maps, the next class, and any transition matrix in exact counts."""
+"""Noise by classes alone: any class, the published maps, the next class, and any transition matrix, exact or sampled."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from datasets.augment import Preprocessing
-from datasets.class_noise import AsymmetricFlip, MatrixNoise, PairFlip, whole_counts
+from datasets.class_noise import AsymmetricFlip, BlockFlip, MatrixNoise, PairFlip, Symmetric, whole_counts
 from datasets.noise import Corruption, Seen
 from datasets.source import Source
+from datasets.superclasses import CIFAR100
 from datasets.task import Split, Task, make_task
 from robust_benchmark.errors import UserError
 from tests.conftest import toy_task
@@ -21,6 +23,112 @@ RNG = np.random.default_rng
 OBJECTS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CIFAR = {9: 1, 2: 0, 3: 5, 5: 3, 4: 7}
 MNIST = {7: 1, 2: 7, 5: 6, 6: 5, 3: 8}
+COARSE = [  # the superclass of each fine label of CIFAR-100, as its files have them
+    int(number)
+    for number in [
+        "4",
+        "1",
+        "14",
+        "8",
+        "0",
+        "6",
+        "7",
+        "7",
+        "18",
+        "3",
+        "3",
+        "14",
+        "9",
+        "18",
+        "7",
+        "11",
+        "3",
+        "9",
+        "7",
+        "11",
+        "6",
+        "11",
+        "5",
+        "10",
+        "7",
+        "6",
+        "13",
+        "15",
+        "3",
+        "15",
+        "0",
+        "11",
+        "1",
+        "10",
+        "12",
+        "14",
+        "16",
+        "9",
+        "11",
+        "5",
+        "5",
+        "19",
+        "8",
+        "8",
+        "15",
+        "13",
+        "14",
+        "17",
+        "18",
+        "10",
+        "16",
+        "4",
+        "17",
+        "4",
+        "2",
+        "0",
+        "17",
+        "4",
+        "18",
+        "17",
+        "10",
+        "3",
+        "2",
+        "12",
+        "12",
+        "16",
+        "12",
+        "1",
+        "9",
+        "19",
+        "2",
+        "10",
+        "0",
+        "1",
+        "16",
+        "12",
+        "9",
+        "13",
+        "15",
+        "13",
+        "16",
+        "19",
+        "2",
+        "4",
+        "6",
+        "19",
+        "5",
+        "5",
+        "8",
+        "19",
+        "18",
+        "1",
+        "2",
+        "15",
+        "6",
+        "0",
+        "17",
+        "8",
+        "14",
+        "13",
+    ]
+]
+FINE = tuple(sorted(name for group in CIFAR100 for name in group))  # the order of CIFAR-100's fine labels
 
 
 def source_of(classes: tuple[str, ...], n: int = 1000) -> Source:
@@ -54,6 +162,53 @@ def test_digits_flip_by_the_published_map(name: str) -> None:
 def test_other_classes_flip_to_the_next(classes: tuple[str, ...]) -> None:
     expected = {k: (k + 1) % len(classes) for k in range(len(classes))}
     assert map_of(AsymmetricFlip(), classes) == map_of(PairFlip(), classes) == expected
+
+
+def test_the_superclasses_of_cifar100_are_those_of_its_coarse_labels() -> None:
+    assert len(FINE) == len({*FINE}) == len(COARSE) == 100
+    for group in CIFAR100:
+        assert len({COARSE[FINE.index(name)] for name in group}) == 1
+        assert group == sorted(group)
+
+
+def test_cifar100_flips_to_the_next_class_of_the_true_superclass() -> None:
+    flips = map_of(AsymmetricFlip(), FINE)
+    assert sorted(flips) == sorted(flips.values()) == list(range(100))
+    for old, new in flips.items():
+        members = [label for label in range(100) if COARSE[label] == COARSE[old]]
+        assert new == members[(members.index(old) + 1) % 5]
+
+
+def test_exactly_the_rate_of_cifar100_is_wrong_as_every_class_flips() -> None:
+    task = asymmetric_task(0.4, FINE)
+    assert task.train.wrong() == 400
+    assert all(COARSE[true] == COARSE[given] for true, given in zip(task.train.true_labels, task.train.labels, strict=True))
+
+
+def test_blocks_of_five_keep_six_of_the_flips_of_cifar100_within_a_superclass() -> None:
+    flips = map_of(BlockFlip(), FINE)
+    assert flips == {label: label - 4 if label % 5 == 4 else label + 1 for label in range(100)}
+    assert sum(COARSE[old] == COARSE[new] for old, new in flips.items()) == 6
+
+
+@pytest.mark.parametrize(("block", "classes"), [(5, 12), (4, 10), (20, 10)])
+def test_blocks_that_do_not_divide_the_classes_are_named(block: int, classes: int) -> None:
+    with pytest.raises(UserError, match=rf"noise.block={block} must divide the number of classes, which is {classes}"):
+        BlockFlip(0.4, block).targets(classes, 0, RNG(0))
+    with pytest.raises(UserError, match="noise block must be at least 2, not 1"):
+        BlockFlip(0.4, 1)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10])
+def test_symmetric_noise_draws_from_all_classes_so_some_labels_stay_right(classes: int) -> None:
+    n, rate = 12_000, 0.5
+    task = make_task(source_of(tuple(f"c{k}" for k in range(classes)), n), Symmetric(rate), Split(clean_per_class=0), Preprocessing(), 0)
+    assert task.transition_matrix.numpy() == pytest.approx((1 - rate) * np.eye(classes) + rate / classes)
+    expected = rate * (classes - 1) / classes * n
+    assert abs(task.train.wrong() - expected) < 4 * (rate * n / classes * (classes - 1) / classes) ** 0.5  # binomial: rate n draws
+    true, given = task.train.true_labels.numpy(), task.train.labels.numpy()
+    counts = np.bincount((given - true) % classes, minlength=classes)[1:]
+    assert classes == 2 or stats.chisquare(counts).pvalue > 1e-3
 
 
 def test_pairs_name_classes_or_number_them() -> None:
@@ -145,11 +300,53 @@ def test_the_task_knows_the_matrix_and_the_share_of_wrong_labels() -> None:
     assert task.noise_rate == pytest.approx(24 / 120)
 
 
-@pytest.mark.parametrize("ending", ["npy", "csv", "txt"])
+@pytest.mark.parametrize("seed", range(3))
+def test_sampled_labels_follow_the_rows_of_the_matrix(seed: int) -> None:
+    n, classes = 30_000, 5
+    T = random_matrix(classes, seed)
+    T[0] = [0.5, 0, 0.5, 0, 0]  # zeros at the end and within a row
+    task = make_task(source_of(tuple("abcde"), n), MatrixNoise(T.tolist(), "sampled"), Split(clean_per_class=0), Preprocessing(), seed)
+    counts = np.zeros((classes, classes))
+    np.add.at(counts, (task.train.true_labels.numpy(), task.train.labels.numpy()), 1)
+    assert counts[T == 0].sum() == 0
+    for row, observed in zip(T, counts, strict=True):
+        expected = (row * observed.sum())[row > 0]
+        assert stats.chisquare(observed[row > 0], expected * observed.sum() / expected.sum()).pvalue > 1e-4
+    assert task.transition_matrix.numpy() == pytest.approx(T)
+    assert task.noise_rate == task.train.wrong() / n
+
+
+def test_sampled_counts_vary_as_much_as_independent_draws_and_exact_ones_do_not() -> None:
+    T = [[0.7, 0.2, 0.1], [0.3, 0.6, 0.1], [0, 0.5, 0.5]]
+    wrong = {
+        counts: [toy_task(MatrixNoise(T, counts), seed, hyper_validation=0, clean_per_class=0).train.wrong() for seed in range(200)]
+        for counts in ("exact", "sampled")
+    }
+    assert {*wrong["exact"]} == {12 + 16 + 20}  # of 40 in each class
+    variance = 40 * (0.3 * 0.7 + 0.4 * 0.6 + 0.5 * 0.5)
+    assert np.mean(wrong["sampled"]) == pytest.approx(48, abs=4 * (variance / 200) ** 0.5)
+    assert np.var(wrong["sampled"], ddof=1) == pytest.approx(variance, rel=4 * (2 / 199) ** 0.5)
+
+
+def test_unknown_counts_name_the_nearest() -> None:
+    with pytest.raises(UserError, match="no noise counts 'sample'; nearest: sampled"):
+        MatrixNoise([[1, 0], [0, 1]], "sample")
+
+
+def test_a_class_of_a_million_images_has_as_many_labels() -> None:
+    T = np.array([[0.9, 0.1 + 9e-7], [0.5, 0.5]])  # sums to 1 within the tolerance of a matrix
+    labels = np.zeros(1_200_000, dtype=np.int64)
+    given = MatrixNoise(T.tolist()).relabel(Seen(labels, np.arange(len(labels)), source_of(("a", "b")), 0), T, RNG(0))
+    assert abs(given.sum() - 120_000) < 3
+
+
+@pytest.mark.parametrize("ending", ["npy", "csv", "txt", "pt"])
 def test_a_matrix_from_a_file_is_the_same(ending: str, tmp_path: Path) -> None:
     T, path = random_matrix(3, 0), tmp_path / f"T.{ending}"
     if ending == "npy":
         np.save(path, T)
+    elif ending == "pt":
+        torch.save(torch.from_numpy(T), path)
     else:
         np.savetxt(path, T, delimiter="," if ending == "csv" else " ", fmt="%.17g")
     assert np.array_equal(MatrixNoise(str(path)).targets(3, 0, RNG(0)), T)
@@ -176,5 +373,8 @@ def test_a_broken_file_and_another_number_of_classes_are_refused(tmp_path: Path)
     (tmp_path / "T.csv").write_text("1,0\n0,one\n")
     with pytest.raises(UserError, match="holds no noise matrix"):
         MatrixNoise(str(tmp_path / "T.csv"))
+    (tmp_path / "T.pt").write_text("1,0")
+    with pytest.raises(UserError, match=r"T.pt holds no noise matrix \(it is no file of torch.save"):
+        MatrixNoise(str(tmp_path / "T.pt"))
     with pytest.raises(UserError, match="the noise matrix has 2 rows, and the data set has 3 classes"):
         toy_task(MatrixNoise([[1, 0], [0, 1]]))
