@@ -23,111 +23,13 @@ RNG = np.random.default_rng
 OBJECTS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CIFAR = {9: 1, 2: 0, 3: 5, 5: 3, 4: 7}
 MNIST = {7: 1, 2: 7, 5: 6, 6: 5, 3: 8}
-COARSE = [  # the superclass of each fine label of CIFAR-100, as its files have them
-    int(number)
-    for number in [
-        "4",
-        "1",
-        "14",
-        "8",
-        "0",
-        "6",
-        "7",
-        "7",
-        "18",
-        "3",
-        "3",
-        "14",
-        "9",
-        "18",
-        "7",
-        "11",
-        "3",
-        "9",
-        "7",
-        "11",
-        "6",
-        "11",
-        "5",
-        "10",
-        "7",
-        "6",
-        "13",
-        "15",
-        "3",
-        "15",
-        "0",
-        "11",
-        "1",
-        "10",
-        "12",
-        "14",
-        "16",
-        "9",
-        "11",
-        "5",
-        "5",
-        "19",
-        "8",
-        "8",
-        "15",
-        "13",
-        "14",
-        "17",
-        "18",
-        "10",
-        "16",
-        "4",
-        "17",
-        "4",
-        "2",
-        "0",
-        "17",
-        "4",
-        "18",
-        "17",
-        "10",
-        "3",
-        "2",
-        "12",
-        "12",
-        "16",
-        "12",
-        "1",
-        "9",
-        "19",
-        "2",
-        "10",
-        "0",
-        "1",
-        "16",
-        "12",
-        "9",
-        "13",
-        "15",
-        "13",
-        "16",
-        "19",
-        "2",
-        "4",
-        "6",
-        "19",
-        "5",
-        "5",
-        "8",
-        "19",
-        "18",
-        "1",
-        "2",
-        "15",
-        "6",
-        "0",
-        "17",
-        "8",
-        "14",
-        "13",
-    ]
-]
+TOGETHER = (  # the fine labels of CIFAR-100 of each superclass, as its files have them
+    [[4, 30, 55, 72, 95], [1, 32, 67, 73, 91], [54, 62, 70, 82, 92], [9, 10, 16, 28, 61], [0, 51, 53, 57, 83]],
+    [[22, 39, 40, 86, 87], [5, 20, 25, 84, 94], [6, 7, 14, 18, 24], [3, 42, 43, 88, 97], [12, 17, 37, 68, 76]],
+    [[23, 33, 49, 60, 71], [15, 19, 21, 31, 38], [34, 63, 64, 66, 75], [26, 45, 77, 79, 99], [2, 11, 35, 46, 98]],
+    [[27, 29, 44, 78, 93], [36, 50, 65, 74, 80], [47, 52, 56, 59, 96], [8, 13, 48, 58, 90], [41, 69, 81, 85, 89]],
+)
+COARSE = {fine: members for part in TOGETHER for members in part for fine in members}
 FINE = tuple(sorted(name for group in CIFAR100 for name in group))  # the order of CIFAR-100's fine labels
 
 
@@ -167,28 +69,26 @@ def test_other_classes_flip_to_the_next(classes: tuple[str, ...]) -> None:
 def test_the_superclasses_of_cifar100_are_those_of_its_coarse_labels() -> None:
     assert len(FINE) == len({*FINE}) == len(COARSE) == 100
     for group in CIFAR100:
-        assert len({COARSE[FINE.index(name)] for name in group}) == 1
-        assert group == sorted(group)
+        assert [FINE.index(name) for name in group] == COARSE[FINE.index(group[0])]
 
 
 def test_cifar100_flips_to_the_next_class_of_the_true_superclass() -> None:
     flips = map_of(AsymmetricFlip(), FINE)
     assert sorted(flips) == sorted(flips.values()) == list(range(100))
     for old, new in flips.items():
-        members = [label for label in range(100) if COARSE[label] == COARSE[old]]
-        assert new == members[(members.index(old) + 1) % 5]
+        assert new == COARSE[old][(COARSE[old].index(old) + 1) % 5]
 
 
 def test_exactly_the_rate_of_cifar100_is_wrong_as_every_class_flips() -> None:
     task = asymmetric_task(0.4, FINE)
     assert task.train.wrong() == 400
-    assert all(COARSE[true] == COARSE[given] for true, given in zip(task.train.true_labels, task.train.labels, strict=True))
+    assert all(given in COARSE[true] for true, given in zip(task.train.true_labels.tolist(), task.train.labels.tolist(), strict=True))
 
 
 def test_blocks_of_five_keep_six_of_the_flips_of_cifar100_within_a_superclass() -> None:
     flips = map_of(BlockFlip(), FINE)
     assert flips == {label: label - 4 if label % 5 == 4 else label + 1 for label in range(100)}
-    assert sum(COARSE[old] == COARSE[new] for old, new in flips.items()) == 6
+    assert sum(new in COARSE[old] for old, new in flips.items()) == 6
 
 
 @pytest.mark.parametrize(("block", "classes"), [(5, 12), (4, 10), (20, 10)])
