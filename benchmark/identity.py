@@ -31,6 +31,7 @@ ADDED: dict[str, Any] = {
     "dataset.source.true_labels": True,
     "dataset.source.train_size": None,
     "noise.counts": "exact",
+    "noise.inputs": "standardised",
 }
 
 
