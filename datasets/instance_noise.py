@@ -83,7 +83,7 @@ class InstanceNoise(Corruption):
 
 def by_channel(images: torch.Tensor) -> np.ndarray:
     """Return float64 (n, channels, pixels) of images, (n, channels, height, width), or of features, (n, width), one channel each."""
-    return images.reshape(*images.shape[:2], -1).numpy().astype(np.float64)
+    return images.reshape(*images.shape[:2], math.prod(images.shape[2:])).numpy().astype(np.float64)
 
 
 def moments(images: Images) -> tuple[np.ndarray, np.ndarray]:

@@ -154,6 +154,15 @@ def test_the_transition_matrix_is_counted_on_the_training_set() -> None:
     assert task.transition_matrix.numpy() == pytest.approx(counts / counts.sum(axis=1, keepdims=True))
 
 
+@pytest.mark.parametrize("features", [False, True])
+def test_a_set_without_images_of_some_class_and_an_empty_set_have_noise(features: bool) -> None:
+    source = source_of(features)
+    for size in (0, 1):
+        task = make_task(source, InstanceNoise(0.4), Split(clean_per_class=5, hyper_validation=size), Preprocessing(), 0)
+        assert len(task.hyper_validation) == size
+        assert 0 < task.train.wrong() < len(task.train)
+
+
 def test_no_label_is_wrong_at_rate_zero() -> None:
     task = task_of(InstanceNoise(0.0))
     assert (task.train.wrong(), task.hyper_validation.wrong()) == (0, 0)
