@@ -77,7 +77,7 @@ class InstanceNoise(Corruption):
             members = np.flatnonzero(seen.labels == label)
             for part in np.split(members, range(CHUNK, len(members), CHUNK)):
                 inputs = by_channel(seen.source.train_images[seen.positions[part]]) - mean
-                scores[part] = scale * (inputs / deviation).reshape(len(part), -1) @ projection
+                scores[part] = scale * (inputs / deviation).reshape(len(part), width) @ projection
         return scores
 
 
