@@ -199,7 +199,10 @@ def _array(matrix: object) -> np.ndarray:
     except (TypeError, ValueError):
         array = np.zeros(0)
     if array.ndim != 2 or array.shape[0] != array.shape[1]:
-        raise UserError("a noise matrix must be square numbers, a row for each true class, such as noise.matrix=[[0.9,0.1],[0.2,0.8]]")
+        form = " x ".join(map(str, array.shape)) if array.ndim == 2 else "no matrix of numbers"
+        raise UserError(
+            f"a noise matrix must be square, with a row for each true class, such as noise.matrix=[[0.9,0.1],[0.2,0.8]]; this one is {form}"
+        )
     for label, row in enumerate(array):
         if not (row >= 0).all() or not np.isclose(row.sum(), 1, rtol=0, atol=1e-6):
             raise UserError(f"row {label} of the noise matrix must be at least 0 everywhere and sum to 1; it sums to {row.sum():g}")
