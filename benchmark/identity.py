@@ -30,6 +30,8 @@ ADDED: dict[str, Any] = {
     "dataset.true_labels": True,
     "dataset.source.true_labels": True,
     "dataset.source.train_size": None,
+    "noise.counts": "exact",
+    "noise.inputs": "standardised",
 }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmark import trial
+from benchmark import labels, trial
 from benchmark.config import Cell, cells
 from benchmark.identity import PLACES
 from benchmark.objects import model_factory
@@ -28,17 +28,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Downloads and decodes the data of a grid, and downloads pretrained weights; prints what is available. Trains nothing.",
     )
     parser.add_argument("overrides", nargs="*", help="those of the grid, such as dataset=cifar10 or experiment=table2")
+    parser.add_argument(
+        "--labels", action="store_true", help="also prints, for each true class, its wrong labels and its row of the transition matrix"
+    )
     given = parser.parse_intermixed_args(arguments)
     problems: dict[str, None] = {}  # each once, in order
-    for line in _prepared(cells(given.overrides), problems):
+    for line in _prepared(cells(given.overrides), problems, given.labels):
         print(line, flush=True)
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
     return 2 if problems else 0
 
 
-def _prepared(grid: Sequence[Cell], problems: dict[str, None]) -> Iterator[str]:
+def _prepared(grid: Sequence[Cell], problems: dict[str, None], by_class: bool) -> Iterator[str]:
     """Yield lines on available data as it becomes available: each data set, each draw from it and each model once.
+
+    by_class: also lines on the labels of each class
 
     Missing data of one cell goes to `problems`, and does not affect other cells.
     """
@@ -52,19 +57,21 @@ def _prepared(grid: Sequence[Cell], problems: dict[str, None]) -> Iterator[str]:
 
     for cell in grid:
         try:
-            yield from _of_cell(cell, is_new)
+            yield from _of_cell(cell, is_new, by_class)
         except trial.FAILURES as error:
             problems[last_line(error)] = None
 
 
-def _of_cell(cell: Cell, is_new: Callable[..., bool]) -> Iterator[str]:
+def _of_cell(cell: Cell, is_new: Callable[..., bool], by_class: bool) -> Iterator[str]:
     config = cell.config
     data = config.dataset["source"]
     if is_new(data):
         yield from _described(config.dataset["name"], trial.source_of(cell), data)
     if is_new(data, config.imbalance, config.noise, asdict(config.split)):
         chosen = ", ".join(_named(part, cell.identity[part]) for part in ("imbalance", "noise") if part in cell.identity)
-        yield f"  {chosen}: {_counted(trial.task_of(cell, config.seed))}"
+        task = trial.task_of(cell, config.seed)
+        yield f"  {chosen}: {_counted(task)}"
+        yield from (f"    {line}" for line in (labels.lines(task) if by_class else ()))
     if is_new(data, config.model):
         source = trial.source_of(cell)
         model = model_factory(config.model)(len(source.classes), source.train_images.shape[1:])

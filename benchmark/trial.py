@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from benchmark import ROOT, fingerprint
+from benchmark import ROOT, fingerprint, labels
 from benchmark.config import Cell
 from benchmark.features import check_views_of_features, tried
 from benchmark.fingerprint import Fingerprint
@@ -325,21 +325,13 @@ def _per_class(progress: Progress) -> dict[str, list[Any]]:
 
 def _data(task: Task) -> dict[str, Any]:
     sizes = {name: len(getattr(task, name)) for name in ("train", "clean", "hyper_validation", "test")}
-    train, classes = task.train, len(task.classes)
-    found = {
+    return {
         "classes": list(task.classes),
         "image_shape": list(task.train.images.shape[1:]),
         "sizes": sizes,
         "wrong_labels": {name: getattr(task, name).wrong() for name in ("train", "clean", "hyper_validation")},
         "noise_rate": task.noise_rate,
-        "train_labels_per_class": torch.bincount(train.labels, minlength=classes).tolist(),
-    }
-    if not train.truth_is_known:
-        return found
-    wrong = train.true_labels[train.labels != train.true_labels]
-    return found | {
-        "train_true_labels_per_class": torch.bincount(train.true_labels, minlength=classes).tolist(),
-        "wrong_labels_per_true_class": torch.bincount(wrong, minlength=classes).tolist(),
+        **labels.of_record(task),
     }
 
 

@@ -1,4 +1,4 @@
-"""Label noise that depends only on the class: to similar classes, to the next class, or by any transition matrix."""
+"""Label noise that depends only on the class: to any class, to similar classes, to the next class, or by any transition matrix."""
 
 from __future__ import annotations
 
@@ -7,14 +7,33 @@ from pathlib import Path
 
 import numpy as np
 
+from datasets import torch_file
 from datasets.noise import Corruption, Seen, class_number
 from datasets.source import Source
-from robust_benchmark.errors import UserError, in_range
+from datasets.superclasses import next_in_superclass
+from robust_benchmark.errors import UserError, choice, in_range, whole
 from robust_benchmark.files import regular
 
 Pairs = Sequence[Sequence[str | int]]
 DIGITS: Pairs = [[7, 1], [2, 7], [5, 6], [6, 5], [3, 8]]
 OBJECTS: Pairs = [["truck", "automobile"], ["bird", "airplane"], ["cat", "dog"], ["dog", "cat"], ["deer", "horse"]]
+
+
+class Symmetric(Corruption):
+    """Selected labels are drawn again from all K classes, the true one included: T = (1 - rate) I + rate / K.
+
+    In expectation, the share rate (K - 1) / K of the labels is wrong: 36 % at a rate of 0.4 and ten classes. `UniformFlip` excludes the
+    true class. Papers call both "symmetric", and their rates differ by this factor.
+
+    rate: share of selected examples, in [0, 1]
+    Source: Li et al., "DivideMix", ICLR 2020, and the codes that follow it; also Shu et al., "Meta-Weight-Net", NeurIPS 2019.
+    """
+
+    def __init__(self, rate: float = 0.4) -> None:
+        self.rate = in_range("noise rate", rate, 0, 1)
+
+    def targets(self, num_classes: int, trial_seed: int, rng: np.random.Generator) -> np.ndarray:
+        return np.full((num_classes, num_classes), 1 / num_classes)
 
 
 class PairFlip(Corruption):
@@ -31,6 +50,28 @@ class PairFlip(Corruption):
         return np.roll(np.eye(num_classes), 1, axis=1)
 
 
+class BlockFlip(Corruption):
+    """A label flips to the next class of its block, and the last class of a block flips to its first; blocks are consecutive class numbers.
+
+    Many codes use blocks of five as "asymmetric noise" on CIFAR-100, and their papers describe flips within a superclass. The numbers of
+    CIFAR-100's classes are alphabetical, so only 6 of these 100 flips stay within a superclass. `AsymmetricFlip` keeps all of them within.
+
+    rate: share of wrong labels, in [0, 1]
+    block: number of classes in a block, at least 2; it divides the number of classes
+    Source: the released code of Patrini et al., CVPR 2017, copied by the codes of ELR, SOP, APL and JoCoR.
+    """
+
+    def __init__(self, rate: float = 0.4, block: int = 5) -> None:
+        self.rate = in_range("noise rate", rate, 0, 1)
+        self.block = whole("noise block", block, 2)
+
+    def targets(self, num_classes: int, trial_seed: int, rng: np.random.Generator) -> np.ndarray:
+        """Return the flips. Raises UserError if blocks do not divide the classes."""
+        if num_classes % self.block:
+            raise UserError(f"noise.block={self.block} must divide the number of classes, which is {num_classes}")
+        return np.kron(np.eye(num_classes // self.block), np.roll(np.eye(self.block), 1, axis=1))
+
+
 class AsymmetricFlip(Corruption):
     """Some classes flip to one similar class each, and the others do not: T = (1 - rate) I + rate M, M[i, j] = 1 for i -> j.
 
@@ -39,8 +80,8 @@ class AsymmetricFlip(Corruption):
 
     rate: share of labels that flip in each class that flips, in [0, 1]
     pairs: [class, target class] for each class that flips, by name or number; None uses the published map for the classes of
-        CIFAR-10 (truck -> automobile, bird -> airplane, cat <-> dog, deer -> horse) or the ten digits (7 -> 1, 2 -> 7, 5 <-> 6, 3 -> 8);
-        on other data, each class flips to the next one, as in `PairFlip`
+        CIFAR-10 (truck -> automobile, bird -> airplane, cat <-> dog, deer -> horse), the ten digits (7 -> 1, 2 -> 7, 5 <-> 6, 3 -> 8) or
+        CIFAR-100 (each class to the next one of its superclass); on other data, each class flips to the next one, as in `PairFlip`
     Source: Patrini et al., "Making Deep Neural Networks Robust to Label Noise: a Loss Correction Approach", CVPR 2017.
     """
 
@@ -80,22 +121,28 @@ class _Flips(Corruption):
 def _published_pairs(classes: tuple[str, ...]) -> Pairs | None:
     if [name.partition(" ")[0] for name in classes] == list("0123456789"):  # torchvision's MNIST has '7 - seven'
         return DIGITS
+    fine = next_in_superclass()
+    if {old for old, _ in fine} == {*classes}:
+        return fine
     return OBJECTS if {name for pair in OBJECTS for name in pair} <= {*classes} else None
 
 
 class MatrixNoise(Corruption):
-    """Labels by any transition matrix T, in exact counts: of the n_k images of class k, n_k T[k, j] get the label j.
+    """Labels by any transition matrix T: in exact counts, or drawn for each image.
 
-    Counts are rounded by largest remainder (ties: the lower class), so each differs by less than 1 and they sum to the class size.
+    Exact counts: of the n_k images of class k, n_k T[k, j] get the label j. These counts are rounded by largest remainder (ties: the lower
+    class), so each differs by less than 1 and they sum to the class size. Which images get which label is random.
 
-    matrix: T, a nested list with a row for each true class, or the path of a .npy, .csv or .txt file with it. The path is part of a
+    matrix: T, a nested list with a row for each true class, or the path of a .npy, .csv, .txt or .pt file with it. The path is part of a
         record's key, and the content is not; the record's digest of the drawn labels detects a changed file
+    counts: one of exact, sampled: 'sampled' draws each label from the row of its true class, so the counts vary between trials
     """
 
     rate = None
 
-    def __init__(self, matrix: Sequence[Sequence[float]] | str) -> None:
+    def __init__(self, matrix: Sequence[Sequence[float]] | str, counts: str = "exact") -> None:
         self._matrix = _read(matrix) if isinstance(matrix, str) else _array(matrix)
+        self._is_exact = choice("noise counts", counts, ("exact", "sampled")) == "exact"
 
     def targets(self, num_classes: int, trial_seed: int, rng: np.random.Generator) -> np.ndarray:
         """Return T. Raises UserError if it has another number of classes."""
@@ -104,14 +151,25 @@ class MatrixNoise(Corruption):
         return self._matrix
 
     def relabel(self, seen: Seen, targets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        noisy = seen.labels.copy()
-        for label, row in enumerate(targets):
-            members = rng.permutation(np.flatnonzero(seen.labels == label))
-            noisy[members] = np.repeat(np.arange(len(row)), whole_counts(len(members) * row))
-        return noisy
+        return _dealt(seen.labels, targets, rng) if self._is_exact else _sampled(seen.labels, targets, rng)
 
     def transition_matrix(self, targets: np.ndarray) -> np.ndarray:
         return targets.copy()
+
+
+def _dealt(labels: np.ndarray, T: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    noisy = labels.copy()
+    for label, row in enumerate(T):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        noisy[members] = np.repeat(np.arange(len(row)), whole_counts(len(members) * row / row.sum()))
+    return noisy
+
+
+def _sampled(labels: np.ndarray, T: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    cumulative = T.cumsum(axis=1)
+    cumulative /= cumulative[:, -1:]  # ends at 1 exactly, so no draw exceeds it
+    noisy: np.ndarray = (rng.random(len(labels))[:, None] >= cumulative[labels]).sum(axis=1)
+    return noisy
 
 
 def whole_counts(expected: np.ndarray) -> np.ndarray:
@@ -127,6 +185,8 @@ def _read(path: str) -> np.ndarray:
     try:
         if path.endswith(".npy"):
             return _array(np.load(path, allow_pickle=False))
+        if path.endswith(torch_file.SUFFIXES):
+            return _array(torch_file.array(path))
         return _array(np.loadtxt(path, delimiter="," if path.endswith(".csv") else None, ndmin=2))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} holds no noise matrix ({str(error).splitlines()[0]})") from error
@@ -139,7 +199,10 @@ def _array(matrix: object) -> np.ndarray:
     except (TypeError, ValueError):
         array = np.zeros(0)
     if array.ndim != 2 or array.shape[0] != array.shape[1]:
-        raise UserError("a noise matrix must be square numbers, a row for each true class, such as noise.matrix=[[0.9,0.1],[0.2,0.8]]")
+        form = " x ".join(map(str, array.shape)) if array.ndim == 2 else "no matrix of numbers"
+        raise UserError(
+            f"a noise matrix must be square, with a row for each true class, such as noise.matrix=[[0.9,0.1],[0.2,0.8]]; this one is {form}"
+        )
     for label, row in enumerate(array):
         if not (row >= 0).all() or not np.isclose(row.sum(), 1, rtol=0, atol=1e-6):
             raise UserError(f"row {label} of the noise matrix must be at least 0 everywhere and sum to 1; it sums to {row.sum():g}")

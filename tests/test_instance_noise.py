@@ -84,6 +84,32 @@ def test_wrong_classes_follow_a_projection_of_the_normalised_input_by_true_class
         assert row[np.arange(CLASSES) != label] / (1 - row[label]) == pytest.approx((odds / odds.sum())[np.arange(CLASSES) != label])
 
 
+def test_raw_inputs_are_projected_as_they_are() -> None:
+    source = source_of(n=40)
+    seen = seen_of(source, seed=7)
+    found = InstanceNoise(0.4, scale=0.01, inputs="raw").probabilities(seen, RNG(1))
+    for x, label, row in zip(source.train_images.double().flatten(1).numpy(), seen.labels, found, strict=True):
+        W = numpy_stream(7, "instance noise", label).normal(size=(len(x), CLASSES))
+        odds = np.exp([0.01 * x @ W[:, k] if k != label else -np.inf for k in range(CLASSES)])
+        assert row / (1 - row[label]) * (np.arange(CLASSES) != label) == pytest.approx(odds / odds.sum())
+
+
+def test_raw_pixels_of_the_released_scale_lead_most_labels_of_a_class_to_one_other_class() -> None:
+    def favourite(inputs: str) -> float:
+        task = task_of(InstanceNoise(1.0, scale=1.0, inputs=inputs))
+        counts = np.zeros((CLASSES, CLASSES))
+        np.add.at(counts, (task.train.true_labels.numpy(), task.train.labels.numpy()), 1)
+        np.fill_diagonal(counts, 0)
+        return float((counts.max(axis=1) / counts.sum(axis=1)).mean())
+
+    assert favourite("standardised") < 0.6 < 0.7 < favourite("raw")
+
+
+def test_unknown_inputs_name_the_nearest() -> None:
+    with pytest.raises(UserError, match="no noise inputs 'standardized'; nearest: standardised"):
+        InstanceNoise(0.4, inputs="standardized")
+
+
 def test_the_default_scale_is_one_over_the_root_of_the_width_and_spreads_wrong_labels() -> None:
     seen = seen_of(source_of())
     soft, written_out, sharp = (InstanceNoise(0.4, scale).probabilities(seen, RNG(1)) for scale in (None, 18**-0.5, 5.0))
@@ -126,6 +152,15 @@ def test_the_transition_matrix_is_counted_on_the_training_set() -> None:
     counts = np.zeros((CLASSES, CLASSES))
     np.add.at(counts, (task.train.true_labels.numpy(), task.train.labels.numpy()), 1)
     assert task.transition_matrix.numpy() == pytest.approx(counts / counts.sum(axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize("features", [False, True])
+def test_a_set_without_images_of_some_class_and_an_empty_set_have_noise(features: bool) -> None:
+    source = source_of(features)
+    for size in (0, 1):
+        task = make_task(source, InstanceNoise(0.4), Split(clean_per_class=5, hyper_validation=size), Preprocessing(), 0)
+        assert len(task.hyper_validation) == size
+        assert 0 < task.train.wrong() < len(task.train)
 
 
 def test_no_label_is_wrong_at_rate_zero() -> None:

@@ -87,7 +87,7 @@ class Sizes(TypedDict):
 
 
 class Data(TypedDict):
-    """The data of the trial; counts of wrong labels are None if unknown."""
+    """The data of the trial; counts of wrong labels are None if unknown. Rows of matrices are true classes, columns given labels."""
 
     classes: Annotated[list[str | int], Meta(min_length=1)]
     image_shape: NotRequired[list[Positive]]
@@ -97,6 +97,8 @@ class Data(TypedDict):
     train_labels_per_class: Counts
     train_true_labels_per_class: NotRequired[Counts]
     wrong_labels_per_true_class: NotRequired[Counts]
+    given_labels_per_true_class: NotRequired[list[Counts]]
+    transition_matrix: NotRequired[list[list[Share]]]
 
 
 class Timing(TypedDict):
@@ -218,9 +220,24 @@ def _data(data: Mapping[str, Any]) -> Iterator[str]:
     for name, total in totals.items():
         if name in data and (len(data[name]), sum(data[name])) != (len(data["classes"]), total):
             yield f"has {name} that are not {total} in {len(data['classes'])} classes"
+    yield from _matrices(data)
     for name, count in wrong.items():
         if (count or 0) > data["sizes"].get(name, 0):
             yield f"has {count} wrong labels in a {name} set of {data['sizes'].get(name, 0)}"
+
+
+def _matrices(data: Mapping[str, Any]) -> Iterator[str]:
+    counts, T, classes = data.get("given_labels_per_true_class"), data.get("transition_matrix"), len(data["classes"])
+    for name, matrix in (("given_labels_per_true_class", counts), ("transition_matrix", T)):
+        if matrix is not None and {len(each) for each in (matrix, *matrix)} != {classes}:
+            yield f"has a {name} that is not of {classes} x {classes} classes"
+            return
+    if counts and [*map(sum, zip(*counts, strict=True))] != data["train_labels_per_class"]:
+        yield "has given_labels_per_true_class that differ from train_labels_per_class"
+    if counts and [*map(sum, counts)] != data.get("train_true_labels_per_class"):
+        yield "has given_labels_per_true_class that differ from train_true_labels_per_class"
+    if T and any(not math.isclose(sum(row), 1, abs_tol=SLACK) for row in T):
+        yield "has a transition_matrix whose rows do not sum to 1"
 
 
 def _per_class(record: Any) -> Iterator[str]:

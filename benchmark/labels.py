@@ -1,0 +1,66 @@
+"""Counts of the labels of a task's training set, for its record and for `python -m benchmark.prepare --labels`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from datasets.task import Examples, Task
+
+DECIMALS = 6  # of a probability in a record
+MOST = 5  # labels of a row that are printed by name
+
+
+def counts(examples: Examples, classes: int) -> torch.Tensor:
+    """Return the number of examples with each true label (row) and given label (column), int64 (classes, classes)."""
+    pairs = examples.true_labels * classes + examples.labels
+    return torch.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+
+
+def of_record(task: Task) -> dict[str, Any]:
+    """Return the fields of a record on its training labels; those on true labels only if these are known.
+
+    The transition matrix is present if it differs from the shares of the counts, so if the noise states it.
+    """
+    train, classes = task.train, len(task.classes)
+    found = {"train_labels_per_class": torch.bincount(train.labels, minlength=classes).tolist()}
+    if not train.truth_is_known:
+        return found
+    counted = counts(train, classes)
+    found |= {
+        "train_true_labels_per_class": counted.sum(dim=1).tolist(),
+        "wrong_labels_per_true_class": (counted.sum(dim=1) - counted.diagonal()).tolist(),
+        "given_labels_per_true_class": counted.tolist(),
+    }
+    T, shares = task.transition_matrix, counted.double() / counted.sum(dim=1, keepdim=True)
+    return found if T is None or torch.allclose(T, shares) else found | {"transition_matrix": _rounded(T)}
+
+
+def _rounded(T: torch.Tensor) -> list[list[float]]:
+    return [[round(share, DECIMALS) for share in row] for row in T.tolist()]
+
+
+def lines(task: Task) -> Iterator[str]:
+    """Yield a line for each true class: its examples, the wrong ones among them, and its row of the transition matrix."""
+    if task.transition_matrix is None:
+        return
+    counted = counts(task.train, len(task.classes))
+    for name, row, chances in zip(task.classes, counted.tolist(), task.transition_matrix.tolist(), strict=True):
+        n, right = sum(row), row[task.classes.index(name)]
+        share = f" ({(n - right) / n:.2%})" if n else ""
+        yield f"{name}: {n:,} examples, {n - right:,} wrong{share}; given label {_likely(task.classes, chances)}"
+
+
+def _likely(classes: Sequence[str], chances: Sequence[float]) -> str:
+    """
+    >>> _likely(["a", "b", "c"], [0.25, 0.75, 0.0])
+    'b (75.00%), a (25.00%)'
+    >>> _likely("abcdefg", [0.4, *[0.1] * 6])
+    'a (40.00%), b (10.00%), c (10.00%), d (10.00%), e (10.00%), 2 others (20.00%)'
+    """
+    possible = sorted(((chance, name) for name, chance in zip(classes, chances, strict=True) if chance > 0), key=lambda each: -each[0])
+    words = [f"{name} ({chance:.2%})" for chance, name in possible[:MOST]]
+    rest = possible[MOST:]
+    return ", ".join([*words, *([f"{len(rest)} others ({sum(chance for chance, _ in rest):.2%})"] if rest else [])])
