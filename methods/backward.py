@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 
 from methods.base import Batch, MakeModel, View
+from methods.probabilities import single
 from methods.registry import register
-from methods.transition import Corrected, single
+from methods.transition import Corrected
 
 SMALLEST = 1e-7  # probability; below it the loss is constant
 CONDITION = 100.0  # by which T may shrink a direction that its inverse restores

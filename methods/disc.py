@@ -4,10 +4,10 @@ import torch
 import torch.nn.functional as F
 
 from methods.base import Batch, Clock, MakeModel, Method, Phase, View, Weighted
+from methods.probabilities import single
 from methods.registry import register
 from methods.schedules import Schedules
 from methods.shares import split
-from methods.transition import single
 from robust_benchmark.errors import at_least, in_range
 
 OFFSET, CAP = 0.5, 0.99  # of the threshold for corrected labels

@@ -9,9 +9,9 @@ from torch import nn
 from methods.base import Batch, MakeModel, View, Weighted
 from methods.elr import MARGIN
 from methods.peers import Peers
+from methods.probabilities import single
 from methods.registry import register
 from methods.semi_supervised import mixed
-from methods.transition import single
 from robust_benchmark.errors import at_least, in_range
 
 

@@ -9,9 +9,10 @@ from datasets.task import Examples
 from methods.base import Batch, Knowledge, MakeModel, Method, Phase, View
 from methods.clean_set import clean_batches
 from methods.parts import evaluation_form
+from methods.probabilities import single
 from methods.registry import register
 from methods.schedules import Schedules
-from methods.transition import forward_losses, single
+from methods.transition import forward_losses
 
 
 @register

@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from methods.base import Batch, Knowledge, MakeModel, View, Weighted
 from methods.coteaching import smallest
 from methods.peers import Peers, kept
+from methods.probabilities import single
 from methods.registry import register
-from methods.transition import single
 from robust_benchmark.errors import in_range
 
 

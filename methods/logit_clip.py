@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from methods.base import Batch, Method
-from methods.probabilities import at_least_single
+from methods.probabilities import single
 from methods.registry import register
 from robust_benchmark.errors import at_least
 
@@ -32,7 +32,7 @@ class LogitClip(Method):
         self.norm = at_least("norm", norm, 1e-6)
 
     def predict(self, images: torch.Tensor) -> torch.Tensor:
-        z = at_least_single(self.model(images))
+        z = single(self.model(images))
         return z * (self.norm / z.norm(dim=1, keepdim=True).clamp(min=1e-12)).clamp(max=1)
 
     def loss(self, batch: Batch) -> torch.Tensor:

@@ -9,11 +9,11 @@ from methods.base import Batch, Clock, MakeModel, Method, Phase, View, Weighted
 from methods.beta_mixture import BetaMixture
 from methods.mixture import losses_of
 from methods.parts import evaluation_form
+from methods.probabilities import single
 from methods.registry import register
 from methods.schedules import Schedules
 from methods.semi_supervised import mixed
 from methods.shares import split
-from methods.transition import single
 from robust_benchmark.errors import at_least, in_range
 
 

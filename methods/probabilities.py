@@ -6,14 +6,14 @@ import torch
 import torch.nn.functional as F
 
 
-def at_least_single(values: torch.Tensor) -> torch.Tensor:
+def single(values: torch.Tensor) -> torch.Tensor:
     """Return half-precision values in single precision, and others as they are."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def log_probabilities(logits: torch.Tensor, added: float = 0.0) -> torch.Tensor:
     """Return log p of logits, (n, classes); with `added`, log(p + added), which has a lower bound."""
-    logits = at_least_single(logits)
+    logits = single(logits)
     return (F.softmax(logits, dim=1) + added).log() if added else F.log_softmax(logits, dim=1)
 
 

@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 
 from methods.base import Batch, MakeModel, Method, Phase, View, Weighted
+from methods.probabilities import single
 from methods.registry import register
 from methods.schedules import Schedules
-from methods.transition import single
 from robust_benchmark.errors import at_least
 
 BATCH = 128  # the authors' batch size, for which the rates of u and v hold

@@ -5,9 +5,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from methods.base import Batch, MakeModel, Phase, Update, View, Weighted
+from methods.probabilities import single
 from methods.registry import register
 from methods.schedules import Optimiser, Schedule, Schedules
-from methods.transition import Corrected, single
+from methods.transition import Corrected
 from robust_benchmark.errors import at_least
 
 SMALLEST = 1e-7  # probability of a given label

@@ -14,6 +14,7 @@ from torch import nn
 
 from methods.base import Batch, Clock, Knowledge, MakeModel, Method, Phase, View
 from methods.parts import evaluation_form
+from methods.probabilities import single
 from methods.sampling import uniform
 from methods.schedules import Schedules
 from robust_benchmark.errors import choice, in_range
@@ -103,11 +104,6 @@ def predictions_of(net: nn.Module, view: View) -> torch.Tensor:
     """Return the softmax for the training set, (n, classes), in evaluation form."""
     with evaluation_form(net):
         return torch.cat([F.softmax(single(net(batch.images)), dim=1) for batch in view.batches()])
-
-
-def single(logits: torch.Tensor) -> torch.Tensor:
-    """Return logits in float32 or more: half precision is too coarse for products of probabilities."""
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def forward_losses(logits: torch.Tensor, labels: torch.Tensor, T: torch.Tensor) -> torch.Tensor:
