@@ -168,7 +168,7 @@ def test_evidence_lies_where_runs_write_it() -> None:
 
 
 def test_without_evidence_one_sentence_says_how_to_get_it(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no evidence of these trials: train them with keep=\[evidence\] .* --checkpoint-dir$"):
+    with pytest.raises(UserError, match=r"no evidence of these trials; .* --checkpoint-dir, or train them with keep=\[evidence\] in another results_dir$"):
         draw([trial("l2rw", 0.5)], tmp_path / "figure.png", kind="detection", checkpoint_dir=tmp_path)
 
 
@@ -178,7 +178,7 @@ def test_evidence_on_other_data_is_refused(tmp_path: Path) -> None:
     path = tmp_path / each["key"] / f"seed-0{ENDING}"
     path.parent.mkdir()
     evidence([True] * 9, [1.0] * 9, [1.0] * 9).to_parquet(path)
-    with pytest.raises(UserError, match="is no evidence on the 4 training examples of"):
+    with pytest.raises(UserError, match="is not the evidence on the 4 training examples of"):
         draw([each | {"path": "there"}], tmp_path / "figure.png", kind="detection", checkpoint_dir=tmp_path)
 
 

@@ -251,12 +251,12 @@ def test_the_note_says_how_many_trials_and_where_intervals_are_cut() -> None:
         data = against(records, "noise.rate", ["test_error"])
         return " ".join(lines.sentences(data.groupby(lines.LINES[:4])["value"].agg(list), [METRICS["test_error"]], "bars"))
 
-    assert note(3, 3) == "Means over 3 trials; bars: 95 % confidence intervals (Student t); cut at 0 and 100 %."
+    assert note(3, 3) == "Means are over 3 trials. Bars are 95 % confidence intervals (Student t), clipped at 0 and 100 %."
     assert (
         note(2, 4)
-        == "Means over 2 to 4 trials; bars: 95 % confidence intervals (Student t); none of fewer than 3 trials; cut at 0 and 100 %."
+        == "Means are over 2 to 4 trials. Bars are 95 % confidence intervals (Student t) for at least 3 trials, clipped at 0 and 100 %."
     )
-    assert note(1, 2) == "Means over 1 to 2 trials; fewer than 3 have no interval."
+    assert note(1, 2) == "Means are over 1 to 2 trials. Fewer than 3 trials have no interval."
 
 
 def test_the_line_runs_through_the_means_over_trials_and_the_ticks_are_the_tested_values() -> None:
@@ -496,7 +496,7 @@ def test_names_with_odd_characters_are_drawn(kind: str, tmp_path: Path, recwarn:
 
 def test_too_many_methods_are_one_sentence_that_says_what_to_do(tmp_path: Path) -> None:
     records = [drawable()[0] | {"method": f"method {place}"} for place in range(1000)]
-    with pytest.raises(UserError, match=r"^1000 methods are too many .* training, which shows at most 24: choose by --methods$"):
+    with pytest.raises(UserError, match=r"^a figure of kind training shows at most 24 methods, not 1000; choose some with --methods$"):
         draw(records, tmp_path / "figure.png")
 
 
@@ -508,7 +508,7 @@ def test_an_unknown_kind_is_told_with_the_nearest(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["figure.jpeg", "figure.v2"])
 def test_another_ending_is_the_users_mistake(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"must end in \.png, \.pdf or \.svg") as error:
+    with pytest.raises(UserError, match=r"must have the suffix \.png, \.pdf or \.svg") as error:
         draw(drawable(), tmp_path / name)
     assert name in str(error.value)
     assert list(tmp_path.iterdir()) == []
