@@ -205,8 +205,8 @@ SAID = {
     "Exits": "observer 'hostile:Exits' is off for {record}: SystemExit: good bye ({file}:25)",
     "CannotBeMade": "observer 'hostile:CannotBeMade' is off for {record}: KeyboardInterrupt ({file}:28)",
     "Unspeakable": "observer 'hostile:Unspeakable' is off for {record}: Odd ({file}:34)",
-    "Dies": "the process of the observers ended with status 3; training went on without them",
-    "Hangs": "observers did not finish within 5 s after training, and were ended",
+    "Dies": "the process of the observers ended with status 3; training continued without them",
+    "Hangs": "observers did not finish within 5 s after training and were stopped",
     "Gone": "observer 'hostile:Gone' is off: AttributeError: module 'hostile' has no attribute 'Gone'",
 }
 
@@ -256,7 +256,7 @@ def test_training_goes_on_where_no_process_for_observers_can_start(
 
     monkeypatch.setattr(sending.Observers, "_started", none)
     assert run.main(tiny(tmp_path, "observers=[tensorboard]")) == 0
-    assert "observers are off, as their process cannot start: [Errno 12] Cannot allocate memory" in capsys.readouterr().err
+    assert "observers are off, because their process cannot start: [Errno 12] Cannot allocate memory" in capsys.readouterr().err
 
 
 # --- names

@@ -75,10 +75,10 @@ def test_several_methods_are_claims_on_each_pair() -> None:
 
 MISTAKES: list[tuple[Any, str]] = [
     ({"better": "l2rv", "than": "reed"}, "no method of this experiment for its claims 'l2rv'; nearest: l2rw "),
-    ({"better": "l2rw"}, "a claim of an experiment is {better: METHOD, than: METHOD, by: POINTS}, not {'better': 'l2rw'}: .*than"),
-    ({"better": "l2rw", "than": "reed", "buy": 3}, "a claim of an experiment is .*buy"),
-    ({"better": "l2rw", "than": "reed", "by": "far"}, "a claim of an experiment is .*by"),
-    ("l2rw > reed", "a claim of an experiment is "),
+    ({"better": "l2rw"}, "a claim must be {better: METHOD, than: METHOD, by: POINTS}, not {'better': 'l2rw'}: .*than"),
+    ({"better": "l2rw", "than": "reed", "buy": 3}, "a claim must be .*buy"),
+    ({"better": "l2rw", "than": "reed", "by": "far"}, "a claim must be .*by"),
+    ("l2rw > reed", "a claim must be "),
 ]
 
 
@@ -100,7 +100,7 @@ def test_each_format_has_the_difference_the_wins_and_the_finding(form: str) -> N
     assert "+10.25" in text
     assert "holds" in text
     assert "Of 1 claims on order and gaps: 1 hold, 0 do not hold, 0 undecided, 0 not run." in text
-    assert "some of many come out wrong by chance" in text
+    assert "some of many are wrong by chance" in text
 
 
 # --- the experiments

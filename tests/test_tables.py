@@ -322,7 +322,7 @@ def test_the_marked_method_with_the_best_mean_is_bold_where_a_format_can_show_it
     text = render([*trials("good", good), *trials("near", near), *trials("poor", poor)], form)
     assert bold in text
     assert text.count(r"\bfseries 9" if form == "latex" else "**") == {"text": 0, "markdown": 2, "latex": 1}[form]
-    assert ("Bold: the marked one with the best mean." in text) == (form != "text")
+    assert ("Bold: the marked method with the best mean." in text) == (form != "text")
 
 
 @pytest.mark.parametrize("form", ["text", "markdown", "latex"])
