@@ -1,4 +1,4 @@
-"""Examples whose margin stays small along training are left out of a second training (AUM)."""
+"""A second training omits examples whose margin is small during the first one (AUM)."""
 
 import copy
 from functools import partial

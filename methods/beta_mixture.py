@@ -1,9 +1,9 @@
-"""Which losses are low: a mixture of two beta distributions, fitted to the losses of all examples."""
+"""Detection of high losses: a mixture of two beta distributions, fitted to the losses of all examples."""
 
 import torch
 
 ITERATIONS = 10
-EDGE = 1e-3  # scaled losses stay so far from 0 and 1, where densities may be infinite
+EDGE = 1e-3  # distance of scaled losses from 0 and 1, where densities may be infinite
 ENTRIES = 100  # of the table of posteriors
 
 

@@ -9,12 +9,12 @@ from methods.registry import register
 
 @register
 class CDR(Method):
-    """Of the weights of convolutions and linear layers, those that matter least to the loss get no gradient, and only decay.
+    """The weights of convolutions and linear layers that matter least to the loss get no gradient and only decay.
 
         g_j <- (1 - r) g_j where |g_j theta_j| is among the share 1 - r of the largest, over all weights together; else 0
 
     r is the noise rate, g the gradient of mean cross-entropy. Biases and norms keep their gradients. Weight decay is the trainer's, as in
-    the released code, where the paper has an L1 penalty; momentum goes on to move a weight that has just become non-critical.
+    the released code, while the paper has an L1 penalty. Momentum still moves a weight that has just become non-critical.
 
     Needs: the noise rate. It has no options. Source: Xia et al., "Robust Early-Learning: Hindering the Memorization of Noisy Labels", ICLR
     2021. The released code computes a gradual share and then overwrites it by 1 - r; it picks its epoch by noisy validation data.
@@ -37,7 +37,7 @@ class CDR(Method):
         return loss.detach() + along - along.detach()  # the value of the loss, with the masked gradient
 
     def masked(self, weights: dict[str, torch.Tensor], gradients: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """The gradients of `weights`, scaled where critical and else zero."""
+        """The gradients of `weights`, scaled for critical weights and zero for others."""
         critical = {name: (weights[name] * g).abs() for name, g in gradients.items()}
         everything = torch.cat([values.flatten() for values in critical.values()])
         kept = max(1, round((1 - self.noise_rate) * len(everything)))

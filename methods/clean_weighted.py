@@ -1,4 +1,4 @@
-"""Plain training on noisy and clean labels together, the clean ones weighed up: a baseline for all that sees a clean set."""
+"""Plain training on noisy and clean labels, with a larger weight for clean ones: a baseline for methods with a clean set."""
 
 import torch
 import torch.nn.functional as F

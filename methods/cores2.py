@@ -13,7 +13,7 @@ SMALLEST = 1e-8  # added to probabilities: bounds the regulariser
 
 @register
 class CORES2(Method):
-    """Cross-entropy, less its expectation over the labels of others; later, examples with unlikely labels are left out.
+    """Cross-entropy minus its expectation over the labels of other examples. Later, examples with unlikely labels are omitted.
 
         loss = mean over kept i of [ CE_i - b sum_k prior_k (-log p_ik) ] / (1 + b)
         kept: all before `sieve`, then those with log p_iy >= mean_k log p_ik
@@ -23,12 +23,12 @@ class CORES2(Method):
     each epoch. An example is weighed by 1 over the number kept of its batch.
 
     beta: weight of the regulariser after its ramp, at least 0
-    sieve: share of training after which examples are left out, in [0, 1]
+    sieve: share of training before examples are omitted, in [0, 1]
 
-    Needs: nothing beyond noisy labels; keeps a number an example.
+    Needs: nothing beyond noisy labels; stores one number for each example.
     Source: Cheng et al., "Learning with Instance-Dependent Label Noise: A Sample Sieve Approach", ICLR 2021. Defaults: the released code's
-    100 epochs as shares. It divides the learning rate by 1 + b, where here the loss is divided, and trains without momentum and weight
-    decay. Its second phase, consistency training (CORES*), is left out.
+    100 epochs as shares. It divides the learning rate by 1 + b, while here the loss is divided. It trains without momentum and weight
+    decay. Its second phase, consistency training (CORES*), is omitted.
     """
 
     kept: torch.Tensor

@@ -14,16 +14,16 @@ from robust_benchmark.errors import in_range
 class Decoupling(Peers):
     """Each of two classifiers trains on the examples of a batch for which their predicted classes differ.
 
-        loss = mean of CE_1 + CE_2 over { i : argmax p_1(x_i) != argmax p_2(x_i) };   0 where there are none
+        loss = mean of CE_1 + CE_2 over { i : argmax p_1(x_i) != argmax p_2(x_i) };   0 if there are none
 
-    In a warm-up, both train on everything. The classifiers have different initial weights and meet the same batches. An example is
+    In a warm-up, both train on everything. The classifiers have different initial weights and get the same batches. An example is
     weighed by the inverse of the number of disagreements if it is one. The first classifier predicts.
 
     warm_up: share of the schedule, in [0, 1]; 0.064 are 5,000 of 78,000 steps, the warm-up in later papers' code for CIFAR
 
     Needs: nothing beyond noisy labels. Source: Malach and Shalev-Shwartz, "Decoupling 'when to update' from 'how to update'", NeurIPS 2017.
-    Its code can gather disagreements until they fill a batch; here a step takes those of its batch, however few. The disagreements hold
-    wrong labels as well, which the method does not leave out.
+    Its code can gather disagreements until they fill a batch; here a step takes those of its batch, however few. The disagreements
+    also contain wrong labels, which the method does not remove.
     """
 
     def __init__(self, warm_up: float = 0.064) -> None:

@@ -1,4 +1,4 @@
-"""Forward correction: the noise model stands behind the softmax."""
+"""Forward correction: the noise model follows the softmax."""
 
 import torch
 
@@ -13,7 +13,7 @@ class Forward(Corrected):
 
         loss = -1/n sum_i log sum_k p(k | x_i) T[k, y_i]
 
-    Where T is not given, a phase of plain training estimates it from anchor points (`methods.transition`), and training starts again from
+    If T is not given, a phase of plain training estimates it from anchor points (`methods.transition`), and training starts again from
     the initial weights: two trainings in all. It is the S-Model with a fixed T.
 
     matrix: one of estimated, given: 'given' is the true matrix (needs TRANSITION_MATRIX; conf/method/forward_oracle.yaml)

@@ -13,23 +13,23 @@ from robust_benchmark.errors import in_range
 
 @register
 class GCE(Method):
-    """A loss whose gradient is that of cross-entropy, times p_y^q: examples that the classifier does not believe count less.
+    """A loss whose gradient is that of cross-entropy times p_y^q, so examples with unlikely labels count less.
 
         loss = 1/n sum_i w_i (1 - p_iy^q) / q;   q -> 0 is cross-entropy, q = 1 is 1 - p_y, half of the mean absolute error
 
-    Without a threshold all w_i are 1. With one (truncated GCE), w_i says whether p_iy exceeded it when the examples were last judged, in
-    evaluation form and without augmentation. An example is weighed by w_i p_iy^q / n, as its gradient is.
+    Without a threshold, all w_i are 1. With a threshold (truncated GCE), w_i is 1 if p_iy exceeded it at the last judgement, which uses
+    evaluation mode and no augmentation, and 0 otherwise. The weight of an example is w_i p_iy^q / n, as in its gradient.
 
     q: exponent, in (0, 1]
-    threshold: of p_y below which an example is left out, in [0, 1); 0 leaves out none
-    begin: share of training after which examples are first judged, in [0, 1]
+    threshold: examples with a smaller p_y are omitted, in [0, 1); 0 omits none
+    begin: share of training before the first judgement, in [0, 1]
     every: share of training between two judgements, in [0.001, 1]
 
-    Needs: nothing beyond noisy labels; with a threshold it keeps a number an example.
+    Needs: nothing beyond noisy labels. With a threshold, it stores one number for each example.
     Source: Zhang and Sabuncu, "Generalized Cross Entropy Loss for Training Deep Neural Networks with Noisy Labels", NeurIPS 2018. There is
     no released code. Defaults: an unofficial port's for CIFAR-10, which judges from epoch 40 of 120 on, every 10 epochs, and begins at a
-    learning rate of 0.01. That port judges by the model that was best on the test set; here it is the current one. The constant that the
-    threshold subtracts from the loss has no gradient and is left out. conf/method/gce_truncated.yaml has the paper's threshold 0.5.
+    learning rate of 0.01. That port judges by the model that was best on the test set; here the current model judges. The constant that the
+    threshold subtracts from the loss has no gradient and is omitted. conf/method/gce_truncated.yaml has the paper's threshold 0.5.
     """
 
     kept: torch.Tensor

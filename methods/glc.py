@@ -26,7 +26,7 @@ class GLC(Method):
     C[i, i] = 1. The buffer `transition` is C, so the weights that `keep=[weights]` writes hold it. The cost is two trainings.
 
     Needs: the clean set. Source: Hendrycks et al., "Using Trusted Data to Train Deep Networks on Labels Corrupted by Severe Noise",
-    NeurIPS 2018, and its released code, which sends clean and noisy images through batch norm separately; here they share a batch.
+    NeurIPS 2018, and its released code, which processes clean and noisy images separately in batch norm. Here they share a batch.
     """
 
     needs = Knowledge.CLEAN_SET
@@ -50,7 +50,7 @@ class GLC(Method):
 
     @torch.no_grad()
     def begin(self, view: View) -> Examples:
-        """Set C, start again from the initial weights, and let the clean set join."""
+        """Set C, restart from the initial weights, and add the clean set."""
         batches = [*clean_batches(view)]
         with evaluation_form(self.model):
             p = torch.cat([F.softmax(single(self.model(batch.images)), dim=1) for batch in batches])
@@ -65,7 +65,7 @@ class GLC(Method):
 
 
 def gold_matrix(p: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Row i: the mean of predictions p, (n, classes), for examples of class i; e_i where there are none."""
+    """Row i: the mean of predictions p, (n, classes), for examples of class i; e_i if there are none."""
     members = F.one_hot(labels, p.shape[1]).to(p)  # (n, classes)
     count = members.sum(dim=0)[:, None]
     return torch.where(count > 0, members.T @ p / count.clamp(min=1), torch.eye(p.shape[1], dtype=p.dtype, device=p.device))

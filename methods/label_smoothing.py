@@ -1,4 +1,4 @@
-"""Label smoothing: the target is not quite one-hot."""
+"""Label smoothing: a mixture of the one-hot label and the uniform distribution as target."""
 
 import torch
 import torch.nn.functional as F

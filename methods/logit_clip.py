@@ -19,7 +19,7 @@ class LogitClip(Method):
     norm: the largest norm of an example's logits, above 0
 
     Needs: nothing beyond noisy labels. Default: the value for CIFAR-10 with uniform flips below 50 %; 1.5 above, 2.5 for asymmetric flips,
-    0.5 for CIFAR-100. These values are those of a later method's released code, and have not been verified in the paper.
+    0.5 for CIFAR-100. These values come from the released code of a later method and have not been verified in the paper.
     Source: Wei et al., "Mitigating Memorization of Noisy Labels by Clipping the Model Prediction", ICML 2023.
     """
 

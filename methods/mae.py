@@ -9,7 +9,7 @@ from methods.registry import register
 
 @register
 class MAE(Method):
-    """A bounded loss that symmetric wrong labels do not bias, and that is slow to learn.
+    """A bounded loss that learns slowly and that symmetric label noise does not bias.
 
         loss = 1/n sum_i sum_k |y_ik - p_ik| = 1/n sum_i 2 (1 - p_iy)
 

@@ -1,4 +1,4 @@
-"""Bootstrapping by a beta mixture: the less a label is to be trusted, the more of the prediction its target holds (M-DYR)."""
+"""Bootstrapping by a beta mixture: the target of a label that is probably wrong contains more of the prediction (M-DYR)."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Cross-entropy, less that of labels that belong to other examples (peer loss)."""
+"""Cross-entropy minus the cross-entropy of the labels of other examples (peer loss)."""
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ RELEASED = ((20, 40, 0.0, 0.1), (40, 90, 1.0, 2.0), (90, 140, 2.0, 2.5), (140, 2
 
 @register
 class PeerLoss(Method):
-    """A classifier that agrees with labels of other examples is punished, which cancels what uniform wrong labels add.
+    """A penalty for agreement with labels of other examples, which cancels the effect of uniform label noise.
 
         loss = [ 1/n sum_i CE(x_i, y_i) - a/n sum_i CE(x_i, y_j(i)) ] / (1 + a),   j: a random permutation of the batch
 
@@ -24,7 +24,7 @@ class PeerLoss(Method):
 
     alpha: factor of a, at least 0
     ramp: a follows the released code's curve for uniform flips on CIFAR-10, times alpha: 0 for 7 % of training, to 0.1 at 13 %, then
-        1 to 2 at 30 %, 2.5 at 47 %, 3.3 at 80 %, 4.3 at the end; else a is alpha
+        1 to 2 at 30 %, 2.5 at 47 %, 3.3 at 80 %, 4.3 at the end; without the ramp, a is alpha
 
     Needs: nothing beyond noisy labels. Defaults: the released code's; conf/method/peer_loss_constant.yaml is the paper's a = 1 for balanced
     classes. For sparse noise the code rises to 20. It divides the learning rate by 1 + a, where here the loss is divided, forwards
@@ -43,7 +43,7 @@ class PeerLoss(Method):
         return (F.nll_loss(log_p, batch.labels) - a * F.nll_loss(log_p, peers)) / (1 + a)
 
     def weight(self, share: torch.Tensor) -> torch.Tensor:
-        """a once so much of training is done, ()."""
+        """a after this share of training, ()."""
         if not self.ramp:
             return torch.full_like(share, self.alpha)
         epoch = share * EPOCHS

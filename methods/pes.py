@@ -94,21 +94,21 @@ class PES(Method):
         return F.cross_entropy(self.model(batch.images), batch.labels)
 
     def confident_loss(self, batch: Batch) -> torch.Tensor:
-        """Of a batch of confident examples."""
+        """The loss of a batch of confident examples."""
         return F.cross_entropy(self.model(batch.images), batch.labels, weight=self.class_weights)
 
     @torch.no_grad()
     def judge(self, view: View, clock: Clock) -> None:
-        """Set who is confident, and the weights of classes."""
+        """Select the confident examples, and set the weights of classes."""
         with evaluation_form(self.model):
             for batch in view.batches():
                 self.confident[batch.index] = self.model(batch.images).argmax(dim=1) == batch.labels
-        self.confident.logical_or_(~self.confident.any())  # all, where none is
+        self.confident.logical_or_(~self.confident.any())  # all, if none is confident
         counts = torch.zeros_like(self.class_weights).index_add_(0, view.labels, self.confident.to(self.class_weights.dtype))
         self.class_weights.copy_(counts.mean() / counts.clamp(min=1))
 
     def sample(self, labels: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:
-        """An epoch of the confident examples, which repeat where they do not fill a batch."""
+        """An epoch of the confident examples, which repeat if they do not fill a batch."""
         members, width = torch.nonzero(self.confident).flatten(), min(size, len(labels))
         rows = max(1, len(members) // width)
         return cycled(members, rows * width, generator).view(rows, width)

@@ -1,4 +1,4 @@
-"""Training on small losses of each class and on labels that the classifier is sure of (the core of ProMix)."""
+"""Training on examples with small losses within each class and on confident labels (the core of ProMix)."""
 
 import math
 
@@ -14,10 +14,10 @@ from robust_benchmark.errors import in_range
 
 @register
 class ProMix(Method):
-    """Class-wise small losses, and matched high confidence: what ProMix trains on, without its semi-supervised rest.
+    """The selection of ProMix: class-wise small losses and matched high confidence, without its semi-supervised part.
 
         S, chosen at the beginning of each epoch: of each label, the ceil(rho N / K) examples with the smallest losses, in evaluation form
-        loss = mean CE over S and { i : p(y_i | x_i) > tau }, of the batch;   0 where there are none
+        loss = mean CE over S and { i : p(y_i | x_i) > tau }, of the batch;   0 if there are none
 
     An example is weighed by the inverse of their number if it is one of them. A warm-up trains on everything.
 
@@ -25,10 +25,10 @@ class ProMix(Method):
     tau: confidence, in [0, 1]; 0.99 is the authors' for CIFAR-10, 0.95 for CIFAR-100
     warm_up: share of the schedule, in [0, 1]; 1/60 are the authors' 10 of 600 epochs (30 on CIFAR-100)
 
-    Needs: nothing beyond noisy labels; rho stands for a guess of the noise rate. Source: Xiao et al., "ProMix: Combating Label Noise via
-    Maximizing Clean Sample Utility", IJCAI 2023, and its released code. Left out: the second network, labels on which both agree, the
+    Needs: nothing beyond noisy labels; rho replaces an estimate of the noise rate. Source: Xiao et al., "ProMix: Combating Label Noise via
+    Maximizing Clean Sample Utility", IJCAI 2023, and its released code. Omitted: the second network, labels on which both agree, the
     second head and its pseudo-labels, logits that are shifted by the classes' frequencies, the strong view, mixup and FMix. The
-    published numbers are of the whole.
+    published numbers are those of the complete method.
     """
 
     selected: torch.Tensor

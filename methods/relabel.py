@@ -1,4 +1,4 @@
-"""Two stages: a classifier of the clean set gives labels, and training follows them: a baseline for all that sees a clean set."""
+"""A classifier trained on the clean set corrects labels, and a second training uses them: a baseline for methods with a clean set."""
 
 import copy
 
@@ -56,7 +56,7 @@ class Relabel(Method):
 
     @torch.no_grad()
     def begin(self, view: View) -> Examples:
-        """Change labels, start again from the initial weights, and let the clean set join."""
+        """Change labels, restart from the initial weights, and add the clean set."""
         q, clean = predictions_of(self.model, view), view.clean_set
         sure, predicted = q.max(dim=1)
         changed = torch.where(sure > self.confidence, predicted, view.labels)

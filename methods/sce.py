@@ -1,4 +1,4 @@
-"""Symmetric cross-entropy: cross-entropy, and the same with label and prediction exchanged (SCE)."""
+"""Symmetric cross-entropy: cross-entropy plus reverse cross-entropy, which exchanges label and prediction (SCE)."""
 
 import math
 
@@ -14,7 +14,7 @@ MINUS_LOG_OF_ZERO = -math.log(1e-4)  # of the entries of a one-hot label that ar
 
 @register
 class SCE(Method):
-    """A little of cross-entropy, which learns fast, and much of a bounded loss, which wrong labels move less.
+    """A small weight on cross-entropy, which learns fast, and a large weight on a bounded loss, which is less sensitive to wrong labels.
 
         loss = 1/n sum_i alpha CE_i + beta RCE_i,   RCE_i = -sum_k p_ik log y_ik = 9.2103 (1 - p_iy)
 

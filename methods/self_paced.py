@@ -15,7 +15,7 @@ from robust_benchmark.errors import at_least, in_range, whole
 class SelfPaced(Method):
     """Trains on examples whose loss is below a threshold, which grows.
 
-        loss = sum_i v_i CE_i / sum_i v_i,   v_i = 1 where CE_i < t, else 0 (soft: max(0, 1 - CE_i / t))
+        loss = sum_i v_i CE_i / sum_i v_i,   v_i = 1 if CE_i < t, otherwise 0 (soft: max(0, 1 - CE_i / t))
 
     The 0/1 v minimises sum_i v_i CE_i - t sum_i v_i. After a warm-up by plain training, t is the median loss of the training set, so that
     half of the examples are in; then it is multiplied by `growth` in `stages` equal parts of training, each time but the first.

@@ -1,4 +1,4 @@
-"""Stretches of a schedule, by shares of it."""
+"""Parts of a schedule, by their shares."""
 
 from __future__ import annotations
 

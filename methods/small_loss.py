@@ -1,4 +1,4 @@
-"""Small-loss selection by one classifier: the examples of a batch with the smallest losses are taken as right."""
+"""Small-loss selection by one classifier: the examples of a batch with the smallest losses count as right."""
 
 import torch
 import torch.nn.functional as F

@@ -15,11 +15,11 @@ SMALLEST = 1e-7  # probability of a given label
 
 @register
 class TRevision(Corrected):
-    """Weighs each example by how much likelier its label is under the true labels than under the noisy ones.
+    """Weighs each example by the ratio of its label's probability under true and under noisy labels.
 
         loss = 1/n sum_i b_i CE_i,   b_i = p(y_i | x_i) / sum_k p(k | x_i) (T + D)[k, y_i], at least 0
 
-    1. Plain training estimates T from anchor points, as in `forward`.   2. From the weights that estimated it, training goes on with D = 0
+    1. Plain training estimates T from anchor points, as in `forward`.   2. From the weights that estimated it, training continues with D = 0
     and the main schedule.   3. The classifier and D, K x K, are revised together by Adam at a small rate. p in b is a constant in both; D
     learns through b. An example is weighed by b_i / n. T and D are in the weights that `keep=[weights]` writes.
 
@@ -31,7 +31,7 @@ class TRevision(Corrected):
     Needs: nothing beyond noisy labels. Source: Xia et al., "Are Anchor Points Really Indispensable in Label-Noise Learning?", NeurIPS 2019;
     percentile and Adam's 5e-7 of its released code, which has 20 epochs for stage 1 and 200 each for 2 and 3, and picks epochs of 2 and
     3 by held-out noisy labels; here the last steps count. In that code, one form of stage 3 adds D once more for each example, and the
-    other gives D no gradient; both are left out.
+    other gives D no gradient. Both are omitted.
     """
 
     def __init__(self, percentile: float = 97.0, revision: float = 1.0, lr: float = 5e-7) -> None:
@@ -50,7 +50,7 @@ class TRevision(Corrected):
 
     @torch.no_grad()
     def begin(self, view: View) -> None:
-        """Estimate T, and go on from the weights that estimate it."""
+        """Estimate T, and continue from the weights that estimated it."""
         self.validate(view)
         self.use(self.estimate(predictions_of(self.best, view), view.labels))
         self.model.load_state_dict(self.best.state_dict())

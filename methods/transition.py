@@ -1,4 +1,4 @@
-"""Transition matrices: what methods that correct a loss by one share, and how a matrix is estimated from noisy labels alone.
+"""Transition matrices: the common part of methods that correct a loss, and the estimation of a matrix from noisy labels.
 
 T[i, j] = p(given label j | true label i), (classes, classes), rows sum to 1.
 """
@@ -18,13 +18,13 @@ from methods.sampling import uniform
 from methods.schedules import Schedules
 from robust_benchmark.errors import choice, in_range
 
-HELD_OUT = 0.1  # share of the training set that chooses the epoch whose classifier estimates T
+HELD_OUT = 0.1  # share of the training set that selects the estimating classifier
 
 
 class Corrected(Method):
     """Trains on a loss that T corrects. T is given, or estimated by a phase of plain training, after which the classifier starts again.
 
-    The estimating phase has the main schedule and leaves out a random tenth of the noisy training set; of its classifiers after each epoch,
+    The estimating phase has the main schedule and omits a random tenth of the noisy training set. Of its classifiers after each epoch,
     the one with the lowest cross-entropy on that tenth estimates T from the whole training set, in evaluation form. The buffer `transition`
     is T, so the weights that `keep=[weights]` writes hold it.
     """
@@ -64,13 +64,13 @@ class Corrected(Method):
         return F.cross_entropy(self.model(batch.images), batch.labels)
 
     def sample(self, labels: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:
-        """An epoch without what is held out."""
+        """An epoch without the held-out examples."""
         kept = torch.nonzero(~self.held_out).flatten()
         return kept[uniform(kept, size, generator)]
 
     @torch.no_grad()
     def validate(self, view: View, clock: Clock | None = None) -> None:
-        """Keep the classifier as it is, if none before had a lower cross-entropy on what is held out."""
+        """Store the classifier if its cross-entropy on the held-out examples is the lowest so far."""
         with evaluation_form(self.model):
             losses = [self._loss_held_out(batch) for batch in view.batches()]
         loss = torch.stack(losses).sum()
@@ -94,7 +94,7 @@ class Corrected(Method):
         return anchor_matrix(p, self.percentile)
 
     def use(self, T: torch.Tensor) -> None:
-        """Correct by T from now on."""
+        """Use T for the correction."""
         self.transition.copy_(T)
 
 
@@ -111,7 +111,7 @@ def single(logits: torch.Tensor) -> torch.Tensor:
 
 
 def forward_losses(logits: torch.Tensor, labels: torch.Tensor, T: torch.Tensor) -> torch.Tensor:
-    """-log sum_i p_i T[i, y], (n,). Zeros in T are as good as zeros: they count as the smallest float, whose logarithm is finite."""
+    """-log sum_i p_i T[i, y], (n,). A zero in T counts as the smallest float, whose logarithm is finite."""
     log_T = T.clamp(min=torch.finfo(T.dtype).tiny).log()
     return -torch.logsumexp(F.log_softmax(single(logits), dim=1) + log_T.T[labels], dim=1)
 
@@ -130,7 +130,7 @@ def anchor_matrix(p: torch.Tensor, percentile: float = 97.0) -> torch.Tensor:
 
 
 def confusion_shares(p: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Row l: the shares of the given labels among the examples that are predicted as l; e_l where there are none. p: (n, classes)."""
+    """Row l: the shares of the given labels among the examples predicted as l; e_l if there are none. p: (n, classes)."""
     K = p.shape[1]
     counts = torch.bincount(p.argmax(dim=1) * K + labels, minlength=K * K).view(K, K).to(p)
     total = counts.sum(dim=1, keepdim=True)

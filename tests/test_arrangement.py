@@ -134,10 +134,10 @@ MISTAKES = {
 def test_a_mistake_is_one_sentence_and_status_2(row: str, column: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path, GRID)
     assert report.main([str(tmp_path), "--rows", row, "--columns", column]) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.startswith(f"error: {MISTAKES[row, column]}")
-    assert told.err.count("\n") == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"error: {MISTAKES[row, column]}")
+    assert captured.err.count("\n") == 1
 
 
 def test_several_cells_in_one_place_name_the_option_that_tells_them_apart() -> None:

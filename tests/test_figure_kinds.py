@@ -297,8 +297,8 @@ def results(tmp_path: Path) -> Path:
 def test_help_lists_the_kinds(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         report.main(["--help"])
-    told = " ".join(capsys.readouterr().out.split())
-    assert all(f"{name}: " in told for name in KINDS)
+    captured = " ".join(capsys.readouterr().out.split())
+    assert all(f"{name}: " in captured for name in KINDS)
 
 
 @pytest.mark.parametrize(
@@ -321,9 +321,9 @@ def test_what_a_figure_cannot_show_is_one_sentence(
     options: list[str], sentence: str, results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert report.main([str(results), "--figure", str(results / "figure.png"), *options]) == 2
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
-    assert re.match(f"error: ({sentence})", told), told
+    captured = capsys.readouterr().err
+    assert captured.count("\n") == 1
+    assert re.match(f"error: ({sentence})", captured), captured
     assert not (results / "figure.png").exists()
 
 

@@ -114,7 +114,7 @@ def test_settings_part_the_lines() -> None:
     assert training(records, ["test_accuracy"])["setting"].tolist() == ["Digits, background flip 20 %", "Digits, background flip 40 %"]
 
 
-def test_a_metric_that_no_evaluation_has_is_told_with_the_nearest() -> None:
+def test_a_metric_that_no_evaluation_has_gives_an_error_with_the_nearest_name() -> None:
     records = [record(history=[entry(50, 0.5, weights_auroc=0.9)])]
     with pytest.raises(UserError, match=r"^no metric 'weights_aurok'; nearest: weights_auroc "):
         training(records, ["test_accuracy", "weights_aurok"])
@@ -167,7 +167,7 @@ def test_another_option_that_varies_parts_the_lines() -> None:
     ("option", "nearest"),
     [("noise.rat", "noise.rate"), ("split.clean_per_clas", "split.clean_per_class"), ("trainer.name", "trainer.")],
 )
-def test_an_option_that_no_record_has_as_a_number_is_told_with_the_nearest(option: str, nearest: str) -> None:
+def test_an_option_that_no_record_has_as_a_number_gives_an_error_with_the_nearest_name(option: str, nearest: str) -> None:
     with pytest.raises(UserError, match=f"^no numeric option of these records '{option}'; nearest: {nearest}"):
         against(sweep((0, 0.2, 0.75)), option, ["test_accuracy"])
 
@@ -178,7 +178,7 @@ def test_a_truth_value_or_nothing_is_no_axis(option: str) -> None:
         against(sweep((0, 0.2, 0.75)), option, ["test_accuracy"])
 
 
-def test_a_metric_that_no_record_has_is_told_with_the_nearest() -> None:
+def test_a_metric_that_no_record_has_gives_an_error_with_the_nearest_name() -> None:
     with pytest.raises(UserError, match=r"^no metric 'test_acuracy'; nearest: test_accuracy "):
         against(sweep((0, 0.2, 0.75)), "noise.rate", ["test_acuracy"])
 
@@ -387,7 +387,7 @@ def test_weight_shares_leave_diverged_trials_out() -> None:
     assert shares.loc[(shares["panel"] == "mixed") & (shares["label"] == "right"), "share"].tolist() == [100, 0, 0]
 
 
-def test_records_without_weights_are_told() -> None:
+def test_records_without_weights_are_an_error() -> None:
     with pytest.raises(UserError, match=r"split\.hyper_validation"):
         weight_shares([record("reed"), record("baseline")])
 
@@ -500,7 +500,7 @@ def test_too_many_methods_are_one_sentence_that_says_what_to_do(tmp_path: Path) 
         draw(records, tmp_path / "figure.png")
 
 
-def test_an_unknown_kind_is_told_with_the_nearest(tmp_path: Path) -> None:
+def test_an_unknown_kind_gives_an_error_with_the_nearest_name(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^no kind of figure 'confusoin'; nearest: confusion "):
         draw(drawable(), tmp_path / "figure.png", kind="confusoin")
     assert list(tmp_path.iterdir()) == []

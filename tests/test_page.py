@@ -1,4 +1,4 @@
-"""The HTML page as text: commands that make its numbers again, what is missing, bad input, and what is shipped."""
+"""The HTML page as text: commands for its numbers, missing trials, bad input, and the shipped page."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def opened(browser: Any, tmp_path: Path) -> Iterator[Open]:
-    """Opens a page from a file; at the end of the test, no page may have written to the console or asked for anything else."""
+    """Opens a page from a file. At the end of the test, no page may have written to the console or requested anything else."""
     trouble: list[str] = []
     contexts = []
 
@@ -207,9 +207,9 @@ def test_a_number_opens_its_trials_configuration_and_command_and_the_focus_comes
     page = opened(text, permissions=["clipboard-read", "clipboard-write"])
     page.locator("#wide td button").first.focus()
     page.keyboard.press("Enter")
-    said = page.locator("dialog").inner_text()
+    text = page.locator("dialog").inner_text()
     for words in ("Trials", "All trials come from today's code", "Revisions ", "trainer.steps=8000", "python -m benchmark.run method="):
-        assert words in said
+        assert words in text
     page.locator("dialog").get_by_role("button", name="Copy").click()
     page.locator("dialog [role=status]", has_text="copied").wait_for()
     copied = page.evaluate("navigator.clipboard.readText()")
@@ -270,11 +270,11 @@ def test_diverged_trials_and_cells_of_other_installations_say_so(opened: Open) -
     page = opened(render([*(each | {"overrides": ["method=mine", "noise=bgflip"]} for each in done), lost], "results"))
     assert column(page, "wide", 3)[0].endswith("(1 diverged)")
     page.locator("#wide td button").click()
-    said = page.locator("dialog").inner_text()
-    assert "diverged" in said
-    assert "This installation cannot compose the configuration: this installation has no method 'mine'" in said
-    assert "method=mine noise=bgflip" in said
-    assert "a comparison is not possible" in said
+    text = page.locator("dialog").inner_text()
+    assert "diverged" in text
+    assert "This installation cannot compose the configuration: this installation has no method 'mine'" in text
+    assert "method=mine noise=bgflip" in text
+    assert "a comparison is not possible" in text
 
 
 def test_thousands_of_methods_are_paged(opened: Open) -> None:

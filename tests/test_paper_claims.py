@@ -82,9 +82,9 @@ MISTAKES: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("given", "told"), MISTAKES)
-def test_a_malformed_claim_is_one_sentence(given: Any, told: str) -> None:
-    with pytest.raises(UserError, match=told.replace("{", r"\{").replace("}", r"\}")):
+@pytest.mark.parametrize(("given", "expected"), MISTAKES)
+def test_a_malformed_claim_is_one_sentence(given: Any, expected: str) -> None:
+    with pytest.raises(UserError, match=expected.replace("{", r"\{").replace("}", r"\}")):
         claims_of([given], ["l2rw", "reed"])
 
 
@@ -173,10 +173,10 @@ def test_a_users_experiment_has_the_papers_column_verdicts_claims_formats_and_ar
     shown = {}
     for form in ("text", "markdown", "latex", "csv"):
         assert report.main([*command, "--format", form]) == 0
-        told = capsys.readouterr()
-        assert told.err == ""
-        shown[form] = told.out
-        assert "within both intervals" in told.out or "intervals overlap" in told.out
+        captured = capsys.readouterr()
+        assert captured.err == ""
+        shown[form] = captured.out
+        assert "within both intervals" in captured.out or "intervals overlap" in captured.out
     assert all("Ours above Reed by more than 5" in shown[form] for form in ("text", "markdown", "latex"))
     assert shown["text"].count("holds") >= 2
     assert report.main([*command, "--format", "parquet", "--output", str(tmp_path / "mine.parquet")]) == 0
