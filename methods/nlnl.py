@@ -15,7 +15,7 @@ SMALLEST = 1e-5  # of 1 - p
 
 @register
 class NLNL(Method):
-    """Trains on complementary labels, then on those of examples with likely labels, then on the given labels of the likeliest.
+    """Trains on complementary labels, then only for examples with likely labels, then on given labels of the likeliest.
 
         NL: 1/n sum_i u_i N_i,   N_i = -log max(1 - p_ic, 1e-5),   c: a random label but the given one,   u_i = n_max / n_y
         SelNL: the same, over examples with a running mean of p_y above 1/K;   SelPL: mean CE over those with one above 1/2

@@ -19,7 +19,7 @@ class TRevision(Corrected):
 
         loss = 1/n sum_i b_i CE_i,   b_i = p(y_i | x_i) / sum_k p(k | x_i) (T + D)[k, y_i], at least 0
 
-    1. Plain training estimates T from anchor points, as in `forward`.   2. From the weights that estimated it, training continues with D = 0
+    1. Plain training estimates T from anchor points, as in `forward`.   2. From the estimating weights, training continues with D = 0
     and the main schedule.   3. The classifier and D, K x K, are revised together by Adam at a small rate. p in b is a constant in both; D
     learns through b. An example is weighed by b_i / n. T and D are in the weights that `keep=[weights]` writes.
 

@@ -271,7 +271,7 @@ def test_a_method_improves_on_another_in_as_many_trials_as_it_wins() -> None:
     records = [trial("a", value, seed) for seed, value in enumerate((0.9, 0.8, 0.5, 0.6))]
     records += [trial("b", value, seed) for seed, value in enumerate((0.8, 0.8, 0.6, 0.5))]  # a wins two, loses one, one tie
     (axis,) = improvement_figure(request(records)).axes
-    assert [text.get_text() for text in axis.texts] == ["–", "62", "38", "–"]
+    assert [text.get_text() for text in axis.texts] == ["62", "38", "–", "–"]
     (axis,) = improvement_figure(request(records, "test_error")).axes
     assert [label.get_text() for label in axis.get_yticklabels()] == ["a", "b"]  # by the lower error
 
@@ -312,7 +312,7 @@ def test_help_lists_the_kinds(capsys: pytest.CaptureFixture[str]) -> None:
         (["--kind", "pareto", "--cost", "none.json"], "cannot read none.json"),
         (["--kind", "heatmap", "--y", "nll", "ece"], "none of these records has nll|a figure of kind heatmap shows one metric "),
         (["--kind", "forest", "--select", "last", "last5"], "a figure of kind forest shows one selection, not last, last5"),
-        (["--kind", "confusion", "--select", "last5"], "--select is for tables and for figures of kind against, forest, "),
+        (["--kind", "confusion", "--select", "last5"], "--select applies to tables and to figures of kind against, forest, "),
         (["--kind", "weights"], "no record has example weights on a hyper-validation set "),
         (["--kind", "transition"], "record .* comes from different images or labels than the data on this machine|.*"),
     ],
