@@ -27,8 +27,8 @@ class NLNL(Method):
 
     Needs: nothing beyond noisy labels; stores two numbers for each example.
     Source: Kim et al., "NLNL: Negative Learning for Noisy Labels", ICCV 2019. The released code trains for 720 epochs in each part, at a
-    learning rate of 0.02, with one complementary label an image on CIFAR-10 and 110 on CIFAR-100, and then a new model on its predictions as
-    labels, which is omitted. Its published numbers have not been verified.
+    learning rate of 0.02, with one complementary label for each image on CIFAR-10 and 110 on CIFAR-100. It then trains a new model with the
+    predictions as labels; this stage is omitted. Its published numbers have not been verified.
     """
 
     seen: torch.Tensor
