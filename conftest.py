@@ -1,10 +1,10 @@
-"""The examples of the documentation are tests: see tests/documents.py."""
+"""The code blocks of the documentation are tests (tests/documents.py)."""
 
 from sybil import Sybil
 
 from tests import documents
 
-collect_ignore = ["docs/conf.py", "examples"]  # importing them would configure a site, and register methods
+collect_ignore = ["docs/conf.py", "examples"]  # their import configures a site and registers methods
 
 pytest_collect_file = Sybil(
     parsers=documents.PARSERS,

@@ -1,4 +1,4 @@
-"""What a grid comes to: counts of its trials, the time that is left, and its cells in the order in which they matter. No torch here."""
+"""The progress of a grid: counts of trials, remaining time, and cells by rank. This module imports no torch."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from benchmark.launching.look import KINDS, State, States
 from benchmark.records.grids import Grid, GridCell
 
 WAITING = ("pending", "preempted", "missing")
-RANKS = ("running", "failed", "waiting", "done")  # the first that one of a cell's trials has is the cell's
+RANKS = ("running", "failed", "waiting", "done")  # the rank of a cell is the first one that one of its trials has
 
 
 @dataclass(frozen=True)
 class Row:
-    """One cell with the states of its trials by their seeds."""
+    """One cell with the states of its trials by seed."""
 
     cell: GridCell
     states: Mapping[int, State]
 
     @property
     def name(self) -> str:
-        """The cell as the user reads it."""
+        """The name of the cell for the user."""
         return " ".join([self.cell.label, self.cell.folder.rpartition("/")[0], *self.cell.options])
 
     @property
     def counts(self) -> Counter[str]:
-        """How many trials are of each kind."""
+        """The number of trials of each kind."""
         return Counter(state.kind for state in self.states.values())
 
     @property
@@ -39,14 +39,14 @@ class Row:
 
     @property
     def accuracy(self) -> float | None:
-        """The mean test accuracy of the finished trials, None where there is none."""
+        """The mean test accuracy of the finished trials; None if there is none."""
         found = [state.accuracy for state in self.states.values() if state.kind == "done" and state.accuracy is not None]
         return fmean(found) if found else None
 
 
 @dataclass(frozen=True)
 class Overview:
-    """A grid at one look. rows: its cells, those that run or failed first"""
+    """The state of a grid. rows: its cells, running and failed ones first; seconds: remaining time, None if unknown"""
 
     grid: Grid
     rows: Sequence[Row]
@@ -55,12 +55,12 @@ class Overview:
 
     @property
     def live(self) -> bool:
-        """Whether somebody trains or will train one of its trials."""
+        """Whether a process trains or will train one of its trials."""
         return any(state.live for row in self.rows for state in row.states.values())
 
     @property
     def settled(self) -> bool:
-        """Whether nothing is left to do."""
+        """Whether all trials are done or failed."""
         return self.counts["done"] + self.counts["failed"] == self.counts.total()
 
     def __str__(self) -> str:
@@ -72,16 +72,16 @@ class Overview:
 
 
 def overview(grid: Grid, states: States) -> Overview:
-    """The overview of these states of all trials of the grid."""
+    """The overview of a grid from the states of all its trials."""
     rows = [Row(cell, {seed: states[cell.key, seed] for seed in cell.seeds}) for cell in grid.cells]
     ranked = sorted(rows, key=lambda row: RANKS.index(row.rank))
     return Overview(grid, ranked, Counter(state.kind for state in states.values()), _seconds_left(rows))
 
 
 def _seconds_left(rows: Iterable[Row]) -> float | None:
-    """Seconds to the end, should as many trials run at once as now, at the mean pace of those that run; None where no pace is known.
+    """The remaining seconds if the number of running trials and their mean pace stay the same; None if no pace is known.
 
-    A trial that waits counts with all its steps, at the pace of its own cell where that is known.
+    A waiting trial counts with all its steps, at the pace of its cell, or at the mean pace of the grid if the cell has none.
     """
     rows = list(rows)
     paces = [_paces(row) for row in rows]
@@ -101,13 +101,13 @@ def _seconds_left(rows: Iterable[Row]) -> float | None:
 
 
 def _paces(row: Row) -> list[float]:
-    """Seconds a step of each trial that runs, as far as they are known."""
+    """The known seconds per step of the running trials."""
     left = [(state.seconds, row.cell.steps - state.step) for state in row.states.values() if state.kind == "running"]
     return [seconds / steps for seconds, steps in left if seconds is not None and steps > 0]
 
 
 def counted(counts: Mapping[str, int]) -> str:
-    """Counts of trials by kind, as a list in words.
+    """The counts of trials by kind, in words.
 
     >>> counted({"done": 3, "failed": 1})
     '3 done, 1 failed'
@@ -116,7 +116,7 @@ def counted(counts: Mapping[str, int]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time in its two largest units.
+    """A duration in its two largest units.
 
     >>> duration(3725.4)
     '1 h 2 min'
@@ -135,7 +135,7 @@ def percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.2f} %"
 
 
-def said(state: State) -> str:
+def described(state: State) -> str:
     """A state in words."""
     if state.kind == "done":
         return "diverged" if state.accuracy is None else f"done, test accuracy {percent(state.accuracy)}"
@@ -144,7 +144,7 @@ def said(state: State) -> str:
 
 
 def printable(text: str) -> str:
-    """The text on one line, without what a terminal could take for a command: others may have written the files that it comes from.
+    """The text on one line without control characters, because other users may write the files that contain it.
 
     >>> printable("two\\nlines")
     'two lines'

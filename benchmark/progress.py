@@ -1,4 +1,4 @@
-"""What a command shows of training: a progress bar over the steps of all missing trials, and lines above it."""
+"""The display of training: a progress bar over the steps of all missing trials, and lines above it."""
 
 from __future__ import annotations
 
@@ -14,54 +14,54 @@ from benchmark.config import Cell
 from benchmark.records.claims import Holder
 from benchmark.trial import Trial
 
-# What matters stands first: a line that is too long for the terminal is cut off at its end.
+# The important parts come first, because a terminal cuts long lines at the end.
 FORMAT = "{percentage:3.0f}%|{bar}| {remaining} left, {n_fmt}/{total_fmt} [{elapsed}, {rate_fmt}] {desc}"
 
 
 def name(cell: Cell, seed: int) -> str:
-    """The trial as the user reads it."""
+    """The name of the trial for the user."""
     return f"{cell.label}, seed {seed}"
 
 
 class Display(Protocol):
-    """What training reports to, trials by their numbers among the missing ones, and what asks it to stop."""
+    """Receives reports of training, and asks it to stop. A trial is its index among the missing trials."""
 
     def begin(self, number: int) -> None:
-        """The trial starts, at step 0 or, as `stepped` then says, at its checkpoint."""
+        """The trial starts at step 0. For a checkpoint, `stepped` reports its steps."""
 
     def end(self, number: int) -> None:
-        """The trial trains here no more, whether it is settled or not."""
+        """The trial no longer trains in this process, settled or not."""
 
     def stepped(self, number: int, steps: int) -> None:
-        """The trial is so many steps further."""
+        """The trial made this number of steps."""
 
     def settled(self, number: int) -> None:
-        """The trial has its record or has failed, here or elsewhere."""
+        """The trial has its record or failed, in this process or another one."""
 
     def failed(self, number: int, reason: str) -> None:
-        """The trial failed here."""
+        """The trial failed in this process."""
 
     def write(self, text: str) -> None:
         """Show a line."""
 
     def waiting_for(self, number: int, holder: Holder | None, count: int) -> None:
-        """Nothing is left to take: other processes train the last `count` trials, and `holder` this one."""
+        """No trial is free: other processes train the last `count` trials, and `holder` trains this one."""
 
     def stopping(self) -> bool:
-        """Whether training is to stop."""
+        """Whether training must stop."""
 
 
 class Steps(tqdm):
-    """A bar with a lock of its own process: tqdm's is shared with forked processes, and one that is killed while it writes keeps it."""
+    """A bar with a lock of its process. Forked processes share tqdm's lock, and a process that is killed while it writes keeps it."""
 
     _lock = threading.RLock()
-    monitor_interval = 0  # no thread, which could hold the lock while a process forks
+    monitor_interval = 0  # no monitor thread, because it could hold the lock during a fork
 
 
 class Bar:
     """The Display of a terminal.
 
-    unsettled: the trials without a record or failure so far, as far as is reported; failures: of each failed trial a line
+    unsettled: the trials without a reported record or failure; failures: a line for each failed trial
     stopped_by: the signal that asks to stop, or 0
     """
 
@@ -118,7 +118,7 @@ class Bar:
         self._bar.write(text, file=sys.stderr)
 
     def waiting_for(self, number: int, holder: Holder | None, count: int) -> None:
-        others = f"; {count - 1} more are under way" if count > 1 else ""
+        others = f"; {count - 1} more trials are running" if count > 1 else ""
         text = f"{self._names[number]}: waiting for {holder or 'another process'}{others}"
         if not self._running and text != self._waiting:  # once
             self._waiting = text

@@ -1,4 +1,4 @@
-"""The labels of a recorded trial, drawn again from its data: which are given, which are true, and the transition matrix of its noise."""
+"""The labels of a recorded trial, drawn again from its data: given labels, true labels, and the transition matrix of the noise."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from robust_benchmark.errors import UserError
 
 
 class Labels(NamedTuple):
-    """Of a trial's training set: given and true labels, int64 (n,), and T of its noise, (classes, classes), None where it states none."""
+    """Given and true labels of a training set, int64 (n,), and the transition matrix of its noise, (classes, classes), or None."""
 
     given: NDArray[np.int64]
     true: NDArray[np.int64]
@@ -27,10 +27,10 @@ class Labels(NamedTuple):
 
 
 def labels_of(record: Record, data_dir: str | Path = "data") -> Labels:
-    """The labels that the trial of a record trained on.
+    """The training labels of a recorded trial.
 
-    data_dir: where published data sets lie; nothing is downloaded
-    Raises UserError where the data is not on this machine, is not that of the record, or where nobody knows its true labels.
+    data_dir: directory of published data sets; nothing is downloaded
+    Raises UserError if the data is missing, if it differs from the record's data, or if its true labels are unknown.
     """
     config = record["config"]
     options = _whole("dataset", config["dataset"]["name"], data_dir)["source"] | config["dataset"]["source"]
@@ -41,17 +41,17 @@ def labels_of(record: Record, data_dir: str | Path = "data") -> Labels:
     drawn = draw(source, noise, Split(**config["split"]), record["seed"], "clean_set" in record["needs"], chosen)
     digests = {"source": source.digest, "drawn": drawn.digest}
     if digests != record["digests"]:
-        raise UserError(f"record {record['path']} was made from other images or labels than this machine has")
+        raise UserError(f"record {record['path']} comes from different images or labels than the data on this machine")
     true = source.true_labels.numpy()[drawn.train]
     if (true == UNKNOWN).any():
-        raise UserError(f"record {record['path']} is of training labels of which nobody knows whether they are right")
+        raise UserError(f"the true labels of the training set of record {record['path']} are unknown")
     classes = len(source.classes)
     stated = noise.transition_matrix(noise.targets(classes, record["seed"], numpy_stream(record["seed"], "noise targets")))
     return Labels(drawn.train_labels, true, stated if noise.synthetic else None)
 
 
 def _whole(group: str, name: str, data_dir: str | Path) -> dict[str, Any]:
-    """The options of a choice as its file has them, with the place of published data."""
+    """The options in the file of a choice, with the directory of published data."""
     options = composed_choice(group, name)
     for part in (options, options.get("source", {})):
         part |= {place: str(data_dir) for place in ("root",) if place in part}

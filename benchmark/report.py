@@ -1,6 +1,6 @@
-"""`python -m benchmark.report results/`: the table, or a picture, of the records under a directory; or of one experiment among them.
+"""`python -m benchmark.report results/`: a table, a figure or an HTML page of the records under a directory, or of one experiment.
 
-Does not import torch, except to compose the grid of an experiment, or the commands of an HTML page.
+This module imports torch only to compose the grid of an experiment or the commands of an HTML page.
 """
 
 from __future__ import annotations
@@ -24,68 +24,81 @@ from robust_benchmark.errors import UserError, unknown
 from robust_benchmark.files import write
 from robust_benchmark.imports import command
 
-if TYPE_CHECKING:  # composing grids takes torch
+if TYPE_CHECKING:  # composing grids imports torch
     import pandas as pd
 
     from benchmark.analysis.axes import Axes
     from benchmark.analysis.experiment import Found
     from benchmark.config import Cell
 
-MANY = 8  # missing cells told by name
+MANY = 8  # the largest number of missing cells or files in a message
 DEFAULT = ["test_accuracy"]
-COSTS = (Path("results/cost.json"), ROOT / "results" / "cost.json")  # where `benchmark.speed cost` writes, and what is shipped
+COSTS = (Path("results/cost.json"), ROOT / "results" / "cost.json")  # the output of `benchmark.speed cost`, and the shipped file
 
 
 @guarded
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status: 0, or 1 where a record was unreadable, or 2 for the user's mistake."""
+    """Run the command. Returns the exit status: 0, 1 for unreadable records, or 2 for a user's mistake."""
     given = _parser().parse_intermixed_args(arguments)
     given.select = list(dict.fromkeys(given.select))
     return _report(given)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=command("report"), description="The table, or a picture, of the records under a directory.")
-    parser.add_argument("results", type=Path, help="directory of records, searched with its folders")
-    parser.add_argument("overrides", nargs="*", help="experiment=NAME and further options of it, as given to benchmark.run")
-    parser.add_argument("--methods", nargs="+", metavar="METHOD", help="only these: names in the table, or an experiment's `method=`")
-    parser.add_argument("--format", default="text", choices=("text", "markdown", "latex", "csv", "parquet"), help="parquet needs --output")
-    parser.add_argument("--output", type=Path, help="file to write the table to instead of printing it")
-    parser.add_argument("--rows", nargs="+", default=[], metavar="NAME", help="what rows are: method, sees, setting, selection, any option")
-    parser.add_argument("--columns", nargs="+", default=[], metavar="NAME", help="what columns are, such as noise.rate")
+    parser = argparse.ArgumentParser(
+        prog=command("report"), description="Shows the records under a directory as a table, a figure or an HTML page."
+    )
+    parser.add_argument("results", type=Path, help="directory of records; the search includes subfolders")
+    parser.add_argument("overrides", nargs="*", help="experiment=NAME and more options, as given to benchmark.run")
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        metavar="METHOD",
+        help="only these methods: names in the table, or choices of `method=`",
+    )
+    parser.add_argument(
+        "--format",
+        default="text",
+        choices=("text", "markdown", "latex", "csv", "parquet"),
+        help="format of the table (default text); parquet needs --output",
+    )
+    parser.add_argument("--output", type=Path, help="write the table to this file instead of printing it")
+    parser.add_argument("--rows", nargs="+", default=[], metavar="NAME", help="table rows: method, sees, setting, selection or an option")
+    parser.add_argument("--columns", nargs="+", default=[], metavar="NAME", help="table columns, such as noise.rate")
     _of_figures(parser)
-    parser.add_argument("--y", nargs="+", metavar="METRIC", help=f"{', '.join(METRICS)}; test_accuracy unless given")
+    parser.add_argument("--y", nargs="+", metavar="METRIC", help=f"metrics: {', '.join(METRICS)} (default test_accuracy)")
     parser.add_argument(
         "--select",
         nargs="+",
         default=[LAST],
         metavar="SELECTION",
-        help=f"which evaluation of a trial counts: {', '.join(SELECTIONS)}; several stand side by side; last unless given",
+        help=f"the evaluation of a trial that counts: {', '.join(SELECTIONS)} (default last); several are side by side",
     )
-    parser.add_argument("--reference", default="", metavar="METHOD", help="show the paired differences of all others to this one")
-    parser.add_argument("--overall", action="store_true", help="aggregates over settings: mean, interquartile mean, average rank")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="file to write a page to that shows all of it, and opens in a browser")
+    parser.add_argument("--reference", default="", metavar="METHOD", help="show the paired differences of all other methods to this one")
+    parser.add_argument("--overall", action="store_true", help="show aggregates over settings: mean, interquartile mean, average rank")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write an HTML page for a browser to this file")
     parser.add_argument(
         "--grid",
         action="append",
         default=[],
         metavar="OVERRIDES",
-        help="with --html: a grid in quotes; the page says what is missing of it",
+        help="with --html: a grid in quotes; the page shows its missing trials",
     )
-    parser.add_argument("--cost", type=Path, metavar="FILE", help="what methods cost; results/cost.json unless given, where it exists")
+    parser.add_argument("--cost", type=Path, metavar="FILE", help="measured costs of methods (default results/cost.json, if it exists)")
     return parser
 
 
 def _of_figures(parser: argparse.ArgumentParser) -> None:
     kinds = "; ".join(f"{name}: {kind.words}" for name, kind in figures.KINDS.items())
-    parser.add_argument("--figure", type=Path, help="file to draw the figure in, .png, .pdf or .svg, or without any for .png and .pdf")
-    parser.add_argument("--kind", help=f"of the figure. {kinds}. training unless given, against with --x; an experiment has its own")
-    parser.add_argument("--x", help="the figure's x axis: an option such as noise.rate or split.clean_per_class; of kind pareto, the cost")
-    parser.add_argument("--width", help=f"of the figure, {' or '.join(figures.WIDTHS)}, as a two-column paper has them; full unless given")
+    parser.add_argument("--figure", type=Path, help="draw a figure in this .png, .pdf or .svg file; without a suffix, .png and .pdf")
     parser.add_argument(
-        "--checkpoint-dir", type=Path, metavar="DIR", help="of runs that kept evidence or weights; .checkpoints unless given"
+        "--kind",
+        help=f"kind of the figure. {kinds}. Default: the experiment's kind, else against with --x, else training",
     )
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="of published data sets, for kind transition; data unless given")
+    parser.add_argument("--x", help="x axis of the figure: an option such as noise.rate; for kind pareto, the cost")
+    parser.add_argument("--width", help=f"width of the figure, {' or '.join(figures.WIDTHS)}, for a two-column paper (default full)")
+    parser.add_argument("--checkpoint-dir", type=Path, metavar="DIR", help="directory of kept evidence and weights (default .checkpoints)")
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="directory of published data sets, for kind transition (default data)")
 
 
 def _report(given: argparse.Namespace) -> int:
@@ -94,10 +107,10 @@ def _report(given: argparse.Namespace) -> int:
     for name in ("kind", "x", "width", "checkpoint_dir", "data_dir"):
         value = getattr(given, name)
         if value is not None and given.figure is None:
-            raise UserError(f"--{name.replace('_', '-')} {value} is of a figure, and needs --figure FILE")
+            raise UserError(f"--{name.replace('_', '-')} {value} is an option of figures and needs --figure FILE")
     _check_format(given)
     if given.grid and given.html is None:
-        raise UserError(f"--grid '{given.grid[0]}' is of a page, and needs --html FILE")
+        raise UserError(f"--grid '{given.grid[0]}' is an option of HTML pages and needs --html FILE")
     records, errors = _read(given, [metric(name) for name in given.y or DEFAULT])
     for error in errors:
         print(f"error: {error}", file=sys.stderr)
@@ -116,16 +129,16 @@ def _report(given: argparse.Namespace) -> int:
 
 
 def _check_format(given: argparse.Namespace) -> None:
-    """Raises UserError for options of a table that do not go together."""
+    """Raises UserError for incompatible options of a table."""
     if given.format == "parquet" and given.output is None:
-        raise UserError("--format parquet needs --output FILE, as a terminal cannot show it")
+        raise UserError("--format parquet needs --output FILE, because a terminal cannot show it")
     if (given.rows or given.columns) and (given.overall or given.format in ("csv", "parquet")):
         other = "--overall" if given.overall else f"--format {given.format}"
-        raise UserError(f"--rows and --columns arrange methods and settings, and {other} has an arrangement of its own")
+        raise UserError(f"--rows and --columns do not apply to {other}, which has fixed rows and columns")
 
 
 def _read(given: argparse.Namespace, metrics: Sequence[Metric]) -> tuple[list[Record], list[UserError]]:
-    """The records, with no more in them than the tables and figures need, and with their costs where these are asked for."""
+    """The records with the fields that the output needs, and with their costs if it needs them."""
     whole = given.figure is not None or given.html is not None or given.select != [LAST]
     records, errors = read_all(given.results, whole, None if whole else tuple({each.kept for each in metrics}))
     costs = given.cost or next(filter(Path.exists, COSTS), None)
@@ -143,8 +156,8 @@ def _all(given: argparse.Namespace, records: list[Record]) -> None:
 
 
 def _table(given: argparse.Namespace, records: list[Record]) -> str | bytes:
-    """The ordinary table, that of the differences to a reference, or that of the aggregates over settings."""
-    from benchmark.analysis import overall, tables  # SciPy takes a sixth of a second to import
+    """The ordinary table, the table of differences to a reference, or the table of aggregates over settings."""
+    from benchmark.analysis import overall, tables  # importing SciPy takes a sixth of a second
 
     metrics = given.y or DEFAULT
     if given.overall:
@@ -162,7 +175,7 @@ def _table(given: argparse.Namespace, records: list[Record]) -> str | bytes:
 
 
 def _axes(given: argparse.Namespace) -> Axes | None:
-    """What makes rows and columns, where the user says it."""
+    """The user's rows and columns; None if there are none."""
     from benchmark.analysis.axes import axes
 
     return axes(given.rows, given.columns, len(given.select)) if given.rows or given.columns else None
@@ -175,19 +188,19 @@ def _parquet(frame: pd.DataFrame) -> bytes:
 
 
 def _page(given: argparse.Namespace, records: list[Record], errors: Sequence[UserError]) -> None:
-    """The page of the records, or of those of the experiment that is given."""
+    """Write the page of the records, or of the given experiment."""
     from benchmark.analysis import experiment as analysis
-    from benchmark.page import missing, render  # which composes configurations, and so takes torch
+    from benchmark.page import missing, render  # composes configurations, which imports torch
 
     for name in ("figure", "output"):
         if getattr(given, name) is not None:
-            raise UserError(f"--html makes a page alone: give --{name} in another command")
+            raise UserError(f"--html and --{name} exclude each other; use two commands")
     grids = [missing.grid_of(shlex.split(overrides), records, given.results) for overrides in given.grid]
     if given.overrides:
         grids = [missing.grid_of(given.overrides, records, given.results), *grids]
         records = analysis.named(grids[0].found, grids[0].rows)
         if not records:
-            raise UserError(f"{given.results} has no records of {grids[0].title}; to make them: {grids[0].command}")
+            raise UserError(f"{given.results} has no records of {grids[0].title}; this command makes them: {grids[0].command}")
     selections = given.select if given.select != [LAST] else []
     title, shown = str(given.results), _of_methods(records, given.methods)
     page = render.render(shown, title, given.y or [], selections, given.reference, grids, _remarks(given, records, errors))
@@ -195,16 +208,16 @@ def _page(given: argparse.Namespace, records: list[Record], errors: Sequence[Use
 
 
 def _remarks(given: argparse.Namespace, records: Sequence[Record], errors: Sequence[UserError]) -> list[str]:
-    """Sentences on files that the page does not show."""
+    """Sentences on files that the page omits."""
     twice = sum(1 for _ in record_paths(given.results)) - len(records) - len(errors) if not given.overrides else 0
-    again = f"{twice} files repeat a trial; the first one by its path is shown." if twice else ""
-    more = f" And {len(errors) - MANY} more." if len(errors) > MANY else ""
-    unreadable = f"{len(errors)} files are left out: {'; '.join(map(str, errors[:MANY]))}.{more}" if errors else ""
+    again = f"{twice} files repeat a trial; the page shows the first one by path." if twice else ""
+    more = f"; and {len(errors) - MANY} more" if len(errors) > MANY else ""
+    unreadable = f"The page omits {len(errors)} files: {'; '.join(map(str, errors[:MANY]))}{more}." if errors else ""
     return [*filter(None, [again, unreadable])]
 
 
 def _of_methods(records: list[Record], methods: list[str] | None) -> list[Record]:
-    """Records of the methods asked for, all for None; raises UserError, with the nearest name, for one that has no record."""
+    """The records of these methods; all records for None. Raises UserError, with the nearest name, for a method without records."""
     names = {record["method"] for record in records}
     for method in methods or ():
         if method not in names:
@@ -213,17 +226,17 @@ def _of_methods(records: list[Record], methods: list[str] | None) -> list[Record
 
 
 def _experiment(given: argparse.Namespace, records: list[Record]) -> None:
-    """The experiment's own table and figure, of its own records; what is missing is told with the command that fills it."""
+    """Show the table and the figure of an experiment. A message names the missing trials and the command that makes them."""
     from benchmark.analysis import experiment as analysis
     from benchmark.config import cells
 
     grid = cells(given.overrides)
     experiment = grid[0].config.experiment
     if len({cell.config.experiment.name for cell in grid}) > 1 or not experiment.name:
-        raise UserError("give experiment=NAME among the options, one alone; see " + command("run") + " --help")
+        raise UserError("give exactly one experiment=NAME among the options; see " + command("run") + " --help")
     found = analysis.find([analysis.Wanted(cell.choice, cell.identity, cell.key, cell.config.trials) for cell in grid], records)
     if not any(each.records for each in found):
-        raise UserError(f"{given.results} has no records of {experiment.name}; to make them: {_command(given, given.results)}")
+        raise UserError(f"{given.results} has no records of {experiment.name}; this command makes them: {_command(given, given.results)}")
     to_fill = _command(given, analysis.root(found))
     found = _of_rows(grid, found, given.methods)
     shown = analysis.named(found, experiment.rows)
@@ -238,7 +251,7 @@ def _experiment(given: argparse.Namespace, records: list[Record]) -> None:
 
 
 def _experiments_table(given: argparse.Namespace, grid: Sequence[Cell], found: Sequence[Found]) -> str | bytes:
-    """The comparison with the paper and what becomes of the claims; or the ordinary table, where its options are given."""
+    """The comparison with the paper and the verdicts on claims, or the ordinary table if the user gives its options."""
     from benchmark.analysis import experiment as analysis
     from benchmark.analysis import paper_claims
 
@@ -255,9 +268,9 @@ def _experiments_table(given: argparse.Namespace, grid: Sequence[Cell], found: S
 
 
 def _of_rows(grid: Sequence[Cell], found: Sequence[Found], methods: list[str] | None) -> list[Found]:
-    """What was found of the methods asked for, all for None.
+    """The cells of these methods; all cells for None.
 
-    A method goes by the name of its row, by its choice of `method=` and by its label. Raises UserError with the nearest of these.
+    A name may be the name of a row, a choice of `method=` or a label. Raises UserError, with the nearest name, for an unknown name.
     """
     names = [{cell.choice, cell.label, cell.config.experiment.rows.get(cell.choice, {}).get("name", cell.label)} - {""} for cell in grid]
     for method in methods or ():
@@ -267,7 +280,7 @@ def _of_rows(grid: Sequence[Cell], found: Sequence[Found], methods: list[str] | 
 
 
 def _command(given: argparse.Namespace, root: str | Path) -> str:
-    """What trains the missing trials, into the results directory `root`."""
+    """The command that trains the missing trials into the results directory `root`."""
     return f"{command('run')} {shlex.join([*given.overrides, f'results_dir={root}'])}"
 
 
@@ -279,7 +292,7 @@ def _write_table(given: argparse.Namespace, table: str | bytes) -> None:
 
 
 def _draw(given: argparse.Namespace, shown: list[Record], records: list[Record], figure: Mapping[str, Any]) -> None:
-    """The figure of the records `shown`, where one is asked for; `records`, all there are, give methods their looks."""
+    """Draw the figure of the records `shown` if the user wants one. `records` are all records and determine the looks of methods."""
     if given.figure is None:
         return
     kind = given.kind or ("against" if given.x is not None else figure.get("kind", "training"))
@@ -291,5 +304,5 @@ def _draw(given: argparse.Namespace, shown: list[Record], records: list[Record],
 
 
 if __name__ == "__main__":
-    gc.disable()  # many records without a cycle among them: looking for one would take a fifth of the time
+    gc.disable()  # records contain no cycles, and the search for cycles takes a fifth of the time
     sys.exit(main())

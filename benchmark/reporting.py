@@ -1,4 +1,4 @@
-"""Between a trainer and those who watch it: what they hear of evaluations, without any change of the trainer."""
+"""Reports of a trainer's steps and evaluations to a listener and an observer, without changes in the trainer."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from benchmark.training.trainer import Trainer, Watch
 
 
 class Listener(Watch, Protocol):
-    """A Watch that hears of evaluations too."""
+    """A Watch that also receives evaluations."""
 
     def evaluated(self, metrics: Mapping[str, float]) -> None:
-        """The trial was evaluated. metrics: by the names of records; those that are undefined are left out"""
+        """The trial was evaluated. metrics: by their names in records, without undefined ones"""
 
 
 class Reporter(Watch):
-    """The Watch of one trainer, which hands all on to a listener, and its start and evaluations to an observer's two methods.
+    """The Watch of one trainer. It passes everything to a listener, and the start and the evaluations to two methods of an observer.
 
-    trainer: the one that it watches, to be set before that trains
+    trainer: the watched trainer; must be set before it trains
     """
 
     trainer: Trainer
@@ -31,8 +31,8 @@ class Reporter(Watch):
     def stepped(self, steps: int = 1) -> None:
         if self._step == 0:
             progress = self.trainer.progress
-            self._reported = len(progress.history)  # those of the checkpoint
-            self._started(steps if progress.train_seconds else 0)  # a checkpoint has some, and the first step of all has none yet
+            self._reported = len(progress.history)  # evaluations of the checkpoint
+            self._started(steps if progress.train_seconds else 0)  # zero at the very first step, positive after a checkpoint
         self._step += steps
         self._listener.stepped(steps)
 
@@ -41,7 +41,7 @@ class Reporter(Watch):
         return self._listener.stopping()
 
     def report(self) -> None:
-        """Hand on what was evaluated since the last call: the trainer asks whether to stop after each step, unless it diverged."""
+        """Report the evaluations since the last call. The trainer calls `stopping` after each step, unless training diverged."""
         for entry in self.trainer.progress.history[self._reported :]:
             metrics = {name: value for name, value in entry.items() if name not in ("phase", "step") and value is not None}
             self._listener.evaluated(metrics)

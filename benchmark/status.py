@@ -1,6 +1,6 @@
-"""`python -m benchmark.status`: what becomes of grids, cell by cell; with --watch, as they go on; with --cancel, their end.
+"""`python -m benchmark.status`: the progress of grids, cell by cell. --watch shows it continuously, and --cancel ends the jobs.
 
-Does not import torch, except to compose a grid that is given by its overrides.
+This module imports torch only to compose a grid that the user gives as overrides.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from benchmark.launching import jobs
 from benchmark.launching.look import Looker
-from benchmark.overview import Row, counted, duration, overview, percent, said
+from benchmark.overview import Row, counted, described, duration, overview, percent
 from benchmark.records import grids
 from benchmark.records.grids import Grid
 from benchmark.watch import watch
@@ -22,18 +22,20 @@ from robust_benchmark.imports import command
 
 @guarded
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status: 0, 1 where a trial failed, 2 for the user's mistake."""
-    parser = argparse.ArgumentParser(prog=command("status"), description="Shows how far grids are.")
+    """Run the command. Returns the exit status: 0, 1 if a trial failed, or 2 for a user's mistake."""
+    parser = argparse.ArgumentParser(prog=command("status"), description="Shows the progress of grids.")
     parser.add_argument(
-        "grid", nargs="*", help="one sent elsewhere by its name, any by the overrides given to benchmark.run; without, all sent elsewhere"
+        "grid",
+        nargs="*",
+        help="names of submitted grids, or overrides as given to benchmark.run (default all submitted grids)",
     )
-    parser.add_argument("--checkpoint-dir", default=".checkpoints", help="where grids given by name are kept (default .checkpoints)")
-    parser.add_argument("--watch", action="store_true", help="go on showing them until nothing is left to do; ends by Ctrl-C too")
-    parser.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help="from one look of --watch to the next (default 2)")
+    parser.add_argument("--checkpoint-dir", default=".checkpoints", help="directory of submitted grids (default .checkpoints)")
+    parser.add_argument("--watch", action="store_true", help="show the progress until all trials end; Ctrl-C ends the view")
+    parser.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help="interval between updates of --watch (default 2)")
     parser.add_argument("--cancel", action="store_true", help="end the jobs of the grid; finished trials and checkpoints stay")
     given = parser.parse_intermixed_args(arguments)
     if given.cancel and not given.grid:
-        raise UserError("--cancel needs a grid: its name, or its overrides")
+        raise UserError("--cancel needs a grid, by its name or its overrides")
     in_range("--every", given.every, 0.1, 86_400)
     found = _grids(given.grid, given.checkpoint_dir)
     if given.cancel:
@@ -50,7 +52,7 @@ def _grids(given: Sequence[str], checkpoint_dir: str) -> list[Grid]:
     names: Sequence[str | None] = list(given) or [None]
     found = [grid for name in names for grid in grids.find(checkpoint_dir, name)]
     if not found:
-        raise UserError(f"no grid was sent elsewhere from {checkpoint_dir}; one that benchmark.run trains is shown by its overrides")
+        raise UserError(f"{checkpoint_dir} has no submitted grid; to see a grid that benchmark.run trains, give its overrides")
     return found
 
 
@@ -73,12 +75,12 @@ def _known(found: Sequence[Grid]) -> dict[str, str]:
     try:
         return jobs.states([each for grid in found for each in grid.submissions])
     except UserError as error:
-        print(f"what follows is from files alone, as SLURM does not answer: {error}", file=sys.stderr)
+        print(f"SLURM does not answer, so the states below come from files only: {error}", file=sys.stderr)
         return {}
 
 
 def _show(row: Row) -> None:
-    """A line for the cell, and one for each of its trials that runs or did not go well."""
+    """Print a line for the cell, and one for each trial that runs, failed or was preempted."""
     print(f"  {' '.join([row.cell.label, *row.cell.options])}  {row.cell.folder}: {counted(row.counts)}")
     for seed, state in row.states.items():
         if state.kind == "running":
@@ -86,7 +88,7 @@ def _show(row: Row) -> None:
             accuracy = f", test accuracy {percent(state.accuracy)}" if state.accuracy is not None else ""
             print(f"    seed {seed} running: step {state.step} of {row.cell.steps}{accuracy}{left}; {state.text}")
         elif state.kind in ("failed", "preempted"):
-            print(f"    seed {seed} {said(state)}")
+            print(f"    seed {seed} {described(state)}")
 
 
 if __name__ == "__main__":

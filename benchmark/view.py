@@ -1,4 +1,4 @@
-"""The view of `benchmark.status --watch` in a terminal, by rich."""
+"""The terminal view of `benchmark.status --watch`, with rich."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from rich.live import Live
 from rich.text import Text
 
 from benchmark.launching.look import State
-from benchmark.overview import RANKS, Overview, Row, duration, percent, printable, said
+from benchmark.overview import RANKS, Overview, Row, described, duration, percent, printable
 
 Columns = tuple[str, str, str, str, str, str]
-Entry = tuple[Columns, str]  # what stands in each column, and the style
+Entry = tuple[Columns, str]  # the text of each column, and the style
 COLUMNS: Columns = ("cell", "done", "accuracy", "step", "left", "on")
 GAP = "  "
-SHORTEST = 16  # characters of a cell's name
-FOOTER = "Ctrl-C ends this view; training goes on."
+SHORTEST = 16  # the smallest width of a cell's name, in characters
+FOOTER = "Ctrl-C ends this view; training continues."
 STYLES = {"running": "cyan", "failed": "red", "done": "green"}
 
 
 class View:
-    """Draws each look over the one before, and leaves the last one there."""
+    """Draws each state over the previous one, and keeps the last one on the screen."""
 
     def __init__(self) -> None:
         self._console = Console()
@@ -38,18 +38,18 @@ class View:
         self._live.__exit__(kind, error, trace)
 
     def show(self, grids: Sequence[Overview]) -> None:
-        """Show this look at all grids."""
+        """Show the current state of all grids."""
         self._live.update(drawn(grids, self._console.width, self._console.height), refresh=True)
 
 
 def drawn(grids: Sequence[Overview], width: int, height: int) -> Text:
-    """The overviews in a terminal of so many columns and lines, which the grids share."""
+    """The overviews in a terminal of this size, in columns and lines, which the grids share."""
     lines: list[Text] = []
     for number, grid in enumerate(grids):
         room = (height - 2 - len(lines)) // (len(grids) - number)
         lines += _grid(grid, width, room, alone=len(grids) == 1)
     if len(lines) > height - 2:
-        lines[height - 3 :] = [Text("and more than this terminal has lines for", style="dim")]
+        lines[height - 3 :] = [Text("and more grids; this terminal has too few lines", style="dim")]
     lines.append(Text(FOOTER, style="dim"))
     for line in lines:
         line.truncate(width, overflow="ellipsis")
@@ -57,7 +57,7 @@ def drawn(grids: Sequence[Overview], width: int, height: int) -> Text:
 
 
 def _grid(grid: Overview, width: int, room: int, alone: bool) -> list[Text]:
-    """The lines of one grid, as many as there is room for; one of several that is done takes a single line."""
+    """The lines of one grid, at most `room`. A done grid among several takes a single line."""
     title = _wrapped(str(grid), "bold", width)
     if room < len(title) + 2 or (not alone and grid.counts["done"] == grid.counts.total()):
         return title
@@ -70,12 +70,12 @@ def _wrapped(text: str, style: str, width: int) -> list[Text]:
 
 
 def _failures(grid: Overview, width: int, room: int) -> list[Text]:
-    """What failed, with reasons and logs, and how many more did."""
+    """The failed trials with reasons and logs, and the number of further ones."""
     lines: list[Text] = []
     left = grid.counts["failed"]
     trials = [(row.name, seed, state) for row in grid.rows for seed, state in row.states.items()]
     for name, seed, state in (each for each in trials if each[2].kind == "failed"):
-        more = _wrapped(f"{name}, seed {seed}: {said(state)}", STYLES["failed"], width)
+        more = _wrapped(f"{name}, seed {seed}: {described(state)}", STYLES["failed"], width)
         if len(lines) + len(more) + (left > 1) > room:
             return [*lines, Text(f"{'and ' if lines else ''}{left}{' more' if lines else ''} failed", style=STYLES["failed"])]
         lines += more
@@ -84,7 +84,7 @@ def _failures(grid: Overview, width: int, room: int) -> list[Text]:
 
 
 def _table(grid: Overview, width: int, room: int) -> list[Text]:
-    """The cells, each with its trials that run, and at the end how many more there are."""
+    """The cells with their running trials, and the number of further cells at the end."""
     entries: list[Entry] = [(COLUMNS, "dim")]
     for number, row in enumerate(grid.rows):
         mine = list(_entries(row))
@@ -95,7 +95,7 @@ def _table(grid: Overview, width: int, room: int) -> list[Text]:
 
 
 def _aligned(entries: Sequence[Entry], width: int) -> list[Text]:
-    """A line for each entry. Names give way to numbers where the terminal is narrow; who trains stands last, where lines are cut."""
+    """A line for each entry. In a narrow terminal, names are shortened first. The training process comes last, where lines are cut."""
     widths = [max(len(columns[place]) for columns, _ in entries) for place in range(len(COLUMNS))]
     numbers = sum(widths[1:-1]) + len(GAP) * (len(widths) - 2)
     widths[0] = min(widths[0], max(width - numbers, SHORTEST))
@@ -109,7 +109,7 @@ def _line(columns: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _shortened(name: str, width: int) -> str:
-    """A name without its middle: methods stand at the beginning, and values that a grid sweeps at the end.
+    """A name without its middle part, because methods are at the start and swept values at the end.
 
     >>> _shortened("l2rw digits/bgflip noise.rate=0.4", 16)
     'l2rw d...ate=0.4'
@@ -121,7 +121,7 @@ def _shortened(name: str, width: int) -> str:
 
 
 def _entries(row: Row) -> Iterator[Entry]:
-    """The lines of a cell, and of its trials that run."""
+    """The lines of a cell and of its running trials."""
     counts = row.counts
     yield (row.name, f"{counts['done']}/{counts.total()}", percent(row.accuracy), "", "", ""), STYLES.get(row.rank, "")
     for seed, state in row.states.items():

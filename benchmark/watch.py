@@ -1,4 +1,4 @@
-"""`benchmark.status --watch`: grids as they go on, as a view in a terminal and as lines elsewhere. No torch here."""
+"""`benchmark.status --watch`: the progress of grids, as a view in a terminal or as plain lines. This module imports no torch."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from typing import Protocol
 
 from benchmark.launching import jobs
 from benchmark.launching.look import Looker
-from benchmark.overview import Overview, Row, overview, printable, said
+from benchmark.overview import Overview, Row, described, overview, printable
 from benchmark.records.grids import Grid, TrialId
 from robust_benchmark.errors import UserError
 
-ASK_SECONDS = 15.0  # between questions to SLURM
-PATIENCE = 60.0  # for somebody to train, at least: a command takes a while to start
-SHARE = 9  # looking takes at most the tenth part of the time
+ASK_SECONDS = 15.0  # between two queries of SLURM
+PATIENCE = 60.0  # the shortest wait for a process to train, because a command needs time to start
+SHARE = 9  # ratio of sleep to work, so that updates take at most a tenth of the time
 
 
 class Screen(Protocol):
-    """Where the overviews are shown."""
+    """A display of overviews."""
 
     def show(self, grids: Sequence[Overview]) -> None:
-        """Show this look at all grids."""
+        """Show the current state of all grids."""
 
 
 def watch(found: Sequence[Grid], every: float) -> int:
-    """Show the grids until nothing is left to do, or nobody has trained them for long; returns 1 where a trial failed, else 0.
+    """Show the grids until all trials end, or until no process has trained them for a while. Returns 1 if a trial failed, and 0 otherwise.
 
-    every: seconds between two looks
+    every: seconds between two updates
     """
     shown: Sequence[Overview] = ()
     with _screen() as screen:
@@ -40,7 +40,7 @@ def watch(found: Sequence[Grid], every: float) -> int:
             screen.show(shown)
     left = [each for each in shown if not each.settled]
     for each in left:
-        print(f"grid {each.grid.name}: nobody trains what is left of it; the command that trains it goes on from here")
+        print(f"grid {each.grid.name}: no process trains its remaining trials; run its command again to continue")
     return 1 if any(each.counts["failed"] for each in shown) else 0
 
 
@@ -49,9 +49,9 @@ def _screen() -> Iterator[Screen]:
     if not sys.stdout.isatty() or os.environ.get("TERM", "dumb") in ("dumb", "unknown"):
         yield Lines()
         return
-    from benchmark.view import View  # rich, which nothing else needs
+    from benchmark.view import View  # imports rich, which only the view needs
 
-    previous = signal.signal(signal.SIGTERM, _leave)  # so that the terminal is left in order
+    previous = signal.signal(signal.SIGTERM, _leave)  # so that the view restores the terminal
     try:
         with View() as view:
             yield view
@@ -64,7 +64,7 @@ def _leave(number: int, _: FrameType | None) -> None:
 
 
 def _looks(found: Sequence[Grid], every: float) -> Iterator[list[Overview]]:
-    """All grids again and again, until all are settled or have been left alone for long enough."""
+    """Yield the state of all grids until all are settled, or until no process has trained them for long enough."""
     lookers, known, asked, moved = [Looker(grid) for grid in found], dict[str, str](), -ASK_SECONDS, time.monotonic()
     patience = max([PATIENCE, *(grid.claim_seconds for grid in found)])
     while True:
@@ -81,7 +81,7 @@ def _looks(found: Sequence[Grid], every: float) -> Iterator[list[Overview]]:
 
 
 def _known(found: Sequence[Grid], before: dict[str, str]) -> dict[str, str]:
-    """The state of each task; what was known before where SLURM does not answer for a while."""
+    """The state of each task, or the earlier state if SLURM does not answer."""
     try:
         return jobs.states([each for grid in found for each in grid.submissions])
     except UserError:
@@ -89,7 +89,7 @@ def _known(found: Sequence[Grid], before: dict[str, str]) -> dict[str, str]:
 
 
 class Lines:
-    """A line for each change of a trial's state, and one for each grid at the first look and the last one."""
+    """A line for each change of a trial's state, and a line for each grid at the start and at the end."""
 
     def __init__(self) -> None:
         self._before: dict[tuple[str, TrialId], str] = {}
@@ -111,5 +111,5 @@ class Lines:
         for seed, state in row.states.items():
             trial = grid, (row.cell.key, seed)
             if self._before.get(trial) != state.kind and (not first or state.kind in ("running", "failed")):
-                print(printable(f"{row.name}, seed {seed}: {said(state)}"))
+                print(printable(f"{row.name}, seed {seed}: {described(state)}"))
             self._before[trial] = state.kind

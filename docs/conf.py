@@ -1,4 +1,4 @@
-"""The site of the documentation: `sphinx-build -W --keep-going -b html docs build/docs`. It needs no network."""
+"""Configuration of the documentation site: `sphinx-build -W --keep-going -b html docs build/docs`. It needs no network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ source_suffix = {".md": "markdown"}
 myst_heading_anchors = 3  # links such as data.md#pictures work as they do on GitHub
 
 autodoc_member_order = "bysource"
-autodoc_inherit_docstrings = False  # torch's are not written as ours are
+autodoc_inherit_docstrings = False  # torch's docstrings have another format
 autodoc_typehints = "signature"
 autodoc_class_signature = "separated"
 add_module_names = False

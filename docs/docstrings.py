@@ -1,6 +1,6 @@
-"""Docstrings of this project as reStructuredText.
+"""Converts docstrings of this project to reStructuredText.
 
-They are plain text: paragraphs, indented formulas, lines such as `beta: share of the label`, and code in single backquotes.
+These docstrings are plain text: paragraphs, indented formulas, lines such as `beta: share of the label`, and code in single backquotes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ CODE = re.compile(r"`([^`]+)`")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """The extension."""
+    """Set up the Sphinx extension."""
     app.connect("autodoc-process-docstring", _processed)
     return {"parallel_read_safe": True}
 
@@ -28,7 +28,7 @@ def _processed(app: Sphinx, what: str, name: str, object_: object, options: obje
 
 
 def restructured(lines: list[str]) -> list[str]:
-    """The lines of a docstring, as reStructuredText, in which `\\\\ ` is no space.
+    """The lines of a docstring as reStructuredText, where `\\\\ ` is an empty separator.
 
     >>> restructured(["The mean of `x`.", "", "    m = sum_i x_i / n", "", "x: numbers"])
     ['The mean of \\\\ ``x``\\\\ .', '', '::', '', '    m = sum_i x_i / n', '', '``x``', '    numbers', '']
@@ -50,7 +50,7 @@ def _paragraphs(lines: list[str]) -> Iterator[list[str]]:
 
 
 def _text(paragraph: list[str]) -> Iterator[list[str]]:
-    """Ordinary lines, and the items among them, whose meanings go on in indented lines."""
+    """Ordinary lines and items. The meaning of an item may continue in indented lines."""
     text: list[str] = []
     items: list[str] = []
     for line in paragraph:
@@ -71,6 +71,6 @@ def _text(paragraph: list[str]) -> Iterator[list[str]]:
 
 
 def escaped(line: str) -> str:
-    """The line with its code as literals, and without any other markup."""
-    parts = CODE.split(line)  # text and code in turns
+    """The line with code as literals and all other markup escaped."""
+    parts = CODE.split(line)  # alternating text and code
     return "".join(f"\\ ``{part}``\\ " if place % 2 else re.sub(r"([\\*_|])", r"\\\1", part) for place, part in enumerate(parts))

@@ -1,6 +1,6 @@
-"""Links that work on GitHub work on the site as well: those to pages outside docs/ and to folders are rewritten before a page is read.
+"""Rewrites links that work on GitHub so that they also work on the site: links to pages outside docs/ and to folders.
 
-Links to other files need nothing: Sphinx copies these files to the site.
+Links to other files need no change, because Sphinx copies these files to the site.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^\]]*)\]\((?P<path>[^)#:]+)(?P<anch
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """The extension."""
+    """Set up the Sphinx extension."""
     app.connect("source-read", lambda app, name, source: _rewrite(DOCS, source))
     app.connect("include-read", lambda app, path, parent, source: _rewrite((DOCS / path).resolve().parent, source))
     return {"parallel_read_safe": True}
@@ -31,7 +31,7 @@ def _rewrite(folder: Path, source: list[str]) -> None:
 
 
 def rewritten(text: str, folder: Path) -> str:
-    """Markdown that is written for a page of `folder`, for a page of docs/.
+    """Markdown of a page in `folder`, with its links changed for a page in docs/.
 
     >>> rewritten("[how](docs/speed.md#steps), [who](CONTRIBUTING.md), [where](conf)", ROOT)
     '[how](speed.md#steps), [who](contributing.md), where'

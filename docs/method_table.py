@@ -1,6 +1,6 @@
-"""`python -m docs.method_table`: writes the tables of docs/choosing.md, from the code, the records and the measured cost, and the README's.
+"""`python -m docs.method_table`: writes the tables of docs/choosing.md and README.md from code, records and measured costs.
 
-A new method needs no change here. Its year is the first one after "Source:" in its docstring.
+A new method needs no change here. Its year is the first year after "Source:" in its docstring.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from robust_benchmark.errors import UserError
 
 PAGE = ROOT / "docs" / "choosing.md"
 README = ROOT / "README.md"
-EXPERIMENTS = {"digits": "digits", "digits_modern": "digits, cropped"}  # by the choice of experiment=, the name of their columns
+EXPERIMENTS = {"digits": "digits", "digits_modern": "digits, cropped"}  # choice of experiment= and name of its columns
 NOISES = ("bgflip", "uniflip")
 HEADERS = ["method", "needs", "networks", "state", "cost", "year"]
 PART = re.compile(r"<!-- begin: (\w+) -->\n.*?<!-- end -->", re.DOTALL)
@@ -41,7 +41,7 @@ Accuracies = Mapping[tuple[str, str, str], str]  # by experiment, noise and meth
 
 
 def main() -> None:
-    """Write both pages."""
+    """Update both pages."""
     with one_thread(CPU):
         PAGE.write_text(updated(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     shipped = (ROOT / "results" / "tables" / "readme.md").read_text(encoding="utf-8")
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def updated(page: str) -> str:
-    """The page with its tables made again."""
+    """The page with updated tables."""
     configs = {label: json.loads(config) for config, label in choices().items()}
     wrapped = {label for label, config in configs.items() if registry.wraps(config["name"])}
     accuracies, small = dict(_accuracies()), _Small()
@@ -63,7 +63,7 @@ def updated(page: str) -> str:
 
 
 def _filled(page: str, tables: Mapping[str, str]) -> str:
-    """The page with these tables between its marks."""
+    """The page with these tables between its markers."""
     return PART.sub(lambda part: f"<!-- begin: {part[1]} -->\n\n{tables[part[1]]}\n\n<!-- end -->", page)
 
 
@@ -82,26 +82,26 @@ def _row(label: str, config: Mapping[str, Any], small: _Small, accuracies: Accur
 
 
 class _Small:
-    """Small tasks that methods are set up on."""
+    """Small tasks for the setup of methods."""
 
     def __init__(self) -> None:
         (cell,) = small_cells(["method=l2rw"])
         self.kinds, self.settings = list(kinds(cell).values()), trial.settings(cell.config)
 
     def parts(self, method: Method) -> tuple[str, str]:
-        """How many classifiers train, and how many numbers are kept for each training example."""
+        """The number of trained classifiers, and of stored numbers for each training example."""
         n = self._set_up(method)
         trained = [each for each in method.modules() if isinstance(each, Classifier) and any(p.requires_grad for p in each.parameters())]
         kept = sum(buffer.numel() // n for buffer in method.buffers() if n in buffer.shape)
         return str(len(trained)), str(kept or "")
 
     def _set_up(self, method: Method) -> int:
-        """The number of training examples of the first task that the method takes."""
+        """Set the method up on the first task that it accepts. Returns the number of training examples."""
         for kind in self.kinds:
             with suppress(UserError):
                 Trainer(method, kind.make_model, kind.task, self.settings, SEED, CPU)
                 return len(kind.task.train)
-        raise UserError(f"{type(method).__name__} takes no task")
+        raise UserError(f"{type(method).__name__} accepts no task")
 
 
 def _cost(label: str) -> str:
@@ -116,7 +116,7 @@ def _year(name: str) -> str:
 
 
 def _accuracies() -> Iterator[tuple[tuple[str, str, str], str]]:
-    """Mean test accuracy of the last step over the trials of each shipped record of the experiments' cells."""
+    """Mean test accuracy at the last step, over the shipped trials of each cell of the experiments."""
     for experiment in EXPERIMENTS:
         trials = robust_benchmark.load(ROOT / "results" / "reference" / experiment)
         wanted = {cell.key for cell in cells([f"experiment={experiment}"])}

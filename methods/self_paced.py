@@ -15,7 +15,7 @@ from robust_benchmark.errors import at_least, in_range, whole
 class SelfPaced(Method):
     """Trains on examples with a loss below a threshold, which grows.
 
-        loss = sum_i v_i CE_i / sum_i v_i,   v_i = 1 where CE_i < t, else 0 (soft: max(0, 1 - CE_i / t))
+        loss = sum_i v_i CE_i / sum_i v_i,   v_i = 1 if CE_i < t, otherwise 0 (soft: max(0, 1 - CE_i / t))
 
     The 0/1 weights v minimise sum_i v_i CE_i - t sum_i v_i. After a warm-up of plain training, t is the median loss of the training set, in
     evaluation mode and without augmentation, so that half of the examples are selected. The rest of training has `stages` equal parts;

@@ -1,12 +1,12 @@
-"""Runs the code blocks of README.md and docs/*.md, each page in an empty directory of its own, from its first block to its last.
+"""Runs the code blocks of README.md and docs/*.md. Each page runs in an empty directory, from its first block to its last.
 
-bash: commands of the suite run, a grid with one trial of three steps. A comment behind a command that begins with one of NOT_HERE says
-    why it does not run here; its options are read all the same, and its grid is composed. Other commands are only parsed by bash.
-    A comment "exit status 2" says how the command ends; the text block that follows is then what it says, in which ... stands for anything.
-python: is executed, or a doctest where it begins with >>>; `run_grid` trains as little as a command. A comment
-    `<!-- invisible-code-block: python` before it holds what it needs.
-yaml, toml: are parsed.
-A block below a line with nothing but the name of a file is equal to that file of examples/.
+bash: The commands of the suite run. A grid runs with one trial of three steps. If the comment of a command starts with one of NOT_HERE, the
+    command does not run; the test parses its options and composes its grid. Other commands are only parsed by bash. The comment
+    "exit status 2" gives the expected status; then the next text block must equal the output, where ... matches any text.
+python: The code is executed, or it is a doctest if it starts with >>>. `run_grid` also trains one trial of three steps. A comment
+    `<!-- invisible-code-block: python` before a block contains its preparation.
+yaml, toml: The text is parsed.
+A block below a line that contains only a file name must equal this file of examples/.
 """
 
 from __future__ import annotations
@@ -69,14 +69,14 @@ EXAMPLE = re.compile(r"pip install \./examples/(?P<folder>\w+)")
 
 
 class Parsed(Exception):
-    """The options of a command are read."""
+    """Raised after a command has parsed its options."""
 
 
 # --- the directory of a page
 
 
 def begin(namespace: dict[str, Any]) -> None:
-    """Go to a directory with what the pages take for granted: some pictures, a table, and the shipped records."""
+    """Change to a new directory with the files that the pages assume: pictures, a table, and the shipped records."""
     stack = namespace["stack"] = contextlib.ExitStack()
     directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     stack.enter_context(contextlib.chdir(directory))
@@ -95,12 +95,12 @@ def begin(namespace: dict[str, Any]) -> None:
 
 
 def end(namespace: dict[str, Any]) -> None:
-    """Leave the directory."""
+    """Leave and remove the directory."""
     namespace["stack"].close()
 
 
 def pictures(root: Path) -> None:
-    """30 random pictures of two classes to train on, and as many to test on."""
+    """Write 30 random training pictures and 30 test pictures of two classes."""
     rng = np.random.default_rng(0)
     for part in ("train", "test"):
         for name in ("cat", "dog"):
@@ -110,7 +110,7 @@ def pictures(root: Path) -> None:
 
 
 def table(file: Path) -> None:
-    """100 rows with labels, of which some are checked."""
+    """Write 100 rows with labels; 50 labels are checked."""
     rows = [f"{number % 2 + number / 100},{number % 2},{number < 50}" for number in range(100)]
     file.write_text("\n".join(["height,label,checked", *rows]), encoding="utf-8")
 
@@ -119,7 +119,7 @@ def table(file: Path) -> None:
 
 
 def shell(example: Example) -> None:
-    """Run a block of commands, one after the other."""
+    """Run the commands of a block in order."""
     subprocess.run(["bash", "-n"], input=example.parsed, text=True, check=True)
     for line in example.parsed.replace("\\\n", " ").splitlines():
         piped, _, comment = line.partition(" #")
@@ -128,7 +128,7 @@ def shell(example: Example) -> None:
             example.namespace["site"] = installed(ROOT / "examples" / found["folder"])
         elif found := SUITE.fullmatch(command.strip()):
             module, arguments = found["module"] or f"benchmark.{found['command']}", shlex.split(found["arguments"])
-            if comment.strip().startswith(NOT_HERE) or "--watch" in arguments:  # what watches does not end by itself
+            if comment.strip().startswith(NOT_HERE) or "--watch" in arguments:  # --watch does not end by itself
                 read(module, arguments)
             else:
                 status = STATUS.search(comment)
@@ -136,28 +136,28 @@ def shell(example: Example) -> None:
 
 
 def check(command: str, wanted: int, module: str, arguments: list[str], namespace: dict[str, Any]) -> None:
-    """Run the command; where it must fail, keep what it says for the text block that follows."""
-    said = io.StringIO()
-    with contextlib.redirect_stderr(said) if wanted else contextlib.nullcontext():
+    """Run the command. If it must fail, store its output for the next text block."""
+    errors = io.StringIO()
+    with contextlib.redirect_stderr(errors) if wanted else contextlib.nullcontext():
         status = run(module, arguments, namespace.get("site"))
-    assert status == wanted, f"{command.strip()} ends with status {status}: {said.getvalue()}"
+    assert status == wanted, f"{command.strip()} ends with status {status}: {errors.getvalue()}"
     if wanted:
-        namespace["said"] = said.getvalue()
+        namespace["output"] = errors.getvalue()
 
 
 def text(example: Example) -> None:
-    """Compare a block of text with what the command before it said, where that had to fail."""
-    said = example.namespace.pop("said", None)
-    if said is not None:
+    """Compare a text block with the output of the previous command, if that command had to fail."""
+    output = example.namespace.pop("output", None)
+    if output is not None:
         pattern = ".*".join(map(re.escape, example.parsed.strip().split("...")))
-        assert re.fullmatch(pattern, said.strip(), re.DOTALL), said
+        assert re.fullmatch(pattern, output.strip(), re.DOTALL), output
 
 
 def python(example: Example) -> None:
-    """Execute a block, or its examples of a session."""
+    """Execute a block, or run it as a doctest."""
     if not example.parsed.startswith(">>>"):
         compile(example.parsed, example.path, "exec")
-        with contextlib.suppress(ModuleNotFoundError):  # of a package that is not installed here
+        with contextlib.suppress(ModuleNotFoundError):  # the package is not installed
             PythonEvaluator(["annotations"])(example)
         return
     session = doctest.DocTestParser().get_doctest(example.parsed, example.namespace, example.path, example.path, example.line)
@@ -165,9 +165,9 @@ def python(example: Example) -> None:
 
 
 def run(module: str, arguments: list[str], site: Path | None) -> int:
-    """The command, shortened; in a process of its own where it takes a package that is installed in `site`."""
+    """Run the shortened command. If it needs a package in `site`, it runs in a separate process."""
     if module == "benchmark.report" and "results/runs" in arguments and not Path("results/runs").exists():
-        robust_benchmark.run_grid("method=l2rw,baseline", "noise=uniflip", "noise.rate=0,0.4")  # there is something to show
+        robust_benchmark.run_grid("method=l2rw,baseline", "noise=uniflip", "noise.rate=0,0.4")  # so that there are records
     shows = any(each in arguments for each in ("--help", "--cfg"))
     arguments = [*arguments, *(() if shows else MORE.get(module, ()))]
     if site is None:
@@ -177,7 +177,7 @@ def run(module: str, arguments: list[str], site: Path | None) -> int:
 
 
 def read(module: str, arguments: list[str]) -> None:
-    """Compose the grid of a command, of an experiment with plain training alone, or read its options, and no more."""
+    """Compose the grid of a command (of an experiment only plain training), or parse its options."""
     if module in ("benchmark.run", "benchmark.prepare"):
         whole = any(each.startswith("method=") for each in arguments)
         cells(arguments if whole else [*arguments, "method=baseline"])
@@ -188,7 +188,7 @@ def read(module: str, arguments: list[str]) -> None:
 
 @contextlib.contextmanager
 def reading() -> Iterator[None]:
-    """Within it, a command ends once its options are read."""
+    """In this context, a command ends after it has parsed its options."""
     with pytest.MonkeyPatch.context() as patch, contextlib.suppress(Parsed):
         for name in ("parse_args", "parse_intermixed_args"):
             patch.setattr(argparse.ArgumentParser, name, _read_and_leave)
@@ -202,7 +202,7 @@ def _read_and_leave(parser: argparse.ArgumentParser, arguments: list[str] | None
 
 
 def installed(package: Path) -> Path:
-    """A directory into which a package is installed from a copy, as building leaves files beside it."""
+    """The directory of a package installed from a copy, because the build writes files beside its sources."""
     copy, site = Path("source") / package.name, Path("site").absolute()
     shutil.copytree(package, copy, ignore=shutil.ignore_patterns("__pycache__"))
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "--no-deps", "--no-index"]
@@ -211,14 +211,14 @@ def installed(package: Path) -> Path:
 
 
 def file_of(example: Example) -> str | None:
-    """The file that the block shows, where the line above it is its name."""
+    """The name of the file that the block shows, if the line above is a file name."""
     above = example.document.text[: example.region.start].rstrip().rpartition("\n")[2]
     found = re.fullmatch(r"`([\w./]+)`", above)
     return found[1] if found else None
 
 
 def shown(then: Callable[[Example], None]) -> Callable[[Example], None]:
-    """What a block below the name of a file is: the content of that file in examples/. `then` is for all other blocks."""
+    """Check that a block below a file name equals this file in examples/. `then` evaluates all other blocks."""
 
     def evaluate(example: Example) -> None:
         file = file_of(example)

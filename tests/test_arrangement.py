@@ -126,7 +126,7 @@ def test_each_format_has_the_arrangement(form: str) -> None:
 
 MISTAKES = {
     ("noise.rat", "method"): "no row or column 'noise.rat'; nearest: noise.rate ",
-    ("method", "method"): "method stands more than once in --rows and --columns",
+    ("method", "method"): "--rows and --columns name method more than once",
 }
 
 
@@ -134,10 +134,10 @@ MISTAKES = {
 def test_a_mistake_is_one_sentence_and_status_2(row: str, column: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path, GRID)
     assert report.main([str(tmp_path), "--rows", row, "--columns", column]) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.startswith(f"error: {MISTAKES[row, column]}")
-    assert told.err.count("\n") == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"error: {MISTAKES[row, column]}")
+    assert captured.err.count("\n") == 1
 
 
 def test_several_cells_in_one_place_name_the_option_that_tells_them_apart() -> None:
@@ -145,8 +145,8 @@ def test_several_cells_in_one_place_name_the_option_that_tells_them_apart() -> N
     with pytest.raises(UserError) as error:
         render(records, axes=axes(["method"], ["noise.rate"], 1))
     assert str(error.value) == (
-        "--rows method --columns noise.rate puts several cells into one place (method reed, noise.rate 0.4);"
-        " name method.beta too, which tells them apart (0.1 and 0.9)"
+        "--rows method --columns noise.rate gives several cells the same place (method reed, noise.rate 0.4);"
+        " also name method.beta, which distinguishes them (0.1 and 0.9)"
     )
     assert lines(records, ["method", "method.beta"], ["noise.rate"])[1:] == [["reed", "0.1", "50.00"], ["0.9", "60.00"]]
 
@@ -157,4 +157,4 @@ def test_tables_with_an_arrangement_of_their_own_take_no_other(
 ) -> None:
     write(tmp_path, GRID)
     assert report.main([str(tmp_path), "--rows", "method", *option]) == 2
-    assert f"{' '.join(option)} has an arrangement of its own" in capsys.readouterr().err
+    assert f"do not apply to {' '.join(option)}, which has fixed rows and columns" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What tables make of odd records: names that are markup, trials recorded twice, thousands of methods; and whether LaTeX compiles."""
+"""Tables of odd records: names with markup, repeated trials, thousands of methods; and compilation of LaTeX."""
 
 from __future__ import annotations
 
@@ -115,10 +115,10 @@ def test_a_copy_of_a_trial_counts_once_and_other_numbers_for_it_are_reported(tmp
     assert (once.out, once.err) == (render(records), "")
     other = Store(tmp_path / "c").write(trials("reed", [0.9])[0])
     assert report.main([str(tmp_path)]) == 1
-    told = capsys.readouterr()
-    assert told.out == once.out
-    assert told.err.startswith(f"error: record {other} has other numbers than {tmp_path / 'a'}")
-    assert told.err.count("\n") == 1
+    captured = capsys.readouterr()
+    assert captured.out == once.out
+    assert captured.err.startswith(f"error: record {other} has other numbers than {tmp_path / 'a'}")
+    assert captured.err.count("\n") == 1
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -146,15 +146,15 @@ def test_records_of_other_schemas_are_each_named_and_the_others_are_shown(tmp_pa
     for path, schema in zip(paths, (1, 3), strict=False):
         path.write_text(path.read_text(encoding="utf-8").replace('"schema": 2', f'"schema": {schema}'), encoding="utf-8")
     assert report.main([str(tmp_path)]) == 1
-    told = capsys.readouterr()
-    assert [re.search(r"is of schema \d", line)[0] for line in told.err.splitlines()] == ["is of schema 1", "is of schema 3"]  # type: ignore[index]
-    assert "70.00" in told.out
+    captured = capsys.readouterr()
+    assert [re.search(r"has schema \d", line)[0] for line in captured.err.splitlines()] == ["has schema 1", "has schema 3"]  # type: ignore[index]
+    assert "70.00" in captured.out
 
 
 def test_not_a_number_in_a_record_is_refused_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, *_ = write(tmp_path, trials("reed", [0.5, 0.6]))
     first.write_text(first.read_text(encoding="utf-8").replace('"test_accuracy": 0.5', '"test_accuracy": NaN'), encoding="utf-8")
     assert report.main([str(tmp_path)]) == 1
-    told = capsys.readouterr()
-    assert told.err.startswith(f"error: record {first} cannot be read")
-    assert "nan" not in told.out.lower()
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"error: record {first} cannot be read")
+    assert "nan" not in captured.out.lower()

@@ -1,4 +1,4 @@
-"""The pages of the documentation: what they list is what there is. tests/documents.py runs their code blocks."""
+"""The pages of the documentation agree with the code. tests/documents.py runs their code blocks."""
 
 from __future__ import annotations
 

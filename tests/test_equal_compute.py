@@ -63,8 +63,8 @@ def test_without_a_cost_or_an_evaluation_in_time_a_trial_has_no_value(cost: floa
 def test_the_table_names_the_methods_that_it_leaves_out_and_says_what_is_unfair() -> None:
     records = [trial(2.0, {"main": 100}), trial(None, {"main": 100}, "elr"), trial(11.0, {"main": 100}, "sam")]
     text = render(records, selections=["last", "equal_compute"])
-    assert "equal_compute leaves out elr, sam: no cost was measured, or their first evaluation comes too late." in text
-    assert "judged before the later decays of its learning rate" in text
+    assert "equal_compute omits elr, sam: their cost is unknown, or their first evaluation is too late." in text
+    assert "stops before its later learning-rate decays" in text
     assert "Cost was measured on a GPU." in text
 
 

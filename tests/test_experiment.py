@@ -1,4 +1,4 @@
-"""Experiments: their grids and the paper's numbers in them, which records fill a cell, what may be said of it, and its report."""
+"""Experiments: their grids, the paper's numbers, the records of each cell, its verdict, and the report."""
 
 from __future__ import annotations
 
@@ -459,7 +459,7 @@ def test_a_run_at_a_tenth_of_the_steps_stands_in_for_the_papers_cell() -> None:
     assert (keys(found), found.scale) == ({short.key}, 0.1)
 
 
-# --- what may be said of a cell
+# --- the verdict on a cell
 
 
 def found_with(done: int, diverged: int = 0, trials: int = 5, scale: float = 1.0) -> Found:
@@ -478,7 +478,7 @@ def test_a_cell_whose_trials_all_diverged_says_how_many() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ours", "paper", "told"),
+    ("ours", "paper", "expected"),
     [
         (Estimate(86.50, 0.30, 5), PAPER, "within both intervals"),  # 0.23 apart
         (Estimate(86.30, 0.30, 5), PAPER, "off by -0.43, intervals overlap"),  # in the paper's interval, not in ours
@@ -492,13 +492,13 @@ def test_a_cell_whose_trials_all_diverged_says_how_many() -> None:
         (Estimate(78.00, 0.30, 5), None, ""),
     ],
 )
-def test_a_full_cell_is_held_against_both_intervals(ours: Estimate, paper: Estimate | None, told: str) -> None:
-    assert verdict(found_with(5), ours, paper) == told
+def test_a_complete_cell_is_compared_with_both_intervals(ours: Estimate, paper: Estimate | None, expected: str) -> None:
+    assert verdict(found_with(5), ours, paper) == expected
 
 
 def test_one_trial_has_no_interval_to_be_within() -> None:
-    told = verdict(found_with(1), Estimate(86.73, NAN, 1), PAPER)
-    assert told == "off by +0.00, intervals unknown, 4 trials missing"
+    expected = verdict(found_with(1), Estimate(86.73, NAN, 1), PAPER)
+    assert expected == "off by +0.00, intervals unknown, 4 trials missing"
 
 
 def test_a_cell_at_reduced_scale_is_not_held_against_the_paper() -> None:
@@ -506,7 +506,7 @@ def test_a_cell_at_reduced_scale_is_not_held_against_the_paper() -> None:
     assert verdict(found_with(4, 1, scale=0.25), Estimate(86.73, 0.3, 4), PAPER) == "reduced scale (0.25), 1 diverged"
 
 
-def test_missing_and_diverged_trials_are_told_beside_the_agreement() -> None:
+def test_the_verdict_names_missing_and_diverged_trials() -> None:
     assert verdict(found_with(3), Estimate(86.5, 0.3, 3), PAPER) == "within both intervals, 2 trials missing"
     assert verdict(found_with(2, diverged=1), Estimate(86.5, 0.3, 2), PAPER) == "within both intervals, 2 trials missing, 1 diverged"
     assert verdict(found_with(3), Estimate(86.5, 0.3, 3), None) == "2 trials missing"
@@ -579,7 +579,7 @@ def test_text_has_papers_number_ours_and_the_verdict_in_a_line() -> None:
     half = f"{interval([85, 86, 87]):.2f}"
     ours = f"86.00 ± {half}"
     assert columns(lines[0]) == ["cifar10 bgflip", "L2RW", "86.73 ± 0.48", ours, "3 of 3", "-0.73", "off by -0.73, intervals overlap"]
-    assert columns(lines[1])[:4] == ["MentorNet [1]", "76.60", "79.00", "1 of 4"]  # the setting stands once; no intervals
+    assert columns(lines[1])[:4] == ["MentorNet [1]", "76.60", "79.00", "1 of 4"]  # a repeated setting is shown once; no intervals
     assert columns(lines[2]) == ["Mine", f"31.00 ± {half}", "3 of 3"]
     assert columns(lines[3]) == ["cifar100 bgflip", "L2RW", "59.30 ± 0.60", "0 of 3", "not run"]
     assert "nan" not in "\n".join(lines).lower()
@@ -644,7 +644,7 @@ KINDS = pytest.mark.parametrize(
 
 
 @KINDS
-def test_mixed_versions_of_torch_are_told_in_the_caption(rows: dict[str, Any], form: str) -> None:
+def test_the_caption_names_mixed_versions_of_torch(rows: dict[str, Any], form: str) -> None:
     wants = [wanted("l2rw"), wanted("reed")]
     alike = render(find(wants, [*runs([0.8, 0.9]), *runs([0.6], "reed")]), rows, [], form)
     assert "a CPU" in alike
@@ -654,7 +654,7 @@ def test_mixed_versions_of_torch_are_told_in_the_caption(rows: dict[str, Any], f
 
 
 @KINDS
-def test_mixed_scales_are_told_in_the_caption(rows: dict[str, Any], form: str) -> None:
+def test_the_caption_names_mixed_scales(rows: dict[str, Any], form: str) -> None:
     wants = [wanted("l2rw"), wanted("reed")]
     whole = render(find(wants, [*runs([0.8, 0.9]), *runs([0.6], "reed")]), rows, [], form)
     assert "Schedules" not in whole
@@ -664,7 +664,7 @@ def test_mixed_scales_are_told_in_the_caption(rows: dict[str, Any], form: str) -
 
 
 @KINDS
-def test_a_stand_in_that_was_shortened_by_its_steps_is_told_too(rows: dict[str, Any], form: str) -> None:
+def test_the_caption_also_names_a_schedule_shortened_by_its_steps(rows: dict[str, Any], form: str) -> None:
     found = find([wanted("l2rw"), wanted("reed")], [*runs([0.8], trainer__steps=100), *runs([0.6], "reed", trainer__steps=100)])
     assert [each.scale for each in found] == [0.1, 0.1]
     assert re.search(r"reduced scale \(0\.1\)|0\.1 of their steps|steps=100", render(found, rows, [], form))
@@ -706,8 +706,8 @@ def test_a_partial_table_is_printed_with_what_is_missing_and_the_command_that_fi
     fill(root, [l2rw], 5)
     fill(root, [reed], 2)
     assert report.main([str(root), "experiment=table1"]) == 0
-    told = capsys.readouterr()
-    lines = [columns(line) for line in told.out.splitlines() if " of 5 " in line]
+    captured = capsys.readouterr()
+    lines = [columns(line) for line in captured.out.splitlines() if " of 5 " in line]
     half = f"{interval([80, 81, 82, 83, 84]):.2f}"
     ours = ["L2RW", "86.92 ± 0.19", f"82.00 ± {half}", "5 of 5", "-4.92", "off by -4.92, intervals apart"]
     assert [line for line in lines if "5 of 5" in line] == [ours]
@@ -715,9 +715,9 @@ def test_a_partial_table_is_printed_with_what_is_missing_and_the_command_that_fi
     assert partly[0] == "Reed-Hard"
     assert partly[-1].endswith("3 trials missing")
     assert ["Clean Only", "9.94 ± 0.82", "0 of 5", "not run"] in lines
-    assert "[1] The paper copies MentorNet's numbers" in told.out
+    assert "[1] The paper copies MentorNet's numbers" in captured.out
 
-    lacking, command = told.err.splitlines()
+    lacking, command = captured.err.splitlines()
     assert lacking.startswith("19 of 20 cells lack trials: Baseline (cifar10 uniflip), Reed-Hard (cifar10 uniflip), S-Model ")
     assert lacking.endswith(" and 11 more")
     assert "L2RW (cifar10" not in lacking
@@ -755,9 +755,9 @@ def test_following_the_printed_command_finds_the_records_that_there_are(
 def test_a_full_table_says_nothing_of_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fill(tmp_path, grid("experiment=fig7"), 5)
     assert report.main([str(tmp_path), "experiment=fig7"]) == 0
-    told = capsys.readouterr()
-    assert told.err == ""
-    assert all(f"{name} " in told.out for name in ("Baseline", "S-Model", "L2RW"))
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert all(f"{name} " in captured.out for name in ("Baseline", "S-Model", "L2RW"))
 
 
 @pytest.mark.usefixtures("composed_once")
@@ -773,9 +773,9 @@ def test_only_the_experiments_own_records_are_in_its_table(tmp_path: Path, capsy
 def test_the_methods_asked_for_are_the_only_ones_in_an_experiments_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fill(tmp_path, grid("experiment=fig7"), 2)
     assert report.main([str(tmp_path), "experiment=fig7", "--methods", "L2RW"]) == 0
-    told = capsys.readouterr().out
-    assert "L2RW" in told
-    assert "Baseline" not in told
+    captured = capsys.readouterr().out
+    assert "L2RW" in captured
+    assert "Baseline" not in captured
 
 
 @pytest.mark.usefixtures("composed_once")
@@ -799,28 +799,28 @@ def test_a_method_that_was_not_run_yet_has_its_row_too(tmp_path: Path, capsys: p
 
 @pytest.mark.usefixtures("composed_once")
 @pytest.mark.parametrize(("name", "nearest"), [("baselin", "baseline"), ("L2RV", "L2RW"), ("S-Modle", "S-Model")])
-def test_a_method_that_an_experiment_has_not_is_told_with_the_nearest_name(
+def test_an_unknown_method_of_an_experiment_is_an_error_with_the_nearest_name(
     name: str, nearest: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fill(tmp_path, grid("experiment=fig7"), 1)
-    told = told_in_one_sentence([str(tmp_path), "experiment=fig7", "--methods", name], capsys)
-    assert told.startswith(f"no method in this experiment '{name}'; nearest: {nearest} ")
+    captured = error_of([str(tmp_path), "experiment=fig7", "--methods", name], capsys)
+    assert captured.startswith(f"no method in this experiment '{name}'; nearest: {nearest} ")
 
 
 def test_two_experiments_at_once_are_refused_or_each_has_its_own_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (cell,) = (cell for cell in grid("experiment=table2") if cell.choice == "l2rw" and cell.identity["dataset"]["name"] == "cifar10")
     fill(tmp_path, [cell], 5)
     status = report.main([str(tmp_path), "experiment=table1,table2", "method=l2rw", "--format", "csv"])
-    told = capsys.readouterr()
+    captured = capsys.readouterr()
     if status == 0:
-        (row,) = (row for row in csv.DictReader(io.StringIO(told.out)) if row["trials"] == "5 of 5")
+        (row,) = (row for row in csv.DictReader(io.StringIO(captured.out)) if row["trials"] == "5 of 5")
         assert float(row["paper"]) == 86.73
     else:
-        assert told.err.startswith("error: ")
+        assert captured.err.startswith("error: ")
 
 
 @pytest.mark.usefixtures("composed_once")
-def test_an_experiment_draws_its_own_figure_unless_told_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_experiment_draws_its_own_figure_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(tmp_path, grid("experiment=fig7"), 1)
     drawn: list[tuple[list[str], dict[str, Any]]] = []
     looks: list[int] = []
@@ -841,32 +841,32 @@ def test_an_experiment_draws_its_own_figure_unless_told_otherwise(tmp_path: Path
     assert looks == [3, 3]  # all records give methods their looks, whatever is shown
 
 
-def told_in_one_sentence(command: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+def error_of(command: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     assert report.main(command) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.count("\n") == 1
-    assert told.err.startswith("error: ")
-    return told.err.removeprefix("error: ")
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith("error: ")
+    return captured.err.removeprefix("error: ")
 
 
 def test_a_directory_without_any_record_is_one_sentence_and_status_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert told_in_one_sentence([str(tmp_path), "experiment=fig3"], capsys) == f"no records under {tmp_path}\n"
+    assert error_of([str(tmp_path), "experiment=fig3"], capsys) == f"no records under {tmp_path}\n"
 
 
 @pytest.mark.usefixtures("composed_once")
 def test_no_record_of_the_experiment_is_one_sentence_with_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fill(tmp_path, grid("experiment=fig7"), 1)
-    told = told_in_one_sentence([str(tmp_path), "experiment=fig3"], capsys)
-    assert told.startswith(f"{tmp_path} has no records of Figure 3; ")
-    assert told.endswith(f"python -m benchmark.run experiment=fig3 results_dir={tmp_path}\n")
+    captured = error_of([str(tmp_path), "experiment=fig3"], capsys)
+    assert captured.startswith(f"{tmp_path} has no records of Figure 3; ")
+    assert captured.endswith(f"python -m benchmark.run experiment=fig3 results_dir={tmp_path}\n")
 
 
 def test_options_without_an_experiment_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fill(tmp_path, grid("experiment=fig3"), 1)
-    assert told_in_one_sentence([str(tmp_path), "noise.rate=0.2"], capsys).startswith("give experiment=NAME among the options")
+    assert error_of([str(tmp_path), "noise.rate=0.2"], capsys).startswith("give experiment=NAME among the options")
 
 
-def test_a_wrong_experiment_is_told_with_the_nearest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_experiment_gives_an_error_with_the_nearest_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fill(tmp_path, grid("experiment=fig3"), 1)
-    assert told_in_one_sentence([str(tmp_path), "experiment=tabel1"], capsys).startswith("no experiment 'tabel1'; nearest: table1 ")
+    assert error_of([str(tmp_path), "experiment=tabel1"], capsys).startswith("no experiment 'tabel1'; nearest: table1 ")

@@ -114,7 +114,7 @@ def test_settings_part_the_lines() -> None:
     assert training(records, ["test_accuracy"])["setting"].tolist() == ["Digits, background flip 20 %", "Digits, background flip 40 %"]
 
 
-def test_a_metric_that_no_evaluation_has_is_told_with_the_nearest() -> None:
+def test_a_metric_that_no_evaluation_has_gives_an_error_with_the_nearest_name() -> None:
     records = [record(history=[entry(50, 0.5, weights_auroc=0.9)])]
     with pytest.raises(UserError, match=r"^no metric 'weights_aurok'; nearest: weights_auroc "):
         training(records, ["test_accuracy", "weights_aurok"])
@@ -167,7 +167,7 @@ def test_another_option_that_varies_parts_the_lines() -> None:
     ("option", "nearest"),
     [("noise.rat", "noise.rate"), ("split.clean_per_clas", "split.clean_per_class"), ("trainer.name", "trainer.")],
 )
-def test_an_option_that_no_record_has_as_a_number_is_told_with_the_nearest(option: str, nearest: str) -> None:
+def test_an_option_that_no_record_has_as_a_number_gives_an_error_with_the_nearest_name(option: str, nearest: str) -> None:
     with pytest.raises(UserError, match=f"^no numeric option of these records '{option}'; nearest: {nearest}"):
         against(sweep((0, 0.2, 0.75)), option, ["test_accuracy"])
 
@@ -178,7 +178,7 @@ def test_a_truth_value_or_nothing_is_no_axis(option: str) -> None:
         against(sweep((0, 0.2, 0.75)), option, ["test_accuracy"])
 
 
-def test_a_metric_that_no_record_has_is_told_with_the_nearest() -> None:
+def test_a_metric_that_no_record_has_gives_an_error_with_the_nearest_name() -> None:
     with pytest.raises(UserError, match=r"^no metric 'test_acuracy'; nearest: test_accuracy "):
         against(sweep((0, 0.2, 0.75)), "noise.rate", ["test_acuracy"])
 
@@ -251,12 +251,12 @@ def test_the_note_says_how_many_trials_and_where_intervals_are_cut() -> None:
         data = against(records, "noise.rate", ["test_error"])
         return " ".join(lines.sentences(data.groupby(lines.LINES[:4])["value"].agg(list), [METRICS["test_error"]], "bars"))
 
-    assert note(3, 3) == "Means over 3 trials; bars: 95 % confidence intervals (Student t); cut at 0 and 100 %."
+    assert note(3, 3) == "Means are over 3 trials. Bars are 95 % confidence intervals (Student t), clipped at 0 and 100 %."
     assert (
         note(2, 4)
-        == "Means over 2 to 4 trials; bars: 95 % confidence intervals (Student t); none of fewer than 3 trials; cut at 0 and 100 %."
+        == "Means are over 2 to 4 trials. Bars are 95 % confidence intervals (Student t) for at least 3 trials, clipped at 0 and 100 %."
     )
-    assert note(1, 2) == "Means over 1 to 2 trials; fewer than 3 have no interval."
+    assert note(1, 2) == "Means are over 1 to 2 trials. Fewer than 3 trials have no interval."
 
 
 def test_the_line_runs_through_the_means_over_trials_and_the_ticks_are_the_tested_values() -> None:
@@ -387,7 +387,7 @@ def test_weight_shares_leave_diverged_trials_out() -> None:
     assert shares.loc[(shares["panel"] == "mixed") & (shares["label"] == "right"), "share"].tolist() == [100, 0, 0]
 
 
-def test_records_without_weights_are_told() -> None:
+def test_records_without_weights_are_an_error() -> None:
     with pytest.raises(UserError, match=r"split\.hyper_validation"):
         weight_shares([record("reed"), record("baseline")])
 
@@ -496,11 +496,11 @@ def test_names_with_odd_characters_are_drawn(kind: str, tmp_path: Path, recwarn:
 
 def test_too_many_methods_are_one_sentence_that_says_what_to_do(tmp_path: Path) -> None:
     records = [drawable()[0] | {"method": f"method {place}"} for place in range(1000)]
-    with pytest.raises(UserError, match=r"^1000 methods are too many .* training, which shows at most 24: choose by --methods$"):
+    with pytest.raises(UserError, match=r"^a figure of kind training shows at most 24 methods, not 1000; choose some with --methods$"):
         draw(records, tmp_path / "figure.png")
 
 
-def test_an_unknown_kind_is_told_with_the_nearest(tmp_path: Path) -> None:
+def test_an_unknown_kind_gives_an_error_with_the_nearest_name(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^no kind of figure 'confusoin'; nearest: confusion "):
         draw(drawable(), tmp_path / "figure.png", kind="confusoin")
     assert list(tmp_path.iterdir()) == []
@@ -508,7 +508,7 @@ def test_an_unknown_kind_is_told_with_the_nearest(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["figure.jpeg", "figure.v2"])
 def test_another_ending_is_the_users_mistake(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"must end in \.png, \.pdf or \.svg") as error:
+    with pytest.raises(UserError, match=r"must have the suffix \.png, \.pdf or \.svg") as error:
         draw(drawable(), tmp_path / name)
     assert name in str(error.value)
     assert list(tmp_path.iterdir()) == []

@@ -50,7 +50,7 @@ def test_the_command_writes_parquet_to_a_file_alone(tmp_path: Path, capsys: pyte
     write(tmp_path / "results", RECORDS)
     command = [str(tmp_path / "results"), "--format", "parquet"]
     assert report.main(command) == 2
-    assert capsys.readouterr().err == "error: --format parquet needs --output FILE, as a terminal cannot show it\n"
+    assert capsys.readouterr().err == "error: --format parquet needs --output FILE, because a terminal cannot show it\n"
     output = tmp_path / "table.parquet"
     for more in ([], ["--reference", "reed"], ["--overall", "--methods", "l2rw"]):
         assert report.main([*command, *more, "--output", str(output)]) == 0

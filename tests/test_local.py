@@ -105,7 +105,7 @@ def test_a_grid_file_of_others_is_data(tmp_path: Path, capsys: pytest.CaptureFix
     task = {"id": "--batch; touch marker", "log": "", "trials": []}
     (directory / "submission-1.json").write_text(json.dumps({"launcher": "slurm", "host": "h", "time": 0, "tasks": [task]}))
     assert status.main(["--checkpoint-dir", str(tmp_path), "12345678", "--cancel"]) == 2
-    assert "is no job of SLURM" in capsys.readouterr().err
+    assert "is not a job of SLURM" in capsys.readouterr().err
     (directory / "grid.json").write_text("nonsense")
     assert status.main(["--checkpoint-dir", str(tmp_path)]) == 2
     assert "cannot be read" in capsys.readouterr().err

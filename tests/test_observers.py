@@ -1,4 +1,4 @@
-"""Observers hear of all that a trial does, and nothing that they do changes a number or stops training."""
+"""Observers receive all events of a trial, and they cannot change a number or stop training."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def cell_of(directory: Path, *overrides: str) -> Cell:
     return cell
 
 
-class Heard(Observer):
+class Received(Observer):
     """Remembers all of it."""
 
     def __init__(self) -> None:
@@ -71,19 +71,19 @@ def turns(cell: Cell, observer: Observer, listener: Stop | Die | None = None) ->
 
 
 def test_an_observer_hears_each_evaluation_as_the_record_has_it_and_the_record(tmp_path: Path) -> None:
-    heard = Heard()
-    turns(cell_of(tmp_path, "method=finetune"), heard)
+    received = Received()
+    turns(cell_of(tmp_path, "method=finetune"), received)
     (record,) = records(tmp_path)
-    assert (heard.starts, heard.steps) == ([0], [5, 10, 12, 13])  # the last one is of the second phase, of a single step
-    assert [each["test_accuracy"] for each in heard.metrics] == record["history"]["test_accuracy"]
-    assert heard.metrics[-1] == {**heard.metrics[-1], **record["metrics"]}
-    (said,) = heard.ends
-    assert json.loads(json.dumps(said)) == {name: value for name, value in record.items() if name != "path"}
+    assert (received.starts, received.steps) == ([0], [5, 10, 12, 13])  # the last one belongs to the second phase, which has a single step
+    assert [each["test_accuracy"] for each in received.metrics] == record["history"]["test_accuracy"]
+    assert received.metrics[-1] == {**received.metrics[-1], **record["metrics"]}
+    (values,) = received.ends
+    assert json.loads(json.dumps(values)) == {name: value for name, value in record.items() if name != "path"}
 
 
 def test_a_trial_that_goes_on_says_from_which_step_and_repeats_what_came_after_its_checkpoint(tmp_path: Path) -> None:
     cell = cell_of(tmp_path, "checkpoint_seconds=1000")
-    calm, first, killed, last = Heard(), Heard(), Heard(), Heard()
+    calm, first, killed, last = Received(), Received(), Received(), Received()
     turns(cell_of(tmp_path / "calm"), calm)
     turns(cell, first, Stop(7))
     turns(cell, killed, Die(11))
@@ -95,11 +95,11 @@ def test_a_trial_that_goes_on_says_from_which_step_and_repeats_what_came_after_i
 
 
 def test_a_trial_that_diverges_is_heard_of_without_the_metrics_that_it_has_not(tmp_path: Path) -> None:
-    heard = Heard()
-    turns(cell_of(tmp_path, "trainer.lr=1e30", "method=baseline"), heard)
-    assert heard.ends[0]["status"] == "diverged"
-    assert len(heard.metrics) == len(heard.ends[0]["history"]["step"])
-    assert "test_accuracy" not in heard.metrics[-1]
+    received = Received()
+    turns(cell_of(tmp_path, "trainer.lr=1e30", "method=baseline"), received)
+    assert received.ends[0]["status"] == "diverged"
+    assert len(received.metrics) == len(received.ends[0]["history"]["step"])
+    assert "test_accuracy" not in received.metrics[-1]
 
 
 def test_observers_are_no_part_of_a_cell(tmp_path: Path) -> None:
@@ -115,11 +115,11 @@ import json, pathlib
 
 class Keeper:
     def started(self, config, key, seed, path, step):
-        self.file = path.with_suffix(".heard")
+        self.file = path.with_suffix(".events")
         self.note("started", key, seed, step)
-    def note(self, *said):
+    def note(self, *values):
         with self.file.open("a") as file:
-            file.write(json.dumps(said) + "\\n")
+            file.write(json.dumps(values) + "\\n")
     def evaluated(self, step, metrics):
         self.note("evaluated", step, metrics["test_accuracy"])
     def ended(self, record):
@@ -147,14 +147,14 @@ def test_each_trial_of_several_processes_has_an_observer_of_its_own(modules: Pat
     for record in records(tmp_path):
         history = zip(record["history"]["step"], record["history"]["test_accuracy"], strict=True)
         wanted = [["started", record["key"], record["seed"], 0], *(["evaluated", *each] for each in history)]
-        assert noted(Path(record["path"]).with_suffix(".heard")) == [*wanted, ["ended", record["metrics"]["test_accuracy"]]]
+        assert noted(Path(record["path"]).with_suffix(".events")) == [*wanted, ["ended", record["metrics"]["test_accuracy"]]]
 
 
 def test_a_trial_that_fails_ends_without_a_record(modules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (modules / "keeper.py").write_text(KEEPER)
     monkeypatch.setattr(trial, "_keep", lambda *_: 1 / 0)
     assert run.main(tiny(tmp_path, "observers=[keeper:Keeper]")) == 1
-    (file,) = tmp_path.rglob("*.heard")
+    (file,) = tmp_path.rglob("*.events")
     assert noted(file)[-1] == ["ended", None]
 
 
@@ -205,8 +205,8 @@ SAID = {
     "Exits": "observer 'hostile:Exits' is off for {record}: SystemExit: good bye ({file}:25)",
     "CannotBeMade": "observer 'hostile:CannotBeMade' is off for {record}: KeyboardInterrupt ({file}:28)",
     "Unspeakable": "observer 'hostile:Unspeakable' is off for {record}: Odd ({file}:34)",
-    "Dies": "the process of the observers ended with status 3; training went on without them",
-    "Hangs": "observers did not finish within 5 s after training, and were ended",
+    "Dies": "the process of the observers ended with status 3; training continued without them",
+    "Hangs": "observers did not finish within 5 s after training and were stopped",
     "Gone": "observer 'hostile:Gone' is off: AttributeError: module 'hostile' has no attribute 'Gone'",
 }
 
@@ -245,7 +245,7 @@ def test_an_observer_that_raises_is_off_for_its_trial_and_the_others_hear_on(
     (modules / "keeper.py").write_text(KEEPER)
     assert run.main(tiny(tmp_path, "observers=[hostile:Raises,keeper:Keeper]", "trials=2")) == 0
     assert capfd.readouterr().err.count("observer 'hostile:Raises' is off for") == 2  # once for each trial
-    assert [noted(file)[-1][0] for file in tmp_path.rglob("*.heard")] == ["ended", "ended"]
+    assert [noted(file)[-1][0] for file in tmp_path.rglob("*.events")] == ["ended", "ended"]
 
 
 def test_training_goes_on_where_no_process_for_observers_can_start(
@@ -256,7 +256,7 @@ def test_training_goes_on_where_no_process_for_observers_can_start(
 
     monkeypatch.setattr(sending.Observers, "_started", none)
     assert run.main(tiny(tmp_path, "observers=[tensorboard]")) == 0
-    assert "observers are off, as their process cannot start: [Errno 12] Cannot allocate memory" in capsys.readouterr().err
+    assert "observers are off, because their process cannot start: [Errno 12] Cannot allocate memory" in capsys.readouterr().err
 
 
 # --- names
@@ -312,9 +312,9 @@ def test_tensorboard_writes_beside_the_record_in_a_whole_run(tmp_path: Path) -> 
 
 WANDB = """
 import json, os
-def note(*said):
+def note(*values):
     with open(os.environ["NOTES"], "a") as file:
-        file.write(json.dumps(said) + "\\n")
+        file.write(json.dumps(values) + "\\n")
 class Summary:
     def update(self, values): note("summary", values["status"], values["test_accuracy"])
 class Run:
@@ -372,7 +372,7 @@ def test_the_class_of_the_docs_is_a_whole_observer(modules: Path, tmp_path: Path
     (block,) = [block for block in re.findall(r"```python\n(.*?)```", DOCS, re.DOTALL) if "class Printed" in block]
     (modules / "printed.py").write_text(block)
     assert run.main(tiny(tmp_path, "observers=[printed:Printed]")) == 0
-    said = capfd.readouterr().err
-    assert "l2rw seed 0 starts at step 0\n" in said
-    assert said.count("test accuracy 0.") == 3
-    assert "done\n" in said
+    printed = capfd.readouterr().err
+    assert "l2rw seed 0 starts at step 0\n" in printed
+    assert printed.count("test accuracy 0.") == 3
+    assert "done\n" in printed

@@ -1,4 +1,4 @@
-"""The HTML page as text: commands that make its numbers again, what is missing, bad input, and what is shipped."""
+"""The HTML page as text: commands for its numbers, missing trials, bad input, and the shipped page."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_a_configuration_is_composed_again_from_what_its_record_keeps(overrides:
 
 
 def test_what_this_installation_lacks_is_named() -> None:
-    with pytest.raises(UserError, match="method 'mine' is not in this installation"):
+    with pytest.raises(UserError, match="this installation has no method 'mine'"):
         method_overrides({"name": "mine"})
     with pytest.raises(UserError, match="no dataset 'digitz'; nearest: digits"):
         setting_overrides(config_of(dataset={"name": "digitz", "source": {}}))
@@ -141,8 +141,8 @@ def test_unreadable_records_and_repeated_ones_are_counted_on_the_page(tmp_path: 
         (tmp_path / name / path.parent.name / path.name).write_text(wrong, encoding="utf-8")
     page = page_of(tmp_path)
     assert "1 files repeat a trial" in page
-    assert "2 files are left out: record " in page
-    assert "is of schema 1" in page
+    assert "The page omits 2 files: record " in page
+    assert "has schema 1" in page
     assert "1 trial of 1\nmethod" in page
 
 
@@ -155,8 +155,8 @@ def test_without_records_there_is_no_page(tmp_path: Path, capsys: pytest.Capture
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--html", "page.html", "--figure", "figure.png"], "--html makes a page alone: give --figure in another command"),
-        (["--grid", "experiment=fig2"], "--grid 'experiment=fig2' is of a page, and needs --html FILE"),
+        (["--html", "page.html", "--figure", "figure.png"], "--html and --figure exclude each other; use two commands"),
+        (["--grid", "experiment=fig2"], "--grid 'experiment=fig2' is an option of HTML pages and needs --html FILE"),
         (["--html", "page.html", "--reference", "reeed"], "no method to compare with 'reeed'; nearest: reed (1 known: reed)"),
         (["--html", "page.html", "--y", "weights_auroc"], "none of these records has weights_auroc: it is absent for methods"),
         (["--html", "page.html", "--grid", "experiment=fig22"], "no experiment 'fig22'; nearest: fig2"),
@@ -188,7 +188,7 @@ def test_curves_are_left_out_of_pages_of_many_cells() -> None:
     many = [one | {"key": f"{number:012}", "method": f"method_{number}"} for number in range(MOST_CURVES + 1)]
     page = render(many, "results")
     assert data(page)["curves"] == {}
-    assert "Curves are left out, as there are more than 1,000 cells" in page
+    assert "The page has no curves, because it has more than 1,000 cells" in page
 
 
 def test_the_shipped_page_is_what_the_shipped_records_give(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def opened(browser: Any, tmp_path: Path) -> Iterator[Open]:
-    """Opens a page from a file; at the end of the test, no page may have written to the console or asked for anything else."""
+    """Opens a page from a file. At the end of the test, no page may have written to the console or requested anything else."""
     trouble: list[str] = []
     contexts = []
 
@@ -168,7 +168,7 @@ def test_each_option_has_a_filter_of_its_own_so_that_40_percent_is_not_48(opened
     assert column(page, "long", 1) == ["middling"]
     assert "2 in use: 1 of 6 cells" in page.locator("#filters").inner_text()
     field(page, "find").fill("no such method")
-    assert "No cell fits the filters." in page.locator("#wide").inner_text()
+    assert "No cell matches the filters." in page.locator("#wide").inner_text()
     page.get_by_role("button", name="Show all").click()
     assert len(column(page, "long", 1)) == 6
 
@@ -196,7 +196,7 @@ def test_the_switches_change_metric_evaluation_and_reference(opened: Open, text:
     assert all(float(one[:5]) >= float(other[:5]) for one, other in zip(oracle, before, strict=True))
     field(page, "Metric").select_option("ece")
     assert "Expected calibration error (%)" in page.locator("#long thead").inner_text()
-    assert "without this number are left out" in page.locator("#wide").inner_text()
+    assert "trials without this number" in page.locator("#wide").inner_text()
     field(page, "Metric").select_option("test_accuracy")
     field(page, "Difference to").select_option("baseline")
     assert "p (Holm)" in page.locator("#long thead").inner_text()
@@ -207,9 +207,9 @@ def test_a_number_opens_its_trials_configuration_and_command_and_the_focus_comes
     page = opened(text, permissions=["clipboard-read", "clipboard-write"])
     page.locator("#wide td button").first.focus()
     page.keyboard.press("Enter")
-    said = page.locator("dialog").inner_text()
-    for words in ("Trials", "All trials were made by today's code", "Revisions ", "trainer.steps=8000", "python -m benchmark.run method="):
-        assert words in said
+    text = page.locator("dialog").inner_text()
+    for words in ("Trials", "All trials come from today's code", "Revisions ", "trainer.steps=8000", "python -m benchmark.run method="):
+        assert words in text
     page.locator("dialog").get_by_role("button", name="Copy").click()
     page.locator("dialog [role=status]", has_text="copied").wait_for()
     copied = page.evaluate("navigator.clipboard.readText()")
@@ -270,11 +270,11 @@ def test_diverged_trials_and_cells_of_other_installations_say_so(opened: Open) -
     page = opened(render([*(each | {"overrides": ["method=mine", "noise=bgflip"]} for each in done), lost], "results"))
     assert column(page, "wide", 3)[0].endswith("(1 diverged)")
     page.locator("#wide td button").click()
-    said = page.locator("dialog").inner_text()
-    assert "diverged" in said
-    assert "This installation cannot compose the configuration: method 'mine' is not in this installation" in said
-    assert "method=mine noise=bgflip" in said
-    assert "nobody can tell" in said
+    text = page.locator("dialog").inner_text()
+    assert "diverged" in text
+    assert "This installation cannot compose the configuration: this installation has no method 'mine'" in text
+    assert "method=mine noise=bgflip" in text
+    assert "a comparison is not possible" in text
 
 
 def test_thousands_of_methods_are_paged(opened: Open) -> None:
@@ -339,4 +339,4 @@ def test_without_a_script_the_first_table_and_the_commands_are_there(opened: Ope
     assert column(page, "wide", 2) == ["reed", "good"]
     assert "Without JavaScript" in page.locator("main").inner_text()
     page.locator("main summary", has_text="The cells").click()
-    assert "Without seeds 1, 2." in page.locator("main").inner_text()
+    assert "Missing seeds 1, 2." in page.locator("main").inner_text()

@@ -75,16 +75,16 @@ def test_several_methods_are_claims_on_each_pair() -> None:
 
 MISTAKES: list[tuple[Any, str]] = [
     ({"better": "l2rv", "than": "reed"}, "no method of this experiment for its claims 'l2rv'; nearest: l2rw "),
-    ({"better": "l2rw"}, "a claim of an experiment is {better: METHOD, than: METHOD, by: POINTS}, not {'better': 'l2rw'}: .*than"),
-    ({"better": "l2rw", "than": "reed", "buy": 3}, "a claim of an experiment is .*buy"),
-    ({"better": "l2rw", "than": "reed", "by": "far"}, "a claim of an experiment is .*by"),
-    ("l2rw > reed", "a claim of an experiment is "),
+    ({"better": "l2rw"}, "a claim must be {better: METHOD, than: METHOD, by: POINTS}, not {'better': 'l2rw'}: .*than"),
+    ({"better": "l2rw", "than": "reed", "buy": 3}, "a claim must be .*buy"),
+    ({"better": "l2rw", "than": "reed", "by": "far"}, "a claim must be .*by"),
+    ("l2rw > reed", "a claim must be "),
 ]
 
 
-@pytest.mark.parametrize(("given", "told"), MISTAKES)
-def test_a_malformed_claim_is_one_sentence(given: Any, told: str) -> None:
-    with pytest.raises(UserError, match=told.replace("{", r"\{").replace("}", r"\}")):
+@pytest.mark.parametrize(("given", "expected"), MISTAKES)
+def test_a_malformed_claim_is_one_sentence(given: Any, expected: str) -> None:
+    with pytest.raises(UserError, match=expected.replace("{", r"\{").replace("}", r"\}")):
         claims_of([given], ["l2rw", "reed"])
 
 
@@ -100,7 +100,7 @@ def test_each_format_has_the_difference_the_wins_and_the_finding(form: str) -> N
     assert "+10.25" in text
     assert "holds" in text
     assert "Of 1 claims on order and gaps: 1 hold, 0 do not hold, 0 undecided, 0 not run." in text
-    assert "some of many come out wrong by chance" in text
+    assert "some of many are wrong by chance" in text
 
 
 # --- the experiments
@@ -173,10 +173,10 @@ def test_a_users_experiment_has_the_papers_column_verdicts_claims_formats_and_ar
     shown = {}
     for form in ("text", "markdown", "latex", "csv"):
         assert report.main([*command, "--format", form]) == 0
-        told = capsys.readouterr()
-        assert told.err == ""
-        shown[form] = told.out
-        assert "within both intervals" in told.out or "intervals overlap" in told.out
+        captured = capsys.readouterr()
+        assert captured.err == ""
+        shown[form] = captured.out
+        assert "within both intervals" in captured.out or "intervals overlap" in captured.out
     assert all("Ours above Reed by more than 5" in shown[form] for form in ("text", "markdown", "latex"))
     assert shown["text"].count("holds") >= 2
     assert report.main([*command, "--format", "parquet", "--output", str(tmp_path / "mine.parquet")]) == 0

@@ -1,4 +1,4 @@
-"""What the README says, against the records and against what CI runs. tests/documents.py runs its other commands."""
+"""The README agrees with the records and with CI. tests/documents.py runs its other commands."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def test_the_readme_s_table_is_what_the_shipped_records_give() -> None:
     assert (ROOT / "results" / "tables" / "readme.md").read_text(encoding="utf-8") in README  # test_results.py makes it again
 
 
-def test_the_two_set_up_commands_stand_in_the_readme_as_ci_runs_them() -> None:
+def test_the_readme_has_the_two_set_up_commands_that_ci_runs() -> None:
     lines = re.findall(r"^python3 -m venv .*$", README, re.MULTILINE)
     assert [line.rpartition("&& ")[2] for line in lines] == ["python -m benchmark.run method=l2rw,reed noise=bgflip", "python -m pytest"]
 

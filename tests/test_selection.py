@@ -121,7 +121,7 @@ def test_the_caption_says_in_words_which_evaluation_counts(name: str) -> None:
 
 def test_the_caption_of_the_oracle_calls_it_no_fair_result() -> None:
     text = render(TWO, selections=["oracle"])
-    assert "looks at the test set and is an upper bound, no fair result" in text
+    assert "with the highest test accuracy, an upper bound and not a fair result" in text
 
 
 def test_clean_validation_labels_are_among_what_is_seen() -> None:
@@ -156,7 +156,7 @@ def test_a_figure_against_an_option_has_a_panel_for_each_selection() -> None:
 
 
 def test_a_figure_along_training_rejects_a_selection(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"^--select is for tables and for figures of kind against, .*, not for one of kind training"):
+    with pytest.raises(UserError, match=r"^--select applies to tables and to figures of kind against, .*, not to kind training"):
         draw(TWO, tmp_path / "figure.png", selections=["oracle"])
 
 

@@ -82,7 +82,7 @@ def test_a_column_without_the_reference_shows_values() -> None:
 @pytest.mark.parametrize("form", [form for form in FORMATS if form != "csv"])
 def test_the_caption_says_what_was_tested(form: str) -> None:
     text = render(RECORDS, form, reference="baseline")
-    assert "adjusted by Holm over the rows of the column" in text
+    assert "adjusted by Holm over the column" in text
     assert (r"+30.20 & $\pm$" if form == "latex" else "+30.20 ± ") in text
     assert "(5 of 5) *" in text
     assert "may be the best of its column" in render(RECORDS, form)
@@ -134,7 +134,7 @@ def test_only_common_settings_and_seeds_count() -> None:
     records = [*GRID, *trials("baseline", POOR, noise__rate=0.9), *trials("reed", [*NEAR, 0.1], noise__rate=0.1)]
     _, settings, seeds = overall(rows_of(records, ACCURACY, ["last"]), ACCURACY)
     assert (len(settings), seeds) == (2, [0, 1, 2, 3, 4])
-    with pytest.raises(UserError, match="no setting in common"):
+    with pytest.raises(UserError, match="share no setting"):
         overall(rows_of([*trials("reed", NEAR), *trials("l2rw", GOOD, noise__rate=0.2)], ACCURACY, ["last"]), ACCURACY)
 
 

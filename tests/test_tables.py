@@ -1,4 +1,4 @@
-"""Tables of records: the interval, who stands where, what a setting is called, and the report command."""
+"""Tables of records: intervals, the order of rows, names of settings, and the report command."""
 
 from __future__ import annotations
 
@@ -166,10 +166,10 @@ def test_a_metric_that_is_unknown_or_absent_is_one_sentence_and_status_2(
 ) -> None:
     write(tmp_path, RECORDS)
     assert report.main([str(tmp_path), "--y", "test_accuracy", metric, "--format", form]) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.count("\n") == 1
-    assert told.err.startswith(f"error: {MISTAKES[metric]}")
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith(f"error: {MISTAKES[metric]}")
 
 
 def test_no_record_is_nothing_to_show() -> None:
@@ -185,7 +185,7 @@ def from_revision(revision: str, seed: int) -> Record:
 
 
 @pytest.mark.parametrize(
-    ("revisions", "told"),
+    ("revisions", "expected"),
     [
         (["aaa"], "From revision aaa."),
         (["bbb", "aaa", "bbb"], "From 2 revisions: aaa, bbb."),
@@ -196,9 +196,9 @@ def from_revision(revision: str, seed: int) -> Record:
         (["aaa", "unknown"], "From revision aaa. 1 of 2 trials comes from an unknown revision."),
     ],
 )
-def test_the_caption_names_the_revisions_and_what_was_not_committed(revisions: list[str], told: str) -> None:
+def test_the_caption_names_revisions_and_uncommitted_changes(revisions: list[str], expected: str) -> None:
     text = render([from_revision(revision, seed) for seed, revision in enumerate(revisions)])
-    assert text.endswith(f"On: a CPU. {told}\n")
+    assert text.endswith(f"On: a CPU. {expected}\n")
 
 
 def test_the_caption_counts_the_trials_of_earlier_code() -> None:
@@ -210,7 +210,7 @@ def test_the_caption_counts_the_trials_of_earlier_code() -> None:
 # --- settings
 
 
-def test_records_of_one_setting_are_told_by_dataset_and_noise_alone() -> None:
+def test_one_setting_is_named_by_dataset_and_noise_only() -> None:
     assert settings_of([record("reed"), record("l2rw")]) == ["digits bgflip"] * 2
 
 
@@ -322,7 +322,7 @@ def test_the_marked_method_with_the_best_mean_is_bold_where_a_format_can_show_it
     text = render([*trials("good", good), *trials("near", near), *trials("poor", poor)], form)
     assert bold in text
     assert text.count(r"\bfseries 9" if form == "latex" else "**") == {"text": 0, "markdown": 2, "latex": 1}[form]
-    assert ("Bold: the marked one with the best mean." in text) == (form != "text")
+    assert ("Bold: the marked method with the best mean." in text) == (form != "text")
 
 
 @pytest.mark.parametrize("form", ["text", "markdown", "latex"])
@@ -444,9 +444,9 @@ def write(root: Path, records: list[Record]) -> list[Path]:
 def test_report_prints_the_table(form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path, RECORDS)
     assert report.main([str(tmp_path), "--format", form]) == 0
-    told = capsys.readouterr()
-    assert told.out == render(RECORDS, form)
-    assert told.err == ""
+    captured = capsys.readouterr()
+    assert captured.out == render(RECORDS, form)
+    assert captured.err == ""
 
 
 def test_report_writes_the_table_to_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -483,9 +483,9 @@ def test_report_makes_table_and_figure_without_ever_importing_torch(tmp_path: Pa
 def test_report_shows_only_the_methods_asked_for_and_knows_the_nearest_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path, [*trials("reed", [0.6, 0.7]), *trials("l2rw", [0.8, 0.9])])
     assert report.main([str(tmp_path), "--methods", "l2rw"]) == 0
-    told = capsys.readouterr().out
-    assert "l2rw" in told
-    assert "reed" not in told
+    captured = capsys.readouterr().out
+    assert "l2rw" in captured
+    assert "reed" not in captured
     assert report.main([str(tmp_path), "--methods", "l2rw", "red"]) == 2
     assert "'red'; nearest: reed" in capsys.readouterr().err
 
@@ -494,24 +494,22 @@ def test_report_shows_only_the_methods_asked_for_and_knows_the_nearest_name(tmp_
 def test_a_missing_or_empty_directory_is_one_sentence_and_status_2(make: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make(tmp_path / "results")
     assert report.main([str(tmp_path / "results")]) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.startswith("error: no ")
-    assert str(tmp_path / "results") in told.err
-    assert told.err.count("\n") == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: no ")
+    assert str(tmp_path / "results") in captured.err
+    assert captured.err.count("\n") == 1
 
 
-def test_a_truncated_record_beside_good_ones_is_told_and_the_others_make_the_table(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_truncated_record_is_an_error_and_the_others_make_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paths = write(tmp_path, RECORDS)
     paths[0].write_bytes(paths[0].read_bytes()[:200])
     assert report.main([str(tmp_path)]) == 1
-    told = capsys.readouterr()
-    assert told.out == render(RECORDS[1:])
-    assert told.err.startswith("error: record ")
-    assert str(paths[0]) in told.err
-    assert told.err.count("\n") == 1
+    captured = capsys.readouterr()
+    assert captured.out == render(RECORDS[1:])
+    assert captured.err.startswith("error: record ")
+    assert str(paths[0]) in captured.err
+    assert captured.err.count("\n") == 1
 
 
 def test_only_unreadable_records_is_status_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

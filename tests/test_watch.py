@@ -1,4 +1,4 @@
-"""`benchmark.status --watch`: grids as they go on, in a terminal and in a pipe, whoever trains them."""
+"""`benchmark.status --watch`: the progress of grids in a terminal and in a pipe, for any training process."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def test_grids_of_a_launcher_are_watched_without_their_overrides(tmp_path: Path,
     assert last.endswith(": 4 of 4 trials done")
 
 
-def test_the_status_is_1_where_a_trial_failed_and_its_reason_and_log_are_told(
+def test_the_status_is_1_where_a_trial_failed_and_its_reason_and_log_are_an_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trial, "_keep", lambda *_: 1 / 0)
@@ -190,7 +190,7 @@ def test_a_grid_that_nobody_trains_is_left_after_a_while(
 ) -> None:
     monkeypatch.setattr(watch, "PATIENCE", 0.2)
     assert status.main(["--watch", "--every", "0.1", "claim_seconds=0.1", *tiny(tmp_path)]) == 0
-    assert "nobody trains what is left of it" in capsys.readouterr().out
+    assert "no process trains its remaining trials" in capsys.readouterr().out
 
 
 def test_what_others_wrote_gives_a_terminal_no_commands(capsys: pytest.CaptureFixture[str]) -> None:

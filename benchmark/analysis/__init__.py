@@ -1,1 +1,1 @@
-"""From records to tables. Reads records only and never imports torch."""
+"""Turns records into tables and figures. This package reads records only, and imports no torch (except for one kind of figure)."""

@@ -1,4 +1,4 @@
-"""What stands in the rows of a table and what in its columns: names of options, or of what a record is besides."""
+"""The rows and columns that the user selects for a table: options, or other properties of records."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from benchmark.analysis.rows import Row
 from benchmark.analysis.settings import distinguishing, flatten, in_order, natural, text_of, word, words
 from robust_benchmark.errors import UserError, unknown
 
-OWN = ("method", "sees", "setting", "selection")  # names that are no options
-Place = tuple[str, ...]  # the texts of a row, or of a column, one for each name
+OWN = ("method", "sees", "setting", "selection")  # names that are not options
+Place = tuple[str, ...]  # the texts of a row or a column, one for each name
 
 
 class Axes(NamedTuple):
-    """The names, of OWN or of options, whose values make the rows and the columns of a table."""
+    """The names, from OWN or of options, whose values form the rows and the columns of a table."""
 
     rows: tuple[str, ...]
     columns: tuple[str, ...]
@@ -25,13 +25,13 @@ class Axes(NamedTuple):
 
 
 def axes(rows: Sequence[str], columns: Sequence[str], selections: int) -> Axes:
-    """The axes that are asked for; what is not asked for is chosen: methods stand against settings, and against options.
+    """The axes with defaults for missing ones: methods against settings, and methods against options.
 
-    Raises UserError for a name that is given twice.
+    Raises UserError for a repeated name.
     """
     twice = {name for name in rows if name in columns} | {name for given in (rows, columns) for name in given if given.count(name) > 1}
     if twice:
-        raise UserError(f"{min(twice)} stands more than once in --rows and --columns")
+        raise UserError(f"--rows and --columns name {min(twice)} more than once")
     columns = columns or (["setting"] if "method" in rows else ["method"])
     rows = rows or (["setting"] if "method" in columns else ["sees", "method"])
     more = ["selection"] if selections > 1 and "selection" not in (*rows, *columns) else []
@@ -39,10 +39,10 @@ def axes(rows: Sequence[str], columns: Sequence[str], selections: int) -> Axes:
 
 
 def arranged(rows: Sequence[Row], cells: Mapping[Any, Cell], configs: Mapping[str, Mapping[str, Any]], asked: Axes) -> list[Table]:
-    """A table for each combination of what the axes do not name and does not follow from what they name.
+    """Tables of the rows. Options that the axes neither name nor determine split the table.
 
-    rows: in their order; cells: what is shown of each, by its place; configs: by key
-    Raises UserError, with the nearest name, for an unknown name, and where several cells come into one place.
+    rows: in order; cells: the content for each Row.place; configs: by key
+    Raises UserError, with the nearest name, for an unknown name, and if several cells have the same place in a table.
     """
     options = {key: flatten(config) for key, config in configs.items()}
     leaves = [options[row.key] | _own(row) for row in rows]
@@ -59,7 +59,7 @@ def arranged(rows: Sequence[Row], cells: Mapping[Any, Cell], configs: Mapping[st
 
 
 class _Entry(NamedTuple):
-    """What is shown of a row, and its values by name."""
+    """The cell of a row, and its values by name."""
 
     cell: Cell
     leaves: Mapping[str, Any]
@@ -77,7 +77,7 @@ def _shown(value: Any) -> str:
 
 
 def _headings(leaves: Sequence[Mapping[str, Any]], asked: Axes) -> list[str]:
-    """For each row what tells its table from the others."""
+    """For each row, the heading that distinguishes its table."""
     named = {*asked.rows, *asked.columns}
     names = {name for each in leaves for name in each} - {*OWN}
     of_method = {name for name in names if name.partition(".")[0] == "method"}
@@ -90,7 +90,7 @@ def _headings(leaves: Sequence[Mapping[str, Any]], asked: Axes) -> list[str]:
 
 
 def _order(rows: Sequence[Row], leaves: Sequence[Mapping[str, Any]], names: Iterable[str]) -> dict[str, dict[str, int]]:
-    """The rank of each value that a name has: of what records are besides options, as they come; of options, by their numbers."""
+    """The rank of each value of each name. Values of options are sorted by their numbers; others keep the order of the rows."""
     found = {}
     for name in names:
         values = dict.fromkeys(_shown(each.get(name)) for each in leaves)
@@ -120,9 +120,9 @@ def _header(place: Place, names: Sequence[str]) -> str:
 
 
 def _several(one: _Entry, other: _Entry, asked: Axes) -> UserError:
-    """The error for two cells in one place."""
+    """The error for two cells with the same place."""
     apart = next(name for name in ["method", *sorted({*one.leaves, *other.leaves})] if one.leaves.get(name) != other.leaves.get(name))
     named = [*asked.rows, *asked.columns]
     place = ", ".join(f"{name} {value}" for name, value in zip(named, one.place(named), strict=True))
     values = " and ".join(sorted(_shown(each.leaves.get(apart)) for each in (one, other)))
-    return UserError(f"{asked} puts several cells into one place ({place}); name {apart} too, which tells them apart ({values})")
+    return UserError(f"{asked} gives several cells the same place ({place}); also name {apart}, which distinguishes them ({values})")

@@ -1,4 +1,4 @@
-"""What stands below a table: what its numbers are, and where they come from. One sentence for each fact."""
+"""The caption of a table: the meaning and the origin of its numbers, with one sentence for each fact."""
 
 from __future__ import annotations
 
@@ -13,42 +13,40 @@ from benchmark.fingerprint import earlier
 from benchmark.metrics import Metric
 from benchmark.records.store import Record
 
-MANY = 4  # revisions that are named
+MANY = 4  # the largest number of revisions that a caption names
 DIRTY = "-dirty"
-ONE_COLLECTION = (
-    "Trials on {names} resample one collection of images and share its test set: for claims beyond these images widths grow by the square"
-    " root of 1 + trials × test images / training images (Nadeau and Bengio, 2003), which is 1.8 for 5 trials, 500 and 1,097 images."
-)
+ONE_COLLECTION = "Trials on {names} resample the same images, so intervals for other images are wider."
+ASSUMPTIONS = "Assumptions: docs/reading.md."
 
 
 def described(metric: Metric, trials: Collection[int], records: Sequence[Record], selections: Sequence[str] = (LAST,)) -> list[str]:
-    """Sentences: what the numbers are.
-
-    trials: how many each number is over
-    """
+    """Sentences on the metric, the interval and the selection of the numbers. trials: the number of trials of each number"""
     measured = metric.caption + (f" in {metric.unit}" if metric.unit else "")
     if metric.name in COST:
         return [f"{measured}.", *where_measured(records)]
     numbers = f"{measured}, mean ± 95 % confidence interval (Student t) over {_trials(trials)}"
-    few = [f"Fewer than {FEWEST} trials have no interval, and their values are shown."] if min(trials) < FEWEST else []
+    few = [f"With fewer than {FEWEST} trials, the table shows the values."] if min(trials) < FEWEST else []
     costs = where_measured(records) if EQUAL_COMPUTE in selections else []
     return [*selected(numbers, selections), *costs, *few]
 
 
 def where_measured(records: Sequence[Record]) -> list[str]:
-    """A sentence on the device that costs were measured on, if any were."""
+    """A sentence on the device of the cost measurements, if there are any."""
     where = sorted({record["cost"] for record in records if "cost" in record})
     return [f"Cost was measured on {', '.join(where)}."] if where else []
 
 
 def limits(records: Sequence[Record]) -> list[str]:
-    """A sentence on what trials have in common, where they divide one collection of images that publishes no test set."""
+    """Sentences on the assumptions of intervals and tests.
+
+    Trials that split one collection of images without a published test set are not independent; a sentence names their data sets.
+    """
     names = {record["config"]["dataset"]["name"] for record in records if "test_size" in record["config"]["dataset"].get("source", {})}
-    return [ONE_COLLECTION.format(names=" and ".join(sorted(names)))] if names else []
+    return [*([ONE_COLLECTION.format(names=" and ".join(sorted(names)))] if names else []), ASSUMPTIONS]
 
 
 def selected(numbers: str, selections: Sequence[str]) -> list[str]:
-    """Sentences: what the numbers are, and which evaluations they are of.
+    """Sentences on the numbers and on the selected evaluations.
 
     >>> selected("Test accuracy", ["last"])
     ['Test accuracy, last step.']
@@ -64,7 +62,7 @@ def _trials(counts: Collection[int]) -> str:
 
 
 def provenance(records: Sequence[Record]) -> str:
-    """On what, from which revisions, by which versions, in a sentence each; and how far `scale` shortened the schedules."""
+    """Sentences on devices, versions, revisions, and schedules that `scale` shortened."""
     environments, configs = _counted(records, "environment"), _counted(records, "config")
     devices = sorted({environment["device"] for environment, _ in environments})
     torches = sorted({environment.get("versions", {}).get("torch", "?") for environment, _ in environments})
@@ -80,7 +78,7 @@ def provenance(records: Sequence[Record]) -> str:
 
 
 def _counted(records: Sequence[Record], part: str) -> list[tuple[Any, int]]:
-    """Each object that is this part of records, with their number. Equal parts are mostly one object."""
+    """The distinct objects in this part of the records, each with its number of records. Equal parts are usually one object."""
     parts = {id(record[part]): record[part] for record in records}
     return [(parts[number], count) for number, count in Counter(id(record[part]) for record in records).items()]
 

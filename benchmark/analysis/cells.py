@@ -1,4 +1,4 @@
-"""What a table is made of: texts and numbers in lines."""
+"""The content of a table: lines of texts and numbers."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import NamedTuple
 class Number(NamedTuple):
     """A number with its interval, as a table shows it.
 
-    half_width: of the interval; NaN for none
-    digits: after the point
-    sign: '+' shows that of a number above 0
-    after: what follows the number, with a space before it
-    best: it stands out as the best of its column
+    half_width: of the interval; NaN if there is none
+    digits: number of decimals
+    sign: '+' to show the sign of positive numbers
+    after: text after the number, with a leading space
+    best: whether to show it in bold
     """
 
     mean: float
@@ -35,17 +35,17 @@ class Number(NamedTuple):
 
     @property
     def middle(self) -> str:
-        """The number alone."""
+        """The number without its interval."""
         return f"{self.mean:{self.sign}.{self.digits}f}"
 
     @property
     def half(self) -> str:
-        """The half-width of its interval, or ''."""
+        """The half-width of the interval, or ''."""
         return "" if math.isnan(self.half_width) else f"{self.half_width:.{self.digits}f}"
 
     @property
     def text(self) -> str:
-        """All of it."""
+        """The number, its interval and the text after it."""
         return self.number + self.after
 
 
@@ -53,7 +53,7 @@ Cell = str | Number
 
 
 class Table(NamedTuple):
-    """heading: what all of the table share, or ''; grouped: the first column names groups of lines."""
+    """A table. heading: text above it, or ''; grouped: whether the first column names groups of lines"""
 
     heading: str
     headers: Sequence[str]
@@ -62,7 +62,7 @@ class Table(NamedTuple):
 
 
 def printable(text: str) -> str:
-    r"""The text in one line, with characters that a terminal would obey as their escapes.
+    r"""The text on one line, with control characters as escape sequences.
 
     >>> print(printable("a\nb\x1b[31m"))
     a\nb\x1b[31m

@@ -1,4 +1,4 @@
-"""What methods cost: a small file that `python -m benchmark.speed cost` writes, joined to records by method and model."""
+"""The measured cost of methods. `python -m benchmark.speed cost` writes the file; `join` adds the costs to records."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from benchmark.records.store import Record
 from robust_benchmark.errors import UserError
 
 SCHEMA = 1
-COST = ("relative_seconds", "peak_memory")  # the metrics that no record holds
+COST = ("relative_seconds", "peak_memory")  # metrics that records do not contain
 
 
 class Entry(msgspec.Struct):
-    """The cost of a method, by its label, on a model and a data set; None where it was not measured."""
+    """The cost of a method (its label) with a model and a data set. None: not measured"""
 
     method: str
     model: str
@@ -26,7 +26,7 @@ class Entry(msgspec.Struct):
 
 
 class Costs(msgspec.Struct):
-    """The file. environment: where it was measured, as in records."""
+    """The content of the file. environment: of the measurement, as in records"""
 
     schema: int
     environment: dict[str, Any]
@@ -34,22 +34,22 @@ class Costs(msgspec.Struct):
 
 
 def read_costs(path: Path) -> Costs:
-    """The costs in the file. Raises UserError where there is none, or where it is malformed."""
+    """The costs in the file. Raises UserError if the file is missing or malformed."""
     try:
         costs = msgspec.json.decode(path.read_bytes(), type=Costs)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
-        raise UserError(f"{path} is no file of costs ({error}); `python -m benchmark.speed cost` writes one") from error
+        raise UserError(f"{path} is not a file of costs ({error}); `python -m benchmark.speed cost` writes one") from error
     if costs.schema != SCHEMA:
-        raise UserError(f"{path} is of schema {costs.schema}, and this version reads costs of schema {SCHEMA}")
+        raise UserError(f"{path} has schema {costs.schema}, but this version reads costs of schema {SCHEMA}")
     return costs
 
 
 def join(records: Sequence[Record], costs: Costs) -> list[Record]:
-    """The records, with the metrics of COST where these were measured, and `cost`, which says on what device.
+    """The records with the measured metrics of COST and with `cost`, the device of the measurement.
 
-    An entry is of one method, model and data set.
+    A record gets the entry of its method, model and data set.
     """
     measured = {(entry.method, entry.model, entry.dataset): entry for entry in costs.entries}
     where = str(costs.environment.get("device", "an unknown device"))

@@ -1,4 +1,4 @@
-"""An experiment's table: for each row the paper's number, ours, the difference and an honest verdict."""
+"""The table of an experiment: for each row, the paper's number, ours, the difference and a verdict."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from benchmark.analysis.statistics import Estimate, estimate
 from benchmark.metrics import METRICS
 from benchmark.records.store import Record, digest
 
-PAPER_DATASET = {"cifar10_jpeg": "cifar10"}  # whose numbers a stand-in is held against
+PAPER_DATASET = {"cifar10_jpeg": "cifar10"}  # the data set of the paper for each substitute
 COLUMNS = ["setting", "method", "paper", "ours", "trials", "difference", "verdict"]
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """One cell of an experiment: its row (the choice of method), what determines its numbers, its key, and how many trials."""
+    """One cell of an experiment: its row (a choice of method), its options that determine numbers, its key, and its number of trials."""
 
     row: str
     config: dict[str, Any]
@@ -37,7 +37,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Found:
-    """A wanted cell and the finished records that fill it; scale is below 1 where only shortened schedules were run."""
+    """A wanted cell and its records. scale: below 1 if only shortened schedules were run"""
 
     wanted: Wanted
     records: list[Record]
@@ -45,7 +45,7 @@ class Found:
 
 
 def find(wanted: Sequence[Wanted], records: Sequence[Record]) -> list[Found]:
-    """The records of each wanted cell: its own; where there is none, those of the same cell on the longest other schedule."""
+    """The records of each wanted cell. A cell without records gets those of the same cell with the longest shorter schedule."""
     by_key: dict[str, list[Record]] = {}
     for record in records:
         by_key.setdefault(record["key"], []).append(record)
@@ -70,13 +70,13 @@ def _steps(config: Mapping[str, Any]) -> int:
 
 
 def _shape(config: Mapping[str, Any]) -> str:
-    """Digest of what a cell is apart from the length of its schedule."""
+    """Digest of a cell without the length of its schedule."""
     trainer = {name: value for name, value in config["trainer"].items() if name not in ("steps", "evaluate_every")}
     return digest({**{name: value for name, value in config.items() if name != "scale"}, "trainer": trainer})
 
 
 def named(found: Sequence[Found], rows: Mapping[str, Any]) -> list[Record]:
-    """The experiment's records, with the methods named as in its rows; `label` keeps the name that they have elsewhere."""
+    """The experiment's records. `method` is the name of the experiment's row, and `label` the original name."""
     return [
         record | {"method": rows.get(each.wanted.row, {}).get("name", record["method"]), "label": record["method"]}
         for each in found
@@ -85,7 +85,7 @@ def named(found: Sequence[Found], rows: Mapping[str, Any]) -> list[Record]:
 
 
 def comparison(found: Sequence[Found], rows: Mapping[str, Any], selection: str = LAST) -> pd.DataFrame:
-    """One row a cell, by COLUMNS; accuracies in percent, `paper` and `ours` being Estimates (the paper's of unknown trials)."""
+    """A row for each cell, by COLUMNS. `paper` and `ours` are Estimates in percent (the paper's with 0 trials, for unknown)."""
     settings = [text_of(words) for words in words_of([each.wanted.config for each in found])]
     table = []
     for each, setting in zip(found, settings, strict=True):
@@ -101,14 +101,14 @@ def comparison(found: Sequence[Found], rows: Mapping[str, Any], selection: str =
 
 
 def _accuracies(found: Found, selection: str) -> list[float]:
-    """In percent, by seed, of the trials that have one."""
+    """In percent, ordered by seed, for the trials that have one."""
     trials = sorted(found.records, key=lambda record: record["seed"])
     accuracies = [value(record, METRICS["test_accuracy"], selection) for record in trials]
     return [accuracy for accuracy in accuracies if not math.isnan(accuracy)]
 
 
 def verdict(found: Found, ours: Estimate, paper: Estimate | None) -> str:
-    """What may be said of a row: not run, at reduced scale, or how our mean and the paper's stand to each other's intervals."""
+    """The verdict on a row: not run, reduced scale, or a comparison of our mean and interval with the paper's."""
     if not found.records:
         return "not run"
     diverged = sum(record["status"] == "diverged" for record in found.records)
@@ -133,11 +133,11 @@ def _agreement(ours: Estimate, paper: Estimate | None) -> str:
 def render(
     found: Sequence[Found], rows: Mapping[str, Any], notes: Sequence[str], form: str = "text", selections: Sequence[str] = (LAST,)
 ) -> str:
-    """The table in one of the formats of `benchmark.analysis.tables`; CSV has means and half-widths in columns of their own.
+    """The table in one of the formats of `benchmark.analysis.tables`. CSV has separate columns for means and half-widths.
 
-    With several selections the numbers of the first are held against the paper's, and those of the others stand beside them.
-    Where the paper has no numbers, it is the ordinary table of the experiment's records, under their names in it.
-    Raises UserError for a selection that no record can give.
+    The difference and the verdict are about the first selection; other selections have additional columns. Without numbers of the paper,
+    this is the ordinary table of the experiment's records, with the names of its rows.
+    Raises UserError for a selection that no record supports.
     """
     if form == "csv":
         return frame(found, rows, selections).to_csv(index=False)
@@ -153,26 +153,26 @@ def _against_paper(found: Sequence[Found], rows: Mapping[str, Any], notes: Seque
     marks = " ".join(table["method"])
     sentences = [
         *selected("Test accuracy in %, mean ± 95 % confidence interval (Student t) over trials", selections),
-        *(note for note in notes if not note.startswith("[") or note.partition(" ")[0] in marks),  # of the rows that are there
+        *(note for note in notes if not note.startswith("[") or note.partition(" ")[0] in marks),  # notes on rows of this table
         *limits(used),
     ]
     return page([laid], sentences, provenance(used) if used else "", form, "experiment", joint="\n")
 
 
 def frame(found: Sequence[Found], rows: Mapping[str, Any], selections: Sequence[str] = (LAST,)) -> pd.DataFrame:
-    """What `render` shows, for programs. Raises UserError as it does."""
+    """The content of `render` as a data frame. Raises UserError like `render`."""
     if not has_numbers(found, rows):
         return frames.frame(named(found, rows), ["test_accuracy"], selections)
     return _flat(_beside(found, rows, selections))
 
 
 def has_numbers(found: Sequence[Found], rows: Mapping[str, Any]) -> bool:
-    """Whether the rows have a number of the paper's for any of these cells."""
+    """Whether the paper has a number for any of these cells."""
     return not comparison(found, rows)["paper"].isna().all()
 
 
 def _beside(found: Sequence[Found], rows: Mapping[str, Any], selections: Sequence[str]) -> pd.DataFrame:
-    """The comparison by the first selection, with the numbers of the others beside ours."""
+    """The comparison by the first selection, with additional columns for the other selections."""
     for name in selections:
         check_selection(name, [record for each in found for record in each.records])
     table = comparison(found, rows, selections[0])
@@ -182,7 +182,7 @@ def _beside(found: Sequence[Found], rows: Mapping[str, Any], selections: Sequenc
 
 
 def _laid(table: pd.DataFrame, found: Sequence[Found], selections: Sequence[str]) -> Table:
-    """The comparison as it is laid out; of fewer trials than an interval needs, the accuracies themselves."""
+    """The comparison as a table. With too few trials for an interval, cells show the accuracies."""
     columns: dict[str, list[Cell]] = {name: list(table[name]) for name in ("setting", "method", "trials", "verdict")}
     columns["paper"] = [Number(paper.mean, paper.half_width) if paper else "" for paper in table["paper"]]
     columns["difference"] = [Number(each, sign="+") if math.isfinite(each) else "" for each in table["difference"]]
@@ -197,7 +197,7 @@ def _cell(accuracies: Sequence[float]) -> Cell:
 
 
 def _shortened(found: Sequence[Found], rows: Mapping[str, Any], form: str) -> str:
-    """A line that names the cells of which only shortened schedules were run; empty where there is none."""
+    """A line that names the cells with only shortened schedules; empty if there is none."""
     table = comparison(found, rows)
     cells = zip(table["method"], table["setting"], table["verdict"], found, strict=True)
     names = [f"{method} ({setting}): {finding}" for method, setting, finding, each in cells if each.scale < 1]
@@ -217,13 +217,13 @@ def _flat(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def root(found: Sequence[Found]) -> str:
-    """The results directory that most of these records lie in, of which there must be one (benchmark.records.store.Store.path)."""
+    """The results directory of most of these records (benchmark.records.store.Store.path). There must be at least one record."""
     roots = Counter(os.path.normpath(os.path.join(record["path"], *[os.pardir] * 4)) for each in found for record in each.records)
     return roots.most_common(1)[0][0]
 
 
 def missing(found: Sequence[Found], rows: Mapping[str, Any]) -> list[str]:
-    """Names of the cells that lack trials at full scale, each with its setting."""
+    """Names and settings of the cells that lack trials at full scale."""
     table = comparison(found, rows)
     lacking = [each.scale < 1 or len(each.records) < each.wanted.trials for each in found]
     return [f"{row.method} ({row.setting})" for row, lacks in zip(table.itertuples(), lacking, strict=True) if lacks]

@@ -1,4 +1,4 @@
-"""Tables for programs: a row for each cell, metric and selection, as CSV and Parquet have them."""
+"""Tables for CSV and Parquet: a row for each cell, metric and selection."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ COMPARED = ["selection", "sees", "method", "setting", "difference", "half_width"
 
 
 def frame(records: Sequence[Record], metrics: Sequence[str], selections: Sequence[str] = (LAST,), reference: str = "") -> pd.DataFrame:
-    """What `benchmark.analysis.tables.render` shows: the fields of Row or of a comparison, `metric`, and each option by its dotted name.
+    """The data of `benchmark.analysis.tables.render`: the fields of Row or COMPARED, `metric`, and each option by its dotted name.
 
-    Raises UserError as `render`.
+    Raises UserError like `render`.
     """
     parts = [_compared(records, name, selections, reference) if reference else summary(records, name, selections) for name in metrics]
     table = pd.concat([part.assign(metric=name) for part, name in zip(parts, metrics, strict=True)], ignore_index=True)
@@ -31,7 +31,7 @@ def frame(records: Sequence[Record], metrics: Sequence[str], selections: Sequenc
 
 
 def _options(configs: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """A column for each option, in the order of their names, by key; values of several types as text, as a column has one type."""
+    """A column for each option, sorted by name, indexed by key. A column with values of several types becomes text."""
     table = pd.DataFrame.from_dict({key: flatten(config) for key, config in configs.items()}, orient="index")
     return table.sort_index(axis=1).apply(_of_one_type)
 
@@ -57,7 +57,7 @@ def parquet(table: pd.DataFrame) -> bytes:
 
 
 def _compared(records: Sequence[Record], name: str, selections: Sequence[str], reference: str) -> pd.DataFrame:
-    """One row a comparison, by COMPARED."""
+    """A row for each comparison, by COMPARED."""
     metric = metric_of(name)
     rows = ordered(rows_of(records, metric, counting(metric, selections)), metric)
     return pd.DataFrame(map(_comparison, against(rows, reference, metric)), columns=COMPARED)

@@ -1,6 +1,6 @@
-r"""Tables in LaTeX, for a paper: booktabs rules, numbers of siunitx that stand below each other, a caption and a label.
+r"""LaTeX tables for a paper, with the rules of booktabs, numbers aligned by siunitx, a caption and a label.
 
-A number takes two columns, its mean and its interval: an S column that shows uncertainties does not keep them in bold.
+A number takes two columns, one for its mean and one for its interval, because an S column does not show uncertainties in bold.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ SPECIAL = {each: rf"\{each}" for each in "{}$&#_%"} | {
     "|": r"\textbar{}",
     "±": r"$\pm$",
     "×": r"$\times$",
-    "[": "{[}",  # at the start of a line it would be an argument of the line above
+    "[": "{[}",  # at the start of a line, TeX reads it as an argument of the line above
 }
 
 
 def page(tables: Sequence[Table], sentences: Sequence[str], origin: str, label: str) -> str:
-    """A `table` for each of the tables, all with these sentences as caption; `origin` is a comment above them."""
+    """A `table` environment for each table, with the sentences as caption, below `origin` as a comment."""
     numbers = [f"-{place}" if len(tables) > 1 else "" for place in range(1, len(tables) + 1)]
     blocks = [_table(table, sentences, f"tab:{label}{number}") for table, number in zip(tables, numbers, strict=True)]
     return "\n\n".join(["\n".join(filter(None, [PREAMBLE, f"% {printable(origin)}" if origin else ""])), *blocks]) + "\n"
 
 
 def escaped(text: str) -> str:
-    r"""The text with what TeX would take for commands escaped.
+    r"""The text with the special characters of TeX escaped.
 
     >>> print(escaped("s_model 5 %"))
     s\_model 5 \%
@@ -41,7 +41,7 @@ def escaped(text: str) -> str:
 
 
 def _table(table: Table, sentences: Sequence[str], label: str) -> str:
-    first = int(table.grouped)  # the column of groups becomes lines of their own
+    first = int(table.grouped)  # the column of groups becomes separate lines
     columns = [_Column(cells) for cells in list(zip(*table.lines, strict=True))[first:]]
     headers = [column.header(escaped(header)) for header, column in zip(table.headers[first:], columns, strict=True)]
     heading = [f"{table.heading}:"] if table.heading else []
@@ -64,7 +64,7 @@ def _table(table: Table, sentences: Sequence[str], label: str) -> str:
 
 
 def _body(table: Table, columns: Sequence[_Column]) -> Iterator[str]:
-    """The lines, each group below a rule and a line that names it."""
+    """The lines; each group follows a rule and a line with its name."""
     first = int(table.grouped)
     for group, lines in groupby(table.lines, key=lambda line: line[0] if table.grouped else ""):
         yield r"    \midrule"
@@ -75,10 +75,10 @@ def _body(table: Table, columns: Sequence[_Column]) -> Iterator[str]:
 
 
 class _Column:
-    r"""A column of the table: two of LaTeX where a number in it has an interval or a remark.
+    r"""A column of the table. It has two LaTeX columns if one of its numbers has an interval or a remark.
 
-    specification: as `tabular` has it
-    width: in columns of LaTeX
+    specification: in the argument of `tabular`
+    width: number of LaTeX columns
     """
 
     def __init__(self, cells: Sequence[Cell]) -> None:
@@ -93,11 +93,11 @@ class _Column:
         self.specification = f"S[table-format={form}]{more}" if numbers else "l"
 
     def header(self, text: str) -> str:
-        """The column's name."""
+        """The header of the column."""
         return self._text(text)
 
     def cell(self, cell: Cell) -> str:
-        """A cell of it."""
+        """A cell of the column."""
         if not isinstance(cell, Number):
             return self._text(escaped(cell))
         bold = r"\bfseries " if cell.best else ""

@@ -1,6 +1,6 @@
-"""How tables look: cells in, text out, in Markdown, LaTeX or plain text. Nothing here knows records or methods.
+"""The layout of tables in Markdown, LaTeX or plain text. This module maps cells to text, without records or methods.
 
-What comes from records may hold any characters; each format shows them as they are, and none takes them for markup.
+Texts from records may contain any characters. Each format escapes them, so none of them becomes markup.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ FORMATS = ("text", "markdown", "latex", "csv")
 
 
 def page(tables: Sequence[Table], sentences: Sequence[str], origin: str, form: str, label: str, joint: str = " ") -> str:
-    """The tables with their headings, and below them what they show, in one of FORMATS but CSV.
+    """The tables with their headings, and below them their caption, in one of FORMATS except CSV.
 
-    sentences: what the numbers are, which LaTeX has as the caption of each table
-    origin: where the numbers come from, which LaTeX has as a comment
+    sentences: the caption; in LaTeX, the caption of each table
+    origin: the origin of the numbers; in LaTeX, a comment
     label: of a LaTeX table
-    joint: between sentences
+    joint: text between sentences
     """
     if form == "latex":
         return latex.page(tables, sentences, origin, label)
@@ -34,7 +34,7 @@ def page(tables: Sequence[Table], sentences: Sequence[str], origin: str, form: s
 
 
 def laid_out(headers: Sequence[str], lines: Sequence[Sequence[Cell]], form: str) -> str:
-    """One table as text or Markdown; in the first column a text stands once for all lines that share it."""
+    """One table as text or Markdown. The first column shows a text only in the first of consecutive lines that share it."""
     above = ["", *(line[0] for line in lines)]
     once = [["" if line[0] == before else line[0], *line[1:]] for before, line in zip(above, lines, strict=False)]
     if form == "text":
@@ -46,7 +46,7 @@ def laid_out(headers: Sequence[str], lines: Sequence[Sequence[Cell]], form: str)
 
 
 def _text(headers: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """As tabulate has it, in a tenth of the time, for there may be hundreds."""
+    """The layout of tabulate, ten times as fast, because there may be hundreds of tables."""
     widths = [max([len(header) + 2, *map(len, column)]) for header, *column in zip(headers, *lines, strict=True)]
     rows = [headers, ["-" * width for width in widths], *lines]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
@@ -64,7 +64,7 @@ def _marked_up(cell: Cell) -> str:
 
 
 def markdown(text: str) -> str:
-    r"""The text with what Markdown or HTML would take for markup escaped; underscores within a word are none.
+    r"""The text with the markup characters of Markdown and HTML escaped. Underscores within a word are not markup.
 
     >>> print(markdown("a|b <i> s_model *x* _y_"))
     a\|b \<i> s_model \*x\* \_y\_

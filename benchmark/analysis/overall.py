@@ -1,7 +1,7 @@
-"""One number a method over several settings: aggregates within each trial, then Student's t over the trials.
+"""Aggregates of each method over several settings: first within each trial, then Student's t over the trials.
 
-Settings are not a sample of anything, and their trials share seeds; so the trial is the unit, and an interval says how the aggregate varies
-over trials of these settings.
+Settings are not a random sample, and their trials share seeds. So the trial is the unit, and an interval describes the variation of the
+aggregate over trials of these settings.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from benchmark.records.store import Record
 from robust_benchmark.errors import UserError
 
 if TYPE_CHECKING:
-    import pandas as pd  # a third of a second to import
+    import pandas as pd  # the import takes a third of a second
 
 AGGREGATES: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
     "mean": mean_of_settings,
@@ -37,9 +37,9 @@ AGGREGATES: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
 
 
 class Overall(NamedTuple):
-    """The aggregates of a method, by their names in AGGREGATES; `mean` and `interquartile mean` are in the metric's unit.
+    """The aggregates of a method, by their names in AGGREGATES. `mean` and `interquartile mean` are in the metric's unit.
 
-    values: of each trial
+    values: the aggregate of each trial
     """
 
     sees: str
@@ -49,7 +49,7 @@ class Overall(NamedTuple):
 
 
 class Common(NamedTuple):
-    """What all methods have in common. values: (methods, seeds, settings), in the metric's unit"""
+    """The settings and seeds that all methods share. values: (methods, seeds, settings), in the metric's unit"""
 
     methods: list[str]
     sees: list[str]
@@ -59,28 +59,28 @@ class Common(NamedTuple):
 
 
 def common(rows: Sequence[Row]) -> Common:
-    """The values of all methods in the settings and seeds that all of them have.
+    """The values of all methods in the settings and seeds that all methods share.
 
-    rows: of one selection. Raises UserError where a method has diverged trials, or where the methods have no setting or seed in common.
+    rows: of one selection. Raises UserError if a method has diverged trials, or if the methods share no setting or no seed.
     """
     by_method: dict[tuple[str, str], dict[Words, Row]] = {}
     for row in rows:
         by_method.setdefault((row.sees, row.method), {})[row.setting] = row
     diverged = sorted({row.method for row in rows if row.diverged})
     if diverged:
-        raise UserError(f"trials of {', '.join(diverged)} diverged, so they have no aggregate over settings; leave them out by --methods")
+        raise UserError(f"trials of {', '.join(diverged)} diverged, so they have no aggregate over settings; choose others with --methods")
     settings = in_order(set.intersection(*map(set, by_method.values())))
     seeds = sorted(set.intersection(*(set(found[each].values) for found in by_method.values() for each in settings))) if settings else []
     if not seeds:
-        raise UserError(f"the {len(by_method)} methods have no {'seed' if settings else 'setting'} in common; choose some with --methods")
+        raise UserError(f"the {len(by_method)} methods share no {'seed' if settings else 'setting'}; choose fewer methods with --methods")
     values = np.array([[[found[setting].values[seed] for setting in settings] for seed in seeds] for found in by_method.values()])
     return Common([method for _, method in by_method], [sees for sees, _ in by_method], settings, seeds, values)
 
 
 def overall(rows: Sequence[Row], metric: Metric) -> tuple[list[Overall], list[Words], list[int]]:
-    """The aggregates of each method over the settings and seeds that all of them have, with these settings and seeds; the best last.
+    """The aggregates of each method over the settings and seeds that all methods share, and these settings and seeds.
 
-    rows: of one selection. Raises UserError as `common`.
+    rows: of one selection, in the order of the result. Raises UserError like `common`.
     """
     shared = common(rows)
     aggregated = {name: _aggregated(name, shared.values, metric) for name in AGGREGATES}
@@ -99,9 +99,9 @@ def _aggregated(name: str, values: NDArray[np.float64], metric: Metric) -> NDArr
 
 
 def render(records: Sequence[Record], form: str = "text", metric_name: str = "test_accuracy", selection: str = LAST) -> str:
-    """The table of aggregates, one row a method, in one of the formats of `benchmark.analysis.tables`.
+    """The table of aggregates, with a row for each method, in one of the formats of `benchmark.analysis.tables`.
 
-    Raises UserError as `overall` and `benchmark.analysis.tables.render`.
+    Raises UserError like `overall` and `benchmark.analysis.tables.render`.
     """
     metric = metric_of(metric_name)
     rows, found, settings, seeds = _overall(records, metric, selection)
@@ -116,7 +116,7 @@ def render(records: Sequence[Record], form: str = "text", metric_name: str = "te
     is_cost = metric.name in COST
     within = "" if is_cost else " within each trial, then over the trials"
     note = (
-        f"Aggregates over {len(settings)} settings{within}; ranks are among {len(found)} methods, and 1 is the best."
+        f"Aggregates over {len(settings)} settings{within}. Ranks are among {len(found)} methods; 1 is the best."
         f" Settings: {'; '.join(map(text_of, settings))}."
     )
     sentences = [*described(metric, [len(seeds)], shown, [selection]), note, *([] if is_cost else limits(shown))]
@@ -125,7 +125,7 @@ def render(records: Sequence[Record], form: str = "text", metric_name: str = "te
 
 
 def frame(records: Sequence[Record], metric_name: str = "test_accuracy", selection: str = LAST) -> pd.DataFrame:
-    """A row for each method and aggregate. Raises UserError as `render`."""
+    """A row for each method and aggregate. Raises UserError like `render`."""
     _, found, settings, _ = _overall(records, metric_of(metric_name), selection)
     return _flat(found, len(settings))
 

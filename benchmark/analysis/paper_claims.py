@@ -1,4 +1,4 @@
-"""Whether an experiment's claims on the order of methods, and on the gaps between them, hold in its records."""
+"""Verdicts on an experiment's claims: which method is better than another, and by how much."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from robust_benchmark.errors import UserError, unknown
 
 FINDINGS = {"holds": "hold", "does not hold": "do not hold", "undecided": "undecided", "not run": "not run"}
 NOTE = (
-    "Claims: paired differences in points of test accuracy with 95 % confidence intervals (Student t), and the trials won. A claim holds"
-    " where the interval lies above its gap, does not hold where it lies below, and is undecided elsewhere, below 3 trials and where trials"
-    " diverged. Each is judged by itself, so that some of many come out wrong by chance."
+    "Differences are paired, in points of test accuracy, with 95 % confidence intervals (Student t) and the number of trials won. A claim"
+    " holds if the interval is above its gap, and does not hold if the interval is below. Otherwise it is undecided, also with fewer than 3"
+    " common trials or with diverged trials. The verdicts are not adjusted for their number, so some of many are wrong by chance."
 )
 
 
 class Claim(msgspec.Struct, forbid_unknown_fields=True):
-    """That each of some methods is better than each of others, by more than `by` points of test accuracy, in each setting.
+    """The claim that each method in `better` is better than each in `than`, by more than `by` points of test accuracy, in each setting.
 
     better, than: choices of `method=`, as in the experiment's rows
-    setting: the values of options by dotted name, where the claim is not on all settings
+    setting: values of options by dotted name; a claim without them is about all settings
     """
 
     better: str | list[str]
@@ -40,13 +40,13 @@ class Claim(msgspec.Struct, forbid_unknown_fields=True):
 
     @property
     def pairs(self) -> Iterator[tuple[str, str]]:
-        """Each method with each that it is claimed to be better than."""
+        """The pairs (better method, other method)."""
         better, than = ([each] if isinstance(each, str) else each for each in (self.better, self.than))
         return ((one, other) for one in better for other in than)
 
 
 class Judged(NamedTuple):
-    """A claim on two methods in one setting; finding: holds, does not hold, undecided or not run, with remarks."""
+    """A claim on two methods in one setting. finding: holds, does not hold, undecided or not run, with remarks"""
 
     setting: str
     claim: str
@@ -55,13 +55,13 @@ class Judged(NamedTuple):
 
 
 def claims_of(given: Sequence[Any], methods: Sequence[str]) -> list[Claim]:
-    """The claims of an experiment's file. methods: that it has. Raises UserError for one that is malformed."""
+    """The claims of an experiment's file. methods: of the experiment. Raises UserError for a malformed claim."""
     claims = []
     for each in given:
         try:
             claims.append(msgspec.convert(each, Claim))
         except msgspec.ValidationError as error:
-            raise UserError(f"a claim of an experiment is {{better: METHOD, than: METHOD, by: POINTS}}, not {each}: {error}") from error
+            raise UserError(f"a claim must be {{better: METHOD, than: METHOD, by: POINTS}}, not {each}: {error}") from error
     for name in (name for claim in claims for pair in claim.pairs for name in pair):
         if name not in methods:
             raise unknown("method of this experiment for its claims", name, methods)
@@ -69,7 +69,7 @@ def claims_of(given: Sequence[Any], methods: Sequence[str]) -> list[Claim]:
 
 
 def judge(claims: Sequence[Claim], found: Sequence[Found], rows: Mapping[str, Any], selection: str = LAST) -> list[Judged]:
-    """Each claim on each pair of methods and setting that are among the cells. Raises UserError for a setting of unknown options."""
+    """The verdict on each claim, pair of methods and setting in the cells. Raises UserError for an unknown option in a claim's setting."""
     settings = [text_of(words) for words in words_of([each.wanted.config for each in found])]
     by_setting: dict[str, dict[str, Found]] = {}
     for setting, each in zip(settings, found, strict=True):
@@ -106,7 +106,7 @@ def _judged(setting: str, claim: Claim, better: Found, than: Found, rows: Mappin
 
 
 def _accuracies(found: Found, selection: str) -> dict[int, float]:
-    """In percent, by seed."""
+    """Accuracies in percent, by seed."""
     accuracies = {record["seed"]: value(record, METRICS["test_accuracy"], selection) for record in found.records}
     return {seed: accuracy for seed, accuracy in accuracies.items() if not math.isnan(accuracy)}
 
@@ -120,13 +120,13 @@ def _finding(paired: Difference, gap: float, diverged: bool) -> str:
 
 
 def render(judged: Sequence[Judged], form: str) -> str:
-    """The table of these claims in one of the formats of `benchmark.analysis.layout` but CSV."""
+    """The table of these claims in one of the formats of `benchmark.analysis.layout`, except CSV."""
     lines = [[each.setting, each.claim, _shown(each.difference), each.finding] for each in judged]
     return page([Table("", ["setting", "claim", "difference", "verdict"], lines)], [_counted(judged), NOTE], "", form, "claims")
 
 
 def _counted(judged: Sequence[Judged]) -> str:
-    """The verdict on all claims together."""
+    """A sentence with the number of claims for each verdict."""
     counts = Counter(each.finding.partition(",")[0] for each in judged)
     return f"Of {len(judged)} claims on order and gaps: {', '.join(f'{counts[name]} {words}' for name, words in FINDINGS.items())}."
 

@@ -1,4 +1,4 @@
-"""What tables and comparisons are made of: a row for each cell and selection, and who stands where."""
+"""The data of tables and comparisons: a row for each cell and selection, and their order."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmark.records.store import Record
 from robust_benchmark.errors import UserError
 
 if TYPE_CHECKING:
-    import pandas as pd  # a third of a second to import, and no table needs it but those for programs
+    import pandas as pd  # the import takes a third of a second, and only CSV, Parquet and data frames need it
 
 SEES = {
     "clean_set": "clean set",
@@ -27,9 +27,9 @@ SEES = {
 
 
 class Row(NamedTuple):
-    """What a table says of one cell by one selection; values, mean and half-width of the 95 % interval are in the metric's unit.
+    """One cell by one selection. values, mean and half_width (of the 95 % interval) are in the metric's unit.
 
-    values: of the finished trials that have the metric, by seed
+    values: by seed, of the finished trials that have the metric
     """
 
     selection: str
@@ -45,12 +45,12 @@ class Row(NamedTuple):
 
     @property
     def place(self) -> tuple[str, str, str]:
-        """What no other row of the records has."""
+        """The unique identity of the row."""
         return self.key, self.method, self.selection
 
 
 def frame(records: Sequence[Record], metric: str = "test_accuracy", selection: str = LAST) -> pd.DataFrame:
-    """One row a trial: sees, method, setting, seed, key, diverged, mean (the metric in its unit; NaN where diverged)."""
+    """A row for each trial: sees, method, setting, seed, key, diverged, mean (the metric in its unit; NaN if diverged)."""
     import pandas as pd
 
     measured = metric_of(metric)
@@ -68,16 +68,15 @@ def frame(records: Sequence[Record], metric: str = "test_accuracy", selection: s
 
 
 def sees(record: Record, selection: str = LAST) -> str:
-    """What the record's method saw, and what chose among its evaluations, in words."""
+    """The information that the record's method and the selection of its evaluation use, in words."""
     chosen_by = SELECTIONS[selection].sees
     return " + ".join(["noisy labels", *(SEES.get(need, need) for need in record["needs"]), *filter(None, [chosen_by])])
 
 
 def summary(records: Sequence[Record], metric: str = "test_accuracy", selections: Sequence[str] = (LAST,)) -> pd.DataFrame:
-    """One row a cell and selection, by the fields of Row.
+    """A row for each cell and selection, with the fields of Row except `values`, in the order of `ordered`.
 
-    Rows are grouped by what methods see, fewest first, and within by the method's mean over all its settings, the best last.
-    Raises UserError as `render`.
+    Raises UserError like `benchmark.analysis.tables.render`.
     """
     import pandas as pd
 
@@ -88,7 +87,7 @@ def summary(records: Sequence[Record], metric: str = "test_accuracy", selections
 
 
 def rows_of(records: Sequence[Record], metric: Metric, selections: Sequence[str]) -> list[Row]:
-    """One a cell and selection, less those for which finished trials lack the metric."""
+    """A row for each cell and selection, without those whose finished trials lack the metric."""
     if not records:
         raise UserError("there are no records to show")
     for name in selections:
@@ -105,11 +104,11 @@ def rows_of(records: Sequence[Record], metric: Metric, selections: Sequence[str]
 
 
 def _row(trials: Sequence[Record], metric: Metric, selection: str) -> Row:
-    """The row of a cell, which does not say its setting yet."""
+    """The row of a cell, still without its setting."""
     first = trials[0]
     values = {trial["seed"]: measured for trial in trials if not math.isnan(measured := value(trial, metric, selection))}
     if metric.name in COST:
-        values = dict.fromkeys([0], next(iter(values.values()))) if values else {}  # measured once for all trials, whatever their seeds
+        values = dict.fromkeys([0], next(iter(values.values()))) if values else {}  # one measurement for all trials and seeds
     found = estimate(list(values.values()))
     return Row(
         selection=selection,
@@ -126,29 +125,29 @@ def _row(trials: Sequence[Record], metric: Metric, selection: str) -> Row:
 
 
 def counting(metric: Metric, selections: Sequence[str]) -> Sequence[str]:
-    """The selections that make a difference to this metric."""
+    """The selections that affect this metric."""
     return [LAST] if metric.name in COST else selections
 
 
 def absent(metric: Metric) -> UserError:
-    """The error for a metric that none of the records has."""
+    """The error for a metric that no record has."""
     when = f"it is absent {metric.absent}" if metric.absent else "records of earlier versions lack it"
     return UserError(f"none of these records has {metric.name}: {when}")
 
 
 def ordered(rows: Sequence[Row], metric: Metric) -> list[Row]:
-    """Grouped by what methods see, fewest first; within by the method's mean over all settings, the best last; then by setting."""
+    """The rows in groups by what their methods see, least first. A group is sorted by the methods' means (best last), then by setting."""
     merits = _merits(rows, metric)
     places = {setting: place for place, setting in enumerate(in_order(row.setting for row in rows))}
 
     def order(row: Row) -> tuple[Any, ...]:
         return row.sees.count("+"), row.sees, merits[row.sees, row.method], row.method, places[row.setting], row.key
 
-    return sorted(rows, key=order)  # which leaves the selections of a cell in their order
+    return sorted(rows, key=order)  # a stable sort keeps the order of a cell's selections
 
 
 def _merits(rows: Iterable[Row], metric: Metric) -> dict[tuple[str, str], float]:
-    """The more the better, for each group and method: by its first selection, over all settings; least where all trials diverged."""
+    """The mean of each group and method over all settings, by its first selection. Larger is better; -inf if all trials diverged."""
     means: dict[tuple[str, str], dict[str, list[float]]] = {}
     for row in rows:
         of_selection = means.setdefault((row.sees, row.method), {}).setdefault(row.selection, [])

@@ -1,4 +1,4 @@
-"""Which evaluation of a trial a table shows: the last one, or one that validation labels choose."""
+"""The evaluation of a trial that a table shows: the last one, or one selected by validation labels."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from robust_benchmark.errors import UserError, unknown
 
 @dataclass(frozen=True)
 class Selection:
-    """A way to choose among the evaluations of a trial's last phase; all but `equal_compute` choose nothing that came before it.
+    """A way to select an evaluation of a trial. All ways but `equal_compute` select from the last phase.
 
-    words: as a caption has them
-    by: the metric whose highest value chooses, at the earliest of equal ones; '' for the ways without one
-    sees: what it uses that methods do not see, in words
+    words: its description in captions
+    by: the metric whose highest value selects the evaluation (the earliest if values are equal), or ''
+    sees: information that it uses in addition to the method, in words
     """
 
     words: str
@@ -29,35 +29,34 @@ class Selection:
 
 LAST = "last"
 EQUAL_COMPUTE = "equal_compute"
-MEASURED = 0.01  # by which costs that are measured vary: what costs so much more costs the same
+MEASURED = 0.01  # relative error of measured costs: smaller differences count as equal
 SELECTIONS = {
     LAST: Selection("the last step"),
     "noisy_validation": Selection(
-        "the evaluation of the last phase with the highest accuracy on the given labels of the hyper-validation set",
+        "the evaluation of the last phase with the highest accuracy on noisy validation labels",
         by="hyper_validation_accuracy_on_given_labels",
     ),
     "clean_validation": Selection(
-        "the evaluation of the last phase with the highest accuracy on the true labels of the hyper-validation set",
+        "the evaluation of the last phase with the highest accuracy on true validation labels",
         by="hyper_validation_accuracy",
         sees="clean validation labels",
     ),
     "oracle": Selection(
-        "the evaluation of the last phase with the highest test accuracy; it looks at the test set and is an upper bound, no fair result",
+        "the evaluation of the last phase with the highest test accuracy, an upper bound and not a fair result",
         by="test_accuracy",
     ),
     "last5": Selection("the mean over the last five evaluations of the last phase"),
     EQUAL_COMPUTE: Selection(
-        "the last evaluation, in whichever phase, at which a trial has cost at most as much as the whole of plain training, by its steps"
-        " and the measured mean seconds per step of its method; a method that costs more is judged before the later decays of its learning"
-        " rate, so a shorter schedule of its own may serve it better"
+        "the last evaluation of any phase up to the total cost of plain training, by steps and measured seconds per step; a method that"
+        " costs more stops before its later learning-rate decays, so a shorter schedule may give better results"
     ),
 }
 
 
 def value(record: Record, metric: Metric, selection: str = LAST) -> float:
-    """The metric in its unit, at the evaluation that the selection chooses; NaN where the trial diverged or lacks it there.
+    """The metric in its unit at the selected evaluation; NaN if the trial diverged or this evaluation lacks the metric.
 
-    record: with its `history` for all selections but the last step
+    record: must contain `history`, unless the selection is the last step
     """
     if record["status"] == "diverged":
         return math.nan
@@ -71,7 +70,7 @@ def value(record: Record, metric: Metric, selection: str = LAST) -> float:
 
 
 def _chosen(history: Mapping[str, Sequence[Any]], selection: str) -> Sequence[int]:
-    """The places of the chosen evaluations in the history; none where it lacks what chooses."""
+    """The indices of the selected evaluations in the history; empty if the history lacks the selecting metric."""
     places = _last_phase(history)
     by = SELECTIONS[selection].by
     if not by:
@@ -82,9 +81,9 @@ def _chosen(history: Mapping[str, Sequence[Any]], selection: str) -> Sequence[in
 
 
 def _affordable(record: Record) -> list[int]:
-    """The place of the last evaluation that costs no more than plain training; none where the cost is unknown or the first costs more.
+    """The index of the last evaluation that costs at most as much as plain training; empty if there is none or the cost is unknown.
 
-    Plain training takes `trainer.steps` steps, of cost 1 each.
+    Plain training takes `trainer.steps` steps of cost 1.
     """
     cost, history = record["metrics"].get("relative_seconds", math.inf), record["history"]
     budget = record["config"]["trainer"]["steps"] * (1 + MEASURED)
@@ -94,27 +93,27 @@ def _affordable(record: Record) -> list[int]:
 
 
 def _last_phase(history: Mapping[str, Sequence[Any]]) -> range:
-    """The places of its evaluations."""
+    """The indices of its evaluations."""
     return range(max(_starts(history), default=0), len(history["step"]))
 
 
 def _starts(history: Mapping[str, Sequence[Any]]) -> list[int]:
-    """The places at which a phase after the first starts. Steps count from the start of each phase, and two phases may have one name."""
+    """The indices at which later phases start. Steps count from the start of each phase, and two phases may have the same name."""
     phases, steps = history["phase"], history["step"]
     return [place for place in range(1, len(steps)) if phases[place] != phases[place - 1] or steps[place] <= steps[place - 1]]
 
 
 def check_selection(name: str, records: Sequence[Record]) -> None:
-    """Raises UserError for a selection that does not exist, with the nearest, or that none of the finished trials can serve."""
+    """Raises UserError for an unknown selection, with the nearest name, and for one that no finished trial supports."""
     if name not in SELECTIONS:
         raise unknown("selection", name, SELECTIONS)
     by, finished = SELECTIONS[name].by, [record for record in records if record["status"] != "diverged"]
     if name == EQUAL_COMPUTE and finished and not any("relative_seconds" in record["metrics"] for record in finished):
         raise UserError(
-            f"--select {name} needs the measured cost of these methods on their model and data set, which --cost FILE names and"
-            " `python -m benchmark.speed cost` measures"
+            f"--select {name} needs the measured cost of these methods with their model and data set (--cost FILE);"
+            " `python -m benchmark.speed cost` measures it"
         )
     if by and finished and not any(by in record["history"] for record in finished):
         if any(SELECTIONS["noisy_validation"].by in record["history"] for record in finished):
-            raise UserError(f"--select {name} needs true labels of the hyper-validation set, and none of these records knows them")
+            raise UserError(f"--select {name} needs true labels of the hyper-validation set, and none of these records has them")
         raise UserError(f"--select {name} needs a hyper-validation set, and none of these records has one (split.hyper_validation)")

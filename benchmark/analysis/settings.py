@@ -1,4 +1,4 @@
-"""What tells settings apart, in words, and which settings stand in one table."""
+"""The options that distinguish settings, in words, and the split of settings into tables."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ FIRST = (
 )
 ALWAYS = ("dataset.name", "imbalance.name", "noise.name")
 
-Words = tuple[str, ...]  # of one setting; in all settings of a table the same place belongs to the same option
+Words = tuple[str, ...]  # of one setting; an index belongs to the same option in all settings of a table
 
 
 class Group(NamedTuple):
-    """The settings of one table, in order, with the words that they share; '' for the only table."""
+    """The settings of one table, in order, with the words that they share. heading: '' for a single table"""
 
     heading: str
     settings: list[Words]
 
     def column(self, setting: Words) -> str:
-        """What a column says of its setting: what the heading does not say, or all where nothing is left."""
+        """The words of a setting that the heading lacks, or all words if the heading has all of them."""
         if not self.heading:
             return text_of(setting)
         places = zip(setting, zip(*self.settings, strict=True), strict=True)
@@ -43,29 +43,29 @@ class Group(NamedTuple):
 
 
 def settings_of(records: Sequence[Record], without: str = "") -> list[str]:
-    """For each record the words that tell its setting from the others', as few as will do; neither the method nor `without` counts."""
+    """For each record, the fewest words that distinguish its setting. Options of the method and `without` do not count."""
     return [text_of(words) for words in words_of([record["config"] for record in records], without)]
 
 
 def text_of(words: Iterable[str]) -> str:
-    """The words as a table has them."""
+    """The words as one text."""
     return " ".join(filter(None, words))
 
 
 def words_of(configs: Sequence[Mapping[str, Any]], without: str = "") -> list[Words]:
-    """As `settings_of`, the words one by one, '' for an option that a setting lacks."""
+    """Like `settings_of`, as separate words; '' if a setting lacks the option."""
     return [words(options) for options in setting_options(configs, without)]
 
 
 def words(options: Mapping[str, Any]) -> Words:
-    """The words of options, one by one."""
+    """The word of each option."""
     return tuple(word(name, value) for name, value in options.items())
 
 
 def setting_options(configs: Sequence[Mapping[str, Any]], without: str = "", always: Collection[str] = ALWAYS) -> list[dict[str, Any]]:
-    """For each configuration the options that distinguish its setting, as few as possible, and those of `always`, with their values.
+    """For each configuration, the fewest options that distinguish its setting, and the options in `always`, with their values.
 
-    All have the same options in the same order, None where a setting lacks one. The options of the method and `without` are left out.
+    All results have the same options in the same order; None if a setting lacks one. They exclude the method's options and `without`.
     """
     texts = _texts(configs)
     distinct = list(dict.fromkeys(texts))
@@ -78,13 +78,13 @@ def setting_options(configs: Sequence[Mapping[str, Any]], without: str = "", alw
 def distinguishing(
     flat: Sequence[Mapping[str, Any]], names: Iterable[str], always: Collection[str] = (), given: Iterable[str] = ()
 ) -> list[dict[str, Any]]:
-    """For each mapping the options among `names` that distinguish it from the others, as few as possible, with their values.
+    """For each mapping, the fewest options in `names` that distinguish it from the others, with their values.
 
-    always: options that are named in any case
-    given: options that distinguish mappings already, and are not named
+    always: options that the result always contains
+    given: options that already distinguish mappings, and that the result omits
     """
     found: list[dict[str, Any]] = [{} for _ in flat]
-    parts = [0] * len(flat)  # mappings of the same values so far have the same number; an option is named only if it splits a part
+    parts = [0] * len(flat)  # mappings with the same values so far have the same number; an option is used only if it splits a part
     for name in given:
         parts = _finer(parts, flat, name)
     for name in sorted(names, key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name)):
@@ -102,7 +102,7 @@ def _finer(parts: Sequence[int], flat: Sequence[Mapping[str, Any]], name: str) -
 
 
 def _texts(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The canonical JSON of each configuration without its method. Equal parts are mostly one object, and are written once."""
+    """The canonical JSON of each configuration without its method. Equal parts are usually one object, so each is encoded once."""
     written: dict[tuple[tuple[str, int], ...], str] = {}
     texts = []
     for config in configs:
@@ -126,7 +126,7 @@ def flatten(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def word(name: str, value: Any) -> str:
-    """An option's value as a setting has it.
+    """The value of an option in the text of a setting.
 
     >>> word("noise.name", "bgflip"), word("noise.rate", 0.4), word("noise.background", None)
     ('bgflip', 'rate=0.4', '')
@@ -137,17 +137,17 @@ def word(name: str, value: Any) -> str:
 
 
 def in_order(settings: Iterable[Words]) -> list[Words]:
-    """The distinct ones, by their text and its numbers."""
+    """The distinct settings, sorted by their text and its numbers."""
     return sorted(set(settings), key=lambda words: natural(text_of(words)))
 
 
 def natural(setting: str) -> tuple[tuple[float, str], ...]:
-    """Sort key by which rate=0.05 comes before rate=0.4 and 5 before 10."""
+    """Sort key that puts rate=0.05 before rate=0.4, and 5 before 10."""
     return tuple((float(part), "") if part[:1].isdecimal() else (math.inf, part) for part in re.split(r"(\d+\.?\d*)", setting))
 
 
 def groups(settings: Iterable[Words], most: int | None) -> list[Group]:
-    """The settings of each table, at most `most` where that is given: split by their first word, then by the second, and so on."""
+    """The settings of each table, split by their first word, then by the second, and so on. most: settings of a table; None for no limit"""
     distinct = in_order(settings)
     parts = _split(distinct, most)
     if len(parts) == 1:
@@ -163,7 +163,7 @@ def groups(settings: Iterable[Words], most: int | None) -> list[Group]:
 
 
 def _split(settings: list[Words], most: int | None, place: int = 0) -> list[list[Words]]:
-    """Parts that share their words before `place`; where the next word alone tells all settings apart, they are cut."""
+    """Parts that share their words before `place`. If the next word distinguishes all settings, the parts are slices of them."""
     if most is None or len(settings) <= most:
         return [settings]
     by_word: dict[str, list[Words]] = {}

@@ -1,7 +1,7 @@
-"""Which methods may be the best of a column, and how each differs from one reference: tests over the rows of a table.
+"""Tests over the rows of a table: which methods may be the best of a column, and how each method differs from a reference.
 
-Trials of one seed share their data and their corruption, so all comparisons are within seeds. A method with a diverged trial is not
-compared: its other trials are the lucky ones.
+Trials of one seed share their data and their wrong labels, so all comparisons pair trials by seed. A method with diverged trials is not
+compared, because its finished trials are a biased sample.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Column = tuple[Words, str]  # a setting and a selection
 
 
 class Compared(NamedTuple):
-    """A row with its difference to the reference, in the metric's unit; p is adjusted by Holm over the rows of the column."""
+    """A row with its difference to the reference in the metric's unit. p: adjusted by Holm over the rows of the column"""
 
     row: Row
     difference: Difference
@@ -37,7 +37,7 @@ def columns(rows: Iterable[Row]) -> dict[Column, list[Row]]:
 
 
 def best(rows: Sequence[Row], metric: Metric) -> set[tuple[str, str, str]]:
-    """The place of each row that may be the best of its column (statistics.may_be_best); none where that tells nothing apart."""
+    """The places of the rows that may be the best of their column (statistics.may_be_best). A column with all rows marked has no marks."""
     marked: set[tuple[str, str, str]] = set()
     for column in columns(rows).values():
         compared = [row for row in column if not row.diverged and row.trials >= FEWEST]
@@ -50,9 +50,9 @@ def best(rows: Sequence[Row], metric: Metric) -> set[tuple[str, str, str]]:
 
 
 def against(rows: Sequence[Row], reference: str, metric: Metric) -> list[Compared]:
-    """Each row of another method with its difference to the reference's row in the same column; columns without a reference are left out.
+    """The difference of each row to the reference's row in the same column. Columns without the reference are omitted.
 
-    Raises UserError, with the nearest name, for a reference that has no row, or that has several in one column.
+    Raises UserError, with the nearest name, if the reference has no row, or several rows in one column.
     """
     if reference not in {row.method for row in rows}:
         raise unknown("method to compare with", reference, {row.method for row in rows})
@@ -62,7 +62,7 @@ def against(rows: Sequence[Row], reference: str, metric: Metric) -> list[Compare
 def _against(column: Sequence[Row], reference: str, metric: Metric) -> list[Compared]:
     references = [row for row in column if row.method == reference]
     if len(references) > 1:
-        raise UserError(f"{len(references)} cells of one setting are called {reference}; a reference must be one of them alone")
+        raise UserError(f"{len(references)} cells of one setting have the name {reference}; a reference must be a single cell")
     others = [row for row in column if row.method != reference]
     if not references:
         return []
@@ -81,5 +81,5 @@ def _difference(row: Row, reference: Row, metric: Metric) -> Difference:
 
 
 def _merit(row: Row, seed: int, metric: Metric) -> float:
-    """The more the better."""
+    """The value with the sign that makes larger values better."""
     return row.values[seed] if metric.larger_is_better else -row.values[seed]

@@ -1,7 +1,7 @@
-"""What few trials allow to say: numbers in, numbers out. Nothing here knows records, methods or settings.
+"""Estimates and tests for few trials. These functions map numbers to numbers, without records, methods or settings.
 
-Only procedures that keep their level with three to five trials are here; tests/test_coverage.py simulates it.
-A bootstrap over so few trials covers 83 % where it promises 95 %, and no rank test of five trials can go below p = 0.06.
+This module contains only procedures that keep their level with three to five trials; tests/test_coverage.py simulates them.
+A 95 % bootstrap interval over five trials covers 83 %, and no rank test of five trials has a p value below 0.06.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special  # scipy.stats takes half a second to import
+from scipy import special  # importing scipy.stats takes half a second
 
-FEWEST = 3  # trials of an interval: that of two is 12.7 standard errors wide on each side
+FEWEST = 3  # trials for an interval: the half-width for two trials is 12.7 standard errors
 
 
 class Estimate(NamedTuple):
-    """A mean over trials, the half-width of its confidence interval (NaN below FEWEST trials), and how many trials."""
+    """A mean over trials, the half-width of its confidence interval (NaN for fewer than FEWEST trials), and the number of trials."""
 
     mean: float
     half_width: float
@@ -29,10 +29,10 @@ class Estimate(NamedTuple):
 class Difference(NamedTuple):
     """A paired difference to a reference.
 
-    mean, half_width: of the differences, with the two-sided 95 % interval; NaN as in Estimate, and where nothing can be tested
-    p: of the two-sided paired t test; NaN where nothing can be tested: below FEWEST pairs, or where all differences are equal
-    wins: pairs in which the value is the larger one
-    trials: pairs
+    mean, half_width: mean of the differences, and half-width of the two-sided 95 % interval; NaN as in Estimate and if p is NaN
+    p: p value of the two-sided paired t test; NaN for fewer than FEWEST pairs and for equal differences
+    wins: number of pairs in which the value is larger than the reference
+    trials: number of pairs
     """
 
     mean: float
@@ -43,7 +43,7 @@ class Difference(NamedTuple):
 
 
 def estimate(values: Sequence[float], level: float = 0.95) -> Estimate:
-    """Mean of `values` with the two-sided Student-t interval of confidence `level`: half-width t_{n-1} s / sqrt(n).
+    """Mean of `values` and half-width t_{n-1} s / sqrt(n) of its two-sided Student-t interval with confidence `level`.
 
     >>> estimate([1.0, 2.0, 3.0])
     Estimate(mean=2.0, half_width=2.48..., trials=3)
@@ -51,16 +51,16 @@ def estimate(values: Sequence[float], level: float = 0.95) -> Estimate:
     n = len(values)
     if n == 0:
         return Estimate(math.nan, math.nan, 0)
-    mean = math.fsum(values) / n  # a tenth of the time that NumPy takes for so few
+    mean = math.fsum(values) / n  # ten times as fast as NumPy for few values
     if n < FEWEST:
         return Estimate(mean, math.nan, n)
     return Estimate(mean, _quantile((1 + level) / 2, n - 1) * _standard_error(values, mean), n)
 
 
 def difference(values: Sequence[float], reference: Sequence[float], level: float = 0.95) -> Difference:
-    """Of `values` to those of a reference in the same trials, pair by pair, by Student's t.
+    """The paired difference of `values` to a reference in the same trials, by Student's t.
 
-    The level holds for normal differences, however strong trials of one seed are correlated. Raises ValueError for unequal lengths.
+    The level holds for normally distributed differences with any correlation within a pair. Raises ValueError for unequal lengths.
 
     >>> difference([3.0, 5.0, 4.0], [1.0, 2.0, 3.0])
     Difference(mean=2.0, half_width=2.48..., p=0.07..., wins=3, trials=3)
@@ -68,16 +68,16 @@ def difference(values: Sequence[float], reference: Sequence[float], level: float
     differences = [value - other for value, other in zip(values, reference, strict=True)]
     mean, half_width, n = estimate(differences, level)
     wins = sum(each > 0 for each in differences)
-    if n < FEWEST or max(differences) == min(differences):  # without any spread t is infinite or 0 / 0
+    if n < FEWEST or max(differences) == min(differences):  # without spread, t is infinite or 0 / 0
         return Difference(mean, math.nan, math.nan, wins, n)
     t = abs(mean) / _standard_error(differences, mean)
     return Difference(mean, half_width, 2 * float(special.stdtr(n - 1, -t)), wins, n)
 
 
 def holm(p: ArrayLike) -> NDArray[np.float64]:
-    """Adjusted p values, (n,) of (n,): those below a level are rejected with that familywise error (Holm, 1979).
+    """Adjusted p values (n,) for p values (n,). Rejecting those below a level has this familywise error (Holm, 1979).
 
-    NaN stands for a comparison that cannot be tested: it stays NaN, and the others are not adjusted for it.
+    NaN marks a comparison without a test. It stays NaN and does not count in the adjustment.
 
     >>> holm([0.01, 0.04, float("nan"), 0.03])
     array([0.03, 0.06,  nan, 0.06])
@@ -91,12 +91,13 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
 
 
 def may_be_best(values: ArrayLike, level: float = 0.95) -> NDArray[np.bool_]:
-    """Which of the methods may be the best one: (methods,) from the values (methods, trials), the larger the better.
+    """Which methods may be the best one, (methods,). values: (methods, trials); larger is better
 
-    A method is out if some other one beats it in a one-sided paired t test at (1 - level) / (methods - 1). The truly best
-    method is out only if one of the others wins such a test against it, so by Bonferroni's inequality the set contains it with at
-    least probability `level`, for normal differences of any correlation and spread. (Subset selection after Gupta, 1965, without
-    his equal variances; it needs no choice of a reference by the data.) Below FEWEST trials no method is out.
+    The set excludes a method if another method is better in a one-sided paired t test at the level (1 - level) / (methods - 1). It excludes
+    the truly best method only if at least one of methods - 1 such tests is wrong. So by Bonferroni's inequality, the set contains
+    the truly best method with a probability of at least `level`, for normally distributed differences with any correlation and variances.
+    This is subset selection (Gupta, 1965) without equal variances; the data select no reference. With fewer than FEWEST trials, the set
+    contains all methods.
     """
     found = np.asarray(values, dtype=np.float64)
     methods, trials = found.shape
@@ -104,22 +105,22 @@ def may_be_best(values: ArrayLike, level: float = 0.95) -> NDArray[np.bool_]:
         return np.ones(methods, dtype=bool)
     critical = _quantile(1 - (1 - level) / (methods - 1), trials - 1)
     stays = np.ones(methods, dtype=bool)
-    for one in found:  # all pairs at once would take gigabytes for thousands of methods
+    for one in found:  # all pairs at once take gigabytes for thousands of methods
         differences = one - found
         means, spreads = differences.mean(1), differences.std(1, ddof=1)
-        stays &= ~((means * math.sqrt(trials) > critical * spreads) & (spreads > 0))  # a constant difference cannot be tested
+        stays &= ~((means * math.sqrt(trials) > critical * spreads) & (spreads > 0))  # a constant difference has no test
     return stays
 
 
 def mean_of_settings(values: ArrayLike) -> NDArray[np.float64]:
-    """The mean over settings within each trial: (methods, trials) of (methods, trials, settings)."""
+    """The mean over settings within each trial, (methods, trials). values: (methods, trials, settings)"""
     return np.asarray(values, dtype=np.float64).mean(-1)
 
 
 def interquartile_mean(values: ArrayLike) -> NDArray[np.float64]:
-    """The mean of the middle half of the settings within each trial: (methods, trials) of (methods, trials, settings).
+    """The mean of the middle half of the settings within each trial, (methods, trials). values: (methods, trials, settings)
 
-    The lowest and the highest quarter, rounded down, are left out (Agarwal et al., NeurIPS 2021, there over runs and tasks at once).
+    It omits the lowest and the highest quarter, rounded down. Agarwal et al. (NeurIPS 2021) take it over runs and tasks together.
     """
     ordered = np.sort(np.asarray(values, dtype=np.float64), axis=-1)
     cut = ordered.shape[-1] // 4
@@ -127,7 +128,7 @@ def interquartile_mean(values: ArrayLike) -> NDArray[np.float64]:
 
 
 def average_rank(values: ArrayLike) -> NDArray[np.float64]:
-    """The rank among the methods, 1 for the largest value, averaged over settings within each trial: shapes as `mean_of_settings`.
+    """The rank among the methods (1 for the largest value), averaged over settings within each trial. Shapes as in `mean_of_settings`.
 
     Equal values share the mean of their ranks.
     """
@@ -138,16 +139,17 @@ def average_rank(values: ArrayLike) -> NDArray[np.float64]:
 
 
 def probability_of_improvement(values: ArrayLike, reference: ArrayLike) -> float:
-    """The share of trials and settings in which the value is above the reference's, (trials, settings) both; equal ones count half.
+    """The share of trials and settings in which the value is larger than the reference; equal values count half.
 
-    A description, no test (Agarwal et al., NeurIPS 2021, there over all pairs of runs; here within trials, which share their data).
+    values, reference: (trials, settings). This is a description and not a test. Agarwal et al. (NeurIPS 2021) compare all pairs of runs;
+    this function compares within trials, which share their data.
     """
     differences = np.asarray(values, dtype=np.float64) - np.asarray(reference, dtype=np.float64)
     return float(((np.sign(differences) + 1) / 2).mean())
 
 
 def performance_profile(values: ArrayLike, thresholds: ArrayLike) -> NDArray[np.float64]:
-    """The share of trials and settings above each threshold: (thresholds,) from the values (trials, settings). A description, no test."""
+    """The share of trials and settings above each threshold, (thresholds,). values: (trials, settings). A description and not a test."""
     found = np.sort(np.asarray(values, dtype=np.float64), axis=None)
     return 1 - np.searchsorted(found, np.asarray(thresholds, dtype=np.float64), side="right") / found.size
 
@@ -159,5 +161,5 @@ def _standard_error(values: Sequence[float], mean: float) -> float:
 
 @functools.cache
 def _quantile(share: float, degrees: int) -> float:
-    """Of Student's t."""
+    """A quantile of Student's t distribution."""
     return float(special.stdtrit(degrees, share))

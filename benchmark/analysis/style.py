@@ -1,4 +1,4 @@
-"""The look of every figure: one colour, marker and dash pattern a method. Plain constants, which the figures and the HTML page share."""
+"""The colour, marker and dash pattern of each method, for figures and the HTML page."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ DASHES = (
     (5.0, 1.2, 1.2, 1.2, 1.2, 1.2),
 )  # lengths of line and gap in line widths; () is solid
 
-GRID, INK, MUTED = "#d9d9d9", "#1a1a1a", "#595959"  # lines behind, text, and text of less weight
+GRID, INK, MUTED = "#d9d9d9", "#1a1a1a", "#595959"  # grid lines, text, and secondary text
 
 
 class Look(NamedTuple):
-    """How a method is drawn: a colour as #rrggbb, a marker of MARKERS and a dash pattern of DASHES."""
+    """The look of a method: a colour as #rrggbb, a marker from MARKERS and a dash pattern from DASHES."""
 
     colour: str
     marker: str
@@ -34,9 +34,9 @@ class Look(NamedTuple):
 
 
 def looks(names: Sequence[str]) -> dict[str, Look]:
-    """A look for each of the distinct names, by their order; no two of the first 520 are the same.
+    """A look for each distinct name, by their order. The first 520 looks differ.
 
-    Colour, marker and dashes all change from one name to the next, so that shape is enough in grey and for the colour-blind.
+    Colour, marker and dashes all change between consecutive names, so shapes are enough in grey and for colour-blind readers.
 
     >>> looks(["l2rw", "reed"])["reed"]
     Look(colour='#d55e00', marker='s', dash=(4.0, 1.5))
@@ -45,14 +45,14 @@ def looks(names: Sequence[str]) -> dict[str, Look]:
 
 
 def _look(place: int) -> Look:
-    """13, 8 and 5 have no common divisor, so that all combinations come up before one returns, and 40 of marker and dashes."""
+    """13, 8 and 5 are coprime, so all 520 combinations occur before one repeats, and all 40 of marker and dashes."""
     return Look(COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)], DASHES[place % len(DASHES)])
 
 
 def method_looks(records: Iterable[Record]) -> dict[str, Look]:
-    """The look of each method, by its label, from all records of a report: the methods in most cells come first, and ties go by name.
+    """The look of each method (by its label) from all records of a report. The methods with the most cells come first, then by name.
 
-    It is made of all records, whatever a figure shows of them, so that a method looks the same in every figure.
+    All records count, also those that a figure omits, so a method has the same look in every figure.
     """
     cells: dict[str, set[str]] = {}
     for record in records:
@@ -61,5 +61,5 @@ def method_looks(records: Iterable[Record]) -> dict[str, Look]:
 
 
 def label(record: Record) -> str:
-    """The label of the record's method, also where `method` is the name of an experiment's row."""
+    """The label of the record's method, also if `method` is the name of an experiment's row."""
     return str(record.get("label", record["method"]))

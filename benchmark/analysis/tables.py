@@ -1,4 +1,4 @@
-"""The table of a set of records: methods by settings, grouped by what each method may see, or as the user arranges it."""
+"""The table of a set of records: methods by settings, grouped by what the methods see, or arranged by the user."""
 
 from __future__ import annotations
 
@@ -20,19 +20,18 @@ from benchmark.metrics import metric as metric_of
 from benchmark.records.store import Record
 
 __all__ = ["FORMATS", "MOST", "laid_out", "render"]
-MOST = 8  # columns of one table
+MOST = 8  # the largest number of columns of a table
 MARK = "*"
 BEST = (
-    f"{MARK}: may be the best of its {{place}}; with 95 % confidence the marked methods include the truly best one (one-sided paired t"
-    " tests, Bonferroni over the {place}; for normal differences between trials, which few trials cannot show, and for this test set)."
+    f"{MARK}: may be the best of its {{place}}; with 95 % confidence, the marked methods include the truly best one (one-sided paired t"
+    " tests, Bonferroni)."
 )
-BOLD = " Bold: the marked one with the best mean."
+BOLD = " Bold: the marked method with the best mean."
 AGAINST = (
-    f"Rows other than {{reference}} show paired differences to it{{unit}}, with the trials won. {MARK}: p < {LEVEL} in a two-sided paired t"
-    " test, adjusted by Holm over the rows of the column (for normal differences between trials, which few trials cannot show, and for this"
-    " test set; with skewed differences of unequal spread, false alarms were twice as frequent in simulations)."
+    f"Other rows show paired differences to {{reference}}{{unit}}, with the number of trials won. {MARK}: p < {LEVEL} (two-sided paired t"
+    " test, adjusted by Holm over the column)."
 )
-Place = tuple[str, str, str]  # of a row
+Place = tuple[str, str, str]  # Row.place
 Cells = dict[Place, Cell]
 
 
@@ -45,16 +44,18 @@ def render(
     reference: str = "",
     axes: Axes | None = None,
 ) -> str:
-    """The tables of the metrics in one of FORMATS. CSV has a row a cell, metric and selection, all in one table.
+    """The tables of the metrics in one of FORMATS.
 
-    The others have a row a method and a column a setting and selection, at most `most` in a table, or all in one for None.
-    reference: a method; the tables then show the paired differences of all others to it
-    axes: what makes the rows and columns instead
-    Raises UserError, with the nearest name, for an unknown metric, selection, reference or axis, or for one that no record can give.
+    CSV is one table with a row for each cell, metric and selection. Other formats have a row for each method and a column for each setting
+    and selection.
+    most: the largest number of columns of a table; None for no limit
+    reference: a method; the tables then show the paired differences of all other methods to it
+    axes: the user's rows and columns
+    Raises UserError, with the nearest name, for an unknown metric, selection, reference or axis, and for one that no record has.
     """
     names = [metrics] if isinstance(metrics, str) else metrics
     if form == "csv":
-        from benchmark.analysis.frames import frame  # pandas takes a third of a second to import
+        from benchmark.analysis.frames import frame  # importing pandas takes a third of a second
 
         return frame(records, names, selections, reference).to_csv(index=False)
     return "\n".join(_render(records, form, metric_of(name), selections, most, reference, axes) for name in names)
@@ -90,20 +91,20 @@ def _render(
 
 
 def _left_out(records: Sequence[Record], rows: Sequence[Row], metric: Metric, selections: Sequence[str]) -> list[str]:
-    """Sentences on what has no number for the table."""
+    """Sentences on the trials and methods that have no number in the table."""
     if metric.name in COST:
         unknown = {record["method"] for record in records} - {row.method for row in rows}
-        return [f"No cost was measured of {', '.join(sorted(unknown))}."] if unknown else []
+        return [f"The cost of {', '.join(sorted(unknown))} was not measured."] if unknown else []
     first = [row for row in rows if row.selection == selections[0]]
     lacking = len(records) - sum(row.trials + row.diverged for row in first)
-    counted = [f"{lacking} of {len(records)} trials lack this metric and are left out."] if lacking else []
+    counted = [f"The table omits {lacking} of {len(records)} trials, which lack this metric."] if lacking else []
     late = {record["method"] for record in records} - {row.method for row in rows if row.selection == EQUAL_COMPUTE}
-    named = f"{EQUAL_COMPUTE} leaves out {', '.join(sorted(late))}: no cost was measured, or their first evaluation comes too late."
+    named = f"{EQUAL_COMPUTE} omits {', '.join(sorted(late))}: their cost is unknown, or their first evaluation is too late."
     return [*counted, *([named] if EQUAL_COMPUTE in selections and late else [])]
 
 
 def _by_setting(rows: Sequence[Row], metric: Metric, cells: Cells, selections: Sequence[str], most: int | None) -> list[Table]:
-    """The tables that stand for themselves: methods, grouped by what they see, by settings."""
+    """The default tables: methods, grouped by what they see, by settings."""
     by_setting: dict[Words, list[Row]] = {}
     for row in rows:
         by_setting.setdefault(row.setting, []).append(row)
@@ -114,7 +115,7 @@ def _by_setting(rows: Sequence[Row], metric: Metric, cells: Cells, selections: S
 
 
 def _values(rows: Sequence[Row], metric: Metric, form: str, place: str) -> tuple[Cells, str]:
-    """What is shown of each row, and what is said of the marks. place: what the best is the best of, in words"""
+    """The cell of each row, and the sentence on the marks. place: the word for the group in which methods are compared"""
     digits, marked = decimals(metric, [row.mean for row in rows]), set() if metric.name in COST else best(rows, metric)
     top = _top(rows, metric, marked)
     cells = {row.place: cell(row, digits, row.place in marked, row.place in top) for row in rows}
@@ -122,7 +123,7 @@ def _values(rows: Sequence[Row], metric: Metric, form: str, place: str) -> tuple
 
 
 def _top(rows: Sequence[Row], metric: Metric, marked: set[Place]) -> set[Place]:
-    """Of the marked rows of each column, that with the best mean."""
+    """The marked row with the best mean of each column."""
     sign = 1 if metric.larger_is_better else -1
     found: dict[tuple[Words, str], Row] = {}
     for row in rows:
@@ -133,18 +134,18 @@ def _top(rows: Sequence[Row], metric: Metric, marked: set[Place]) -> set[Place]:
 
 
 def _differences(rows: Sequence[Row], metric: Metric, reference: str) -> tuple[Cells, str]:
-    """As `_values`, with the differences to the reference; the reference itself, and what has none in its column, show their values."""
+    """As `_values`, with differences to the reference. The reference itself, and rows of columns without a reference, show their values."""
     digits = decimals(metric, [row.mean for row in rows])
     cells = {row.place: cell(row, digits) for row in rows}
     for row, found, p in against(rows, reference, metric):
-        mark = f" {MARK}" if p < LEVEL else ""  # NaN is not below it
+        mark = f" {MARK}" if p < LEVEL else ""  # False for NaN
         after = f" ({found.wins} of {found.trials}){mark}{_diverged(row)}"
         cells[row.place] = Number(found.mean, found.half_width, digits, "+", after) if found.trials else f"-{_diverged(row)}"
     return cells, AGAINST.format(reference=reference, unit=" in points" if metric.unit == "%" else "")
 
 
 def _wide(rows: Sequence[Row], shown: Cells, group: Group, selections: Sequence[str]) -> Table:
-    """A line a method, with what is shown of each row."""
+    """A table with a line for each method."""
     lines: dict[tuple[str, str], dict[tuple[Words, str], list[Cell]]] = {}
     for row in rows:
         lines.setdefault((row.sees, row.method), {}).setdefault((row.setting, row.selection), []).append(shown[row.place])
@@ -158,22 +159,22 @@ def _wide(rows: Sequence[Row], shown: Cells, group: Group, selections: Sequence[
 
 
 def _together(cells: Sequence[Cell]) -> Cell:
-    """The cells of one place."""
+    """One cell for all cells at the same place."""
     return cells[0] if len(cells) == 1 else " / ".join(cell.text if isinstance(cell, Number) else cell for cell in cells)
 
 
 def decimals(metric: Metric, means: Iterable[float]) -> int:
-    """Places after the point: two for percent, else as many as give the largest mean four digits, at most six.
+    """The number of decimals: two for percent. Otherwise the largest mean gets four digits, with at most six decimals.
 
     >>> decimals(metric_of("ece"), [61.0]), decimals(metric_of("nll"), [0.31, 1.52]), decimals(metric_of("peak_memory"), [312.5])
     (2, 3, 1)
     """
-    largest = max((mean for mean in means if mean > 0), default=1.0)  # NaN is not above 0
+    largest = max((mean for mean in means if mean > 0), default=1.0)  # NaN > 0 is False
     return 2 if metric.unit == "%" else min(6, max(0, 3 - math.floor(math.log10(largest))))
 
 
 def cell(row: Row, digits: int, marked: bool = False, top: bool = False) -> Cell:
-    """The cell of a row: its estimate, the mark of what may be the best, and its diverged trials."""
+    """The cell of a row: its estimate, its mark, and its number of diverged trials."""
     after = (f" {MARK}" if marked else "") + _diverged(row)
     return measured(Estimate(row.mean, row.half_width, row.trials), [row.values[seed] for seed in sorted(row.values)], digits, after, top)
 
@@ -183,7 +184,7 @@ def _diverged(row: Row) -> str:
 
 
 def measured(found: Estimate, values: Sequence[float], digits: int = 2, after: str = "", best: bool = False) -> Cell:
-    """Mean and interval of these values; the values themselves where they are too few for an interval, and a dash where there is none."""
+    """Mean and interval of these values. With too few values for an interval, the values; with no value, a dash."""
     if found.trials >= FEWEST or found.trials == 1:
         return Number(found.mean, found.half_width, digits, after=after, best=best)
     return (", ".join(f"{value:.{digits}f}" for value in values) or "-") + after

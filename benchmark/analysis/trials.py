@@ -1,4 +1,4 @@
-"""Trials as a data frame: what `robust_benchmark.load` gives."""
+"""Trials as a data frame, for `robust_benchmark.load`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmark.analysis.settings import flatten
 from benchmark.records.store import Record, read_all
 
 COLUMNS = ["method", "dataset", "noise", "seed", "status", "sees", "key", "path"]
-MANY = 3  # unreadable records that are warned of one by one
+MANY = 3  # the largest number of unreadable records with separate warnings
 
 
 def load(root: str | os.PathLike[str]) -> pd.DataFrame:
@@ -29,7 +29,7 @@ def load(root: str | os.PathLike[str]) -> pd.DataFrame:
 
 
 def frame(records: Iterable[Record]) -> pd.DataFrame:
-    """A row for each record: COLUMNS, then metrics, then options, as they first appear."""
+    """A row for each record: COLUMNS, then metrics, then options, in the order of their first occurrence."""
     rows = [(_about(record), record["metrics"], _options(record)) for record in records]
     columns = dict.fromkeys([*COLUMNS, *(name for part in (1, 2) for row in rows for name in row[part])])
     return pd.DataFrame([about | metrics | options for about, metrics, options in rows], columns=list(columns))
@@ -41,5 +41,5 @@ def _about(record: Record) -> dict[str, Any]:
 
 
 def _options(record: Record) -> dict[str, Any]:
-    """By dotted name; a list as text, which data frames can group by."""
+    """By dotted name. Lists become text, because data frames cannot group by lists."""
     return {name: str(value) if isinstance(value, list) else value for name, value in flatten(record["config"]).items()}

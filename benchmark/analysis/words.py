@@ -1,6 +1,6 @@
-"""Options, their values and settings in words, as axes, legends and titles have them. No torch, no drawing.
+"""Names of options, values and settings for axes, legends and titles. This module imports no torch and draws nothing.
 
-The tables below make the suite's own names read well; names of plug-ins are read by the general rules.
+The dictionaries below contain names of this suite. Names of plug-ins follow the general rules.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ OPTIONS = {
     "dataset.preprocessing.pad": "Padding of random crops",
     "scale": "Share of the schedule",
 }
-NAMES = {  # values of options that end in `.name`
+NAMES = {  # values of options whose name ends in `.name`
     "mnist": "MNIST",
     "mnist_10k": "MNIST, 10,000 images",
     "mnist49": "MNIST 4 against 9",
@@ -55,12 +55,12 @@ NAMES = {  # values of options that end in `.name`
     "resnet32": "ResNet-32",
     "wrn28_10": "WRN-28-10",
 }
-OF_NAME = ("noise.rate", "noise.ratio", "imbalance.rho", "imbalance.ratio")  # said right after the name: "background flip 40 %"
-NOTHING = "none"  # the choice of a group that leaves all as it is
+OF_NAME = ("noise.rate", "noise.ratio", "imbalance.rho", "imbalance.ratio")  # their values follow the name: "background flip 40 %"
+NOTHING = "none"  # the choice of a group without effect
 
 
 def option_words(option: str) -> str:
-    """An option's dotted name in words, as an axis has it; a name that is not known is read from its last two parts.
+    """The label of an option for an axis. An unknown option gives the last two parts of its dotted name.
 
     >>> option_words("noise.rate"), option_words("method.base.burn_in"), option_words("precision")
     ('Noise rate', 'Base burn in', 'Precision')
@@ -89,7 +89,7 @@ def value_words(option: str, value: Any) -> str:
 
 
 def is_share(option: str) -> bool:
-    """Whether the values of an option are shares by its name, which are shown in percent.
+    """Whether the name of an option says that its values are shares, which are shown in percent.
 
     >>> is_share("noise.rate"), is_share("trainer.lr")
     (True, False)
@@ -98,9 +98,9 @@ def is_share(option: str) -> bool:
 
 
 def setting_words(records: Sequence[Record], without: str = "") -> list[str]:
-    """For each record its setting, as far as it tells the records apart; the rate or ratio of noise and imbalance is always said.
+    """For each record, the part of its setting that distinguishes the records. It always has the rates and ratios of noise and imbalance.
 
-    without: an option that is left out, as it is on an axis
+    without: an option to omit, because it is on an axis
     """
     configs = [record["config"] for record in records]
     return [_setting(leaves) for leaves in setting_options(configs, without, (*OF_NAME, "dataset.name", "imbalance.name", "noise.name"))]

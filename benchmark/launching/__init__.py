@@ -1,1 +1,1 @@
-"""Grids sent to other processes, by submitit: to SLURM or to processes of this machine."""
+"""Submission of grids by submitit, to SLURM or to processes of this machine."""

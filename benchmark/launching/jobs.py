@@ -1,4 +1,4 @@
-"""What becomes of jobs: the state of each task from one question to SLURM, or from the processes of this machine; and their end."""
+"""The states of jobs, from one query of SLURM or from the processes of this machine; and their cancellation."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from robust_benchmark.errors import UserError
 
 RUNNING = {"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT"}
 QUEUED = {"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "CONFIGURING", "PREEMPTED", "RESIZING", "SPECIAL_EXIT"}
-NEW = 300  # seconds in which the accounting may not have heard of a job yet
+NEW = 300  # seconds in which SLURM's accounting may still lack a new job
 
 
 def states(submissions: Iterable[Submission]) -> dict[str, str]:
-    """The state of every task by its id, in SLURM's words; one of which nothing is known is left out.
+    """The state of every task by its id, in SLURM's words, without tasks of unknown state.
 
-    Raises UserError where SLURM does not answer.
+    Raises UserError if SLURM does not answer.
     """
     slurm: list[str] = []
     found: dict[str, str] = {}
@@ -39,9 +39,9 @@ def states(submissions: Iterable[Submission]) -> dict[str, str]:
 
 
 def cancel(submissions: Iterable[Submission]) -> int:
-    """End all tasks that are still queued or running, SLURM's and those of this machine; returns how many.
+    """End all queued or running tasks of SLURM and of this machine. Returns their number.
 
-    Raises UserError where SLURM refuses.
+    Raises UserError if SLURM refuses.
     """
     submissions = list(submissions)
     known = states(submissions)
@@ -51,28 +51,28 @@ def cancel(submissions: Iterable[Submission]) -> int:
         _call("scancel", *arrays)
     for each, task in live:
         if each.launcher == "local":
-            os.kill(int(task.id), signal.SIGTERM)  # submitit hands it on, and the worker writes a checkpoint
+            os.kill(int(task.id), signal.SIGTERM)  # submitit passes it on, and the worker writes a checkpoint
     return len(live)
 
 
 def array_limit() -> int:
-    """The most tasks in one job array of this cluster. Raises UserError where SLURM does not answer."""
+    """The largest number of tasks in a job array of this cluster. Raises UserError if SLURM does not answer."""
     found = re.search(r"^MaxArraySize\s*=\s*(\d+)", _call("scontrol", "show", "config"), re.MULTILINE)
     return max(1, int(found[1])) if found else 1000
 
 
 def _ask_slurm(ids: Sequence[str]) -> dict[str, str]:
     arrays = ",".join(sorted({_array(each) for each in ids}))
-    told = _call("sacct", "--allocations", "--parsable2", "--format=JobID,State", "--jobs", arrays)
-    info = SlurmInfoWatcher().read_info(told)
+    output = _call("sacct", "--allocations", "--parsable2", "--format=JobID,State", "--jobs", arrays)
+    info = SlurmInfoWatcher().read_info(output)
     return {each: info[each]["State"].partition(" ")[0] for each in ids if each in info}  # 'CANCELLED by 1000'
 
 
 def _array(task: str) -> str:
-    """The job that the task belongs to; files of others are no source of options for commands."""
+    """The job id of the task. Only digits are allowed, because other users' files must not add options to commands."""
     number = task.partition("_")[0]
     if not number.isdigit():
-        raise UserError(f"'{task}' is no job of SLURM")
+        raise UserError(f"'{task}' is not a job of SLURM")
     return number
 
 
@@ -80,16 +80,16 @@ def _call(*command: str) -> str:
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
     except FileNotFoundError as error:
-        raise UserError(f"'{command[0]}' is not there: this is no machine of a SLURM cluster") from error
+        raise UserError(f"'{command[0]}' is not installed; this machine does not belong to a SLURM cluster") from error
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        told = str(error.stderr or error).strip().splitlines()
-        raise UserError(f"{command[0]}: {told[-1] if told else 'failed without a word'}") from error
+        lines = str(error.stderr or error).strip().splitlines()
+        raise UserError(f"{command[0]}: {lines[-1] if lines else 'failed without a message'}") from error
 
 
 def _lives(number: str, log: str) -> bool:
-    """Whether the process is there and still the one that was started, which has its folder among its arguments."""
+    """Whether the started process still runs. Its arguments contain the folder of its log."""
     try:
-        said = Path(f"/proc/{int(number)}/cmdline").read_bytes().split(b"\0")
+        arguments = Path(f"/proc/{int(number)}/cmdline").read_bytes().split(b"\0")
     except (OSError, ValueError):
         return False
-    return os.fsencode(Path(log).parent) in said
+    return os.fsencode(Path(log).parent) in arguments

@@ -1,4 +1,4 @@
-"""A grid sent elsewhere, and watched until its table is complete."""
+"""Submission of a grid, and its progress until all trials end."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from benchmark.worker import forget_failures
 from robust_benchmark.errors import UserError
 from robust_benchmark.imports import command
 
-ASK_SECONDS = 15.0  # between questions to SLURM; records and claims are looked at more often
+ASK_SECONDS = 15.0  # between two queries of SLURM; records and claims are read more often
 END_SECONDS = 60.0  # for a process to write its checkpoint
 
 
 def launch(cells: Sequence[Cell], missing: Sequence[Trial], overrides: Sequence[str]) -> tuple[list[str], int]:
-    """Send the missing trials that no task has yet, and wait for all of them unless the launcher is to be left alone.
+    """Submit the missing trials that no task has yet. Wait for all missing trials unless the launcher detaches.
 
-    Returns what failed, a line each, and the signal that ended the waiting or 0. Raises UserError where the launcher cannot start.
+    Returns a line for each failed trial, and the signal that ended the wait, or 0. Raises UserError if the launcher cannot start.
     """
     launcher: Launcher = cells[0].config.launcher
     grid = grid_of(cells)
@@ -46,14 +46,14 @@ def launch(cells: Sequence[Cell], missing: Sequence[Trial], overrides: Sequence[
         submit.to_processes(grid, launcher, cells[0].config.device, overrides, new)
     elif new and isinstance(launcher, SlurmLauncher):
         submit.to_slurm(grid, launcher, cells, new)
-    under_way = f", {len(wanted) - len(new)} under way already" if len(new) < len(wanted) else ""
-    sent = f"grid {grid.name}: {len(new)} trials sent{under_way}"
-    print(f"{sent}; to see or end it: {command('status')} {grid.name} [--cancel]", file=sys.stderr)
+    earlier = f", {len(wanted) - len(new)} already submitted" if len(new) < len(wanted) else ""
+    submitted = f"grid {grid.name}: {len(new)} trials submitted{earlier}"
+    print(f"{submitted}; to see or end it: {command('status')} {grid.name} [--cancel]", file=sys.stderr)
     return ([], 0) if launcher.detach else _follow(grid, missing, launcher)
 
 
 def grid_of(cells: Sequence[Cell]) -> Grid:
-    """The grid of these cells, with what was submitted of it before."""
+    """The grid of these cells, with its earlier submissions."""
     config = cells[0].config
     folders = [store.Store("").path(cell.identity, cell.key, 0).parent for cell in cells]
     described = [
@@ -64,7 +64,7 @@ def grid_of(cells: Sequence[Cell]) -> Grid:
 
 
 def _own_options(cells: Sequence[Cell]) -> list[list[str]]:
-    """Of each cell the overrides that not all share, but for those that label and folder name."""
+    """For each cell, the overrides that some other cell lacks, without those in its label and folder."""
     count = Counter(override for cell in cells for override in set(cell.overrides))
     named = ("method=", "method.", "dataset=", "noise=")
     return [[each for each in cell.overrides if count[each] < len(cells) and not each.startswith(named)] for cell in cells]
@@ -73,7 +73,7 @@ def _own_options(cells: Sequence[Cell]) -> list[list[str]]:
 def _follow(grid: Grid, missing: Sequence[Trial], launcher: Launcher) -> tuple[list[str], int]:
     """Show progress until every trial is settled.
 
-    Ctrl-C ends processes of this machine, with checkpoints. SLURM's jobs go on, and where the terminal closes, the processes too.
+    Ctrl-C ends processes of this machine, with checkpoints. SLURM's jobs continue. If the terminal closes, processes continue too.
     """
     names = {(cell.key, seed): name(cell, seed) for cell, seed in missing}
     mine: States = {}
@@ -92,21 +92,21 @@ def _follow(grid: Grid, missing: Sequence[Trial], launcher: Launcher) -> tuple[l
 
 
 def _looks(grid: Grid, ask_seconds: float) -> Iterator[States]:
-    """The states again and again, in the tenth part of the time, with a question to SLURM now and then."""
+    """Yield the states repeatedly, with at most a tenth of the time spent on it, and query SLURM every `ask_seconds`."""
     observer, asked = Observer(), -ask_seconds
-    known = {task.id: "PENDING" for task in grid.tasks()}  # until SLURM tells otherwise
+    known = {task.id: "PENDING" for task in grid.tasks()}  # until SLURM answers
     while True:
         began = time.monotonic()
         if began - asked >= ask_seconds:
             asked = began
-            with contextlib.suppress(UserError):  # it may not answer for a while
+            with contextlib.suppress(UserError):  # SLURM may not answer for a while
                 known = jobs.states(grid.submissions)
         yield look(grid, known, observer)
         time.sleep(max(1.0, 9 * (time.monotonic() - began)))
 
 
 def _end(grid: Grid) -> None:
-    """Stop the processes, and wait for their checkpoints."""
+    """Stop the processes and wait for their checkpoints."""
     jobs.cancel(grid.submissions)
     began = time.monotonic()
     while "RUNNING" in jobs.states(grid.submissions).values() and time.monotonic() - began < END_SECONDS:

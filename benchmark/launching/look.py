@@ -1,4 +1,4 @@
-"""What each trial of a grid does now, from its files and from what is known of its task. No torch here."""
+"""The state of each trial of a grid, from its files and the state of its task. This module imports no torch."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from robust_benchmark.errors import UserError
 
 KINDS = ("done", "running", "pending", "preempted", "failed", "missing")
 BROKEN = {"FAILED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "BOOT_FAIL", "DEADLINE"}
-QUIET = 2 * 10**9  # nanoseconds after which a folder that changes again has another time stamp
+QUIET = 2 * 10**9  # nanoseconds after which another change of a folder has another time stamp
 
 
 @dataclass(frozen=True)
 class State:
-    """One trial's. kind: one of KINDS; text: who trains it or what went wrong; log: a file that says more, or ''.
+    """The state of one trial.
 
-    step: how far it is; seconds: to its end, None where unknown
-    accuracy: on the test set, a share: of its latest evaluation while it runs, of its record once `Looker` has read that; else None
-    live: somebody will do something about it
+    kind: one of KINDS; text: the training process or the error; log: a file with details, or ''
+    step: current step; seconds: remaining seconds, None if unknown
+    accuracy: test accuracy as a share, from the latest evaluation of a running trial or from the record read by `Looker`; None if unknown
+    live: whether a process trains or will train it
     """
 
     kind: str
@@ -41,7 +42,7 @@ States = dict[TrialId, State]
 
 
 class Looker:
-    """Looks at a grid again and again. It lists folders again, and reads records, only where something changed."""
+    """Looks at a grid repeatedly. It lists folders and reads records again only after changes."""
 
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
@@ -50,7 +51,7 @@ class Looker:
         self._folders = {cell.key: grid.results_dir / cell.folder for cell in grid.cells}
 
     def look(self, known: Mapping[str, str]) -> States:
-        """The state of every trial, given the state of each task. A record that is not in order makes a failed trial."""
+        """The state of every trial, given the states of tasks. A trial with an invalid record counts as failed."""
         states = look(self.grid, known, names=self._names)
         done = [each for each, state in states.items() if state.kind == "done"]
         self._records = {each: self._records.get(each) or self._read(each, states[each]) for each in done}
@@ -80,9 +81,10 @@ class Looker:
 def look(
     grid: Grid, known: Mapping[str, str], observer: claims.Observer | None = None, names: Callable[[Path], set[str]] | None = None
 ) -> States:
-    """The state of every trial, given the state of each task; with an observer, its judgement of which claims are abandoned counts.
+    """The state of every trial, given the states of tasks.
 
-    names: what is in a folder, where it is not to be listed
+    observer: decides which claims are abandoned; None to decide by the age of their files
+    names: returns the names in a folder; None to list the folder
     """
     names = names or _names
     tasks: dict[TrialId, list[Assignment]] = {}
@@ -103,7 +105,7 @@ def look(
 def _of_files(
     folder: Path, seed: int, cell: GridCell, names: set[str], claim_seconds: float, observer: claims.Observer | None
 ) -> State | None:
-    """What the files beside a record tell, None where there are none."""
+    """The state by the files of the trial; None if it has none."""
     claim, failure = f"seed-{seed}.claim", f"seed-{seed}.failure"
     if f"seed-{seed}.json" in names:
         return State("done", step=cell.steps)
@@ -122,7 +124,7 @@ def _running(holder: claims.Holder) -> State:
 
 
 def _fresh(claim: Path, claim_seconds: float) -> bool:
-    """Whether a claim seems alive at one look, by this machine's clock: good enough to be shown."""
+    """Whether a claim is recent by the clock of this machine. This is precise enough for a display."""
     try:
         holder = claims.read_claim(claim)
         return holder is not None and not holder.gone() and time.time() - claim.stat().st_mtime <= claim_seconds
@@ -131,20 +133,20 @@ def _fresh(claim: Path, claim_seconds: float) -> bool:
 
 
 def _of_tasks(tasks: list[Assignment], known: Mapping[str, str], stopped: bool) -> State:
-    """What its tasks tell of a trial without files; of several the one that is furthest."""
+    """The state of a trial without files, by its most advanced task."""
     states = [(known.get(task.id, ""), task) for task in tasks]
-    for told, task in states:
-        if told in RUNNING:
+    for status, task in states:
+        if status in RUNNING:
             return State("preempted" if stopped else "pending", f"job {task.id} is running", live=True)
-    for told, task in states:
-        if told in QUEUED:
+    for status, task in states:
+        if status in QUEUED:
             return State("preempted" if stopped else "pending", f"job {task.id} is queued", live=True)
     if states and states[-1][0] in BROKEN:
-        told, task = states[-1]
-        return State("failed", f"SLURM ended job {task.id}: {told}", task.log)
+        status, task = states[-1]
+        return State("failed", f"SLURM ended job {task.id}: {status}", task.log)
     if stopped:
-        return State("preempted", "nobody trains it; the same command goes on from its checkpoint")
-    return State("missing", "nobody trains it; the same command does")
+        return State("preempted", "no process trains it; the same command continues from its checkpoint")
+    return State("missing", "no process trains it; the same command trains it")
 
 
 def _names(folder: Path) -> set[str]:

@@ -1,4 +1,4 @@
-"""Trials sent to processes of this machine or to SLURM, by submitit."""
+"""Submission of trials by submitit, to processes of this machine or to SLURM."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from benchmark.records.grids import Assignment, Grid, Submission, TrialId
 from benchmark.signals import out_of_reach_of_the_terminal
 from robust_benchmark.errors import UserError
 
-YEAR = 366 * 24 * 60  # minutes; submitit wants a limit for processes of this machine too
-RESTARTS = 1000  # of one task at its time limit
+YEAR = 366 * 24 * 60  # minutes; submitit also needs a limit for processes of this machine
+RESTARTS = 1000  # the largest number of restarts of a task at its time limit
 Item = TypeVar("Item")
 
 
 def to_processes(grid: Grid, launcher: LocalLauncher, device: str, overrides: Sequence[str], missing: Sequence[TrialId]) -> None:
-    """Start the processes; each goes through all the trials and takes those that nobody has."""
+    """Start the processes. Each one goes through all trials and takes those without a claim."""
     executor = LocalExecutor(grid.directory / "local")
     executor.update_parameters(timeout_min=YEAR, stderr_to_stdout=True)
     shares = gpus(device)
@@ -38,9 +38,9 @@ def to_processes(grid: Grid, launcher: LocalLauncher, device: str, overrides: Se
 
 
 def to_slurm(grid: Grid, launcher: SlurmLauncher, cells: Sequence[Cell], missing: Sequence[TrialId]) -> None:
-    """Send job arrays, as few as the cluster's limit allows; a task has `trials_per_task` trials.
+    """Submit the smallest number of job arrays that the cluster's limit allows. A task has `trials_per_task` trials.
 
-    Raises UserError where SLURM refuses.
+    Raises UserError if SLURM refuses.
     """
     by_key = {cell.key: cell for cell in cells}
     tasks = _pieces(missing, launcher.trials_per_task)
@@ -56,14 +56,14 @@ def to_slurm(grid: Grid, launcher: SlurmLauncher, cells: Sequence[Cell], missing
 
 def _slurm_executor(grid: Grid, launcher: SlurmLauncher, arrays: int) -> SlurmExecutor:
     if "%" in str(grid.directory):
-        raise UserError(f"checkpoint_dir {grid.checkpoint_dir} has a '%', which SLURM would replace in the names of logs")
+        raise UserError(f"checkpoint_dir {grid.checkpoint_dir} contains '%', which SLURM replaces in the names of logs")
     for value in (grid.directory, launcher.job_name, launcher.partition, launcher.account, *launcher.extra, *launcher.extra.values()):
         if not str(value).isprintable():
-            raise UserError(f"{value!r} has a line break or the like, which cannot stand in the options of a job")
+            raise UserError(f"{value!r} contains a control character, which options of a job cannot have")
     try:
         executor = SlurmExecutor(grid.directory / "slurm", max_num_timeout=RESTARTS)
     except RuntimeError as error:
-        raise UserError("launcher=slurm needs SLURM's commands (sbatch, srun), which are not on this machine") from error
+        raise UserError("launcher=slurm needs SLURM's commands (sbatch, srun), which this machine does not have") from error
     asked = {"partition": launcher.partition, "account": launcher.account, "gpus_per_node": launcher.gpus or None}
     executor.update_parameters(
         job_name=launcher.job_name or f"benchmark-{grid.name}",
@@ -90,7 +90,7 @@ def _submission(launcher: str, started: Sequence[Job], trials: Sequence[Sequence
 
 
 def gpus(device: str) -> list[str]:
-    """CUDA_VISIBLE_DEVICES of each process in turn: a GPU each unless `device` names one, and none on a CPU."""
+    """CUDA_VISIBLE_DEVICES for the processes in turn: one GPU each, unless `device` names one; '' on a CPU."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     visible = named.split(",") if named else [str(number) for number in range(torch.cuda.device_count())]
     if device == "cpu" or not visible:

@@ -1,7 +1,7 @@
-"""Observers: what else hears of each trial while it trains, such as TensorBoard. No torch here.
+"""Observers receive the events of each trial during training, for example for TensorBoard. This package imports no torch.
 
-`observers=[tensorboard]` names them: a built-in one, an entry point of the group `robust_training.observers`, or `module:Class`. They
-work in a process of their own, to which all is sent as text. So nothing that one of them does can change a number or stop training.
+`observers=[tensorboard]` names a built-in observer, an entry point of the group `robust_training.observers`, or `module:Class`. Observers
+run in a separate process, which receives all events as text. So an observer cannot change a number or stop training.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from typing import Any
 
 
 class Observer:
-    """Hears of one trial: each trial has an observer of its own, made without arguments when its training starts or goes on.
+    """Receives the events of one trial. Each trial has its own observer, created without arguments when training starts or continues.
 
-    Override what you need. An exception turns the observer off for its trial, with one line on stderr; training goes on.
+    Override the methods that you need. An exception turns the observer off for its trial, with one line on stderr; training continues.
     """
 
     def started(self, config: Mapping[str, Any], key: str, seed: int, path: Path, step: int) -> None:
-        """Training starts.
+        """Training starts or continues.
 
-        config: all options that determine the numbers; key: their digest; path: where the record will lie
-        step: 0, or where training goes on from a checkpoint; what was evaluated after this step by an earlier process comes again
+        config: all options that determine the numbers; key: their digest; path: of the later record
+        step: 0, or the step of the checkpoint; evaluations of an earlier process after this step are repeated
         """
 
     def evaluated(self, step: int, metrics: Mapping[str, float]) -> None:
-        """The trial was evaluated after so many steps of all phases.
+        """The trial was evaluated. step: the number of steps over all phases
 
-        metrics: by the names of records; those that are undefined are left out
+        metrics: by their names in records, without undefined ones
         """
 
     def ended(self, record: Mapping[str, Any] | None) -> None:
-        """Training ends here: with the trial's record, or with None where it failed or was stopped."""
+        """Training ends in this process. record: the trial's record, or None if it failed or was stopped"""

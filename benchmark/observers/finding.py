@@ -1,4 +1,4 @@
-"""From the name of an observer to its class."""
+"""Finds the class of an observer by its name."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ PATH = re.compile(r"\w+(\.\w+)*:\w+")  # module:Class
 
 
 def check(names: Iterable[str]) -> None:
-    """Raises UserError for a name that no observer has. Imports none of them."""
+    """Raises UserError for unknown names. Imports no observer."""
     known = _known()
     for name in names:
         if name not in known and not PATH.fullmatch(name):
-            raise UserError(f"{unknown('observer', name, known)}, or module:Class names one")
+            raise UserError(f"{unknown('observer', name, known)}, or module:Class")
         if name == "tensorboard" and find_spec("tensorboard") is None:
             raise UserError("observers=[tensorboard] needs the package tensorboard: pip install tensorboard")
 
 
 def load(name: str) -> Callable[[], Any]:
-    """The class of that name. Raises whatever importing it raises."""
+    """The class with this name. Raises the errors of its import."""
     found: Callable[[], Any] = pkgutil.resolve_name(_known().get(name, name))
     return found
 
 
 def _known() -> dict[str, str]:
-    """Where each named observer lies, as module:Class."""
+    """module:Class of each named observer."""
     return {**BUILT_IN, **{entry.name: entry.value for entry in entry_points(ENTRY_POINTS)}}

@@ -1,4 +1,4 @@
-"""The process of the observers: it reads what training sends, a line of JSON for each event, and calls the observers of each trial."""
+"""The process of the observers. It reads a line of JSON for each event of training, and calls the observers of the trial."""
 
 from __future__ import annotations
 
@@ -22,41 +22,41 @@ from robust_benchmark.blame import in_words
 
 
 def main(names: Sequence[str]) -> None:
-    """Serve the observers of these names until all that training sent is heard."""
+    """Run the observers with these names until the last event of training."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # which are for those that train; SLURM sends them to all
+        signal.signal(number, signal.SIG_IGN)  # these signals are for training processes; SLURM sends them to all processes
     lines: SimpleQueue[bytes | None] = SimpleQueue()
     Thread(target=_read, args=(lines,), daemon=True).start()
     hear(_found({name: partial(load, name) for name in names}, ""), iter(lines.get, None))
 
 
 def _read(lines: SimpleQueue[bytes | None]) -> None:
-    """Take what training sends at once, so that its own process need not keep it."""
-    with contextlib.suppress(OSError), os.fdopen(os.dup(0), "rb") as pipe:  # which stays when an observer closes stdin
+    """Read events immediately, so that the training process need not store them."""
+    with contextlib.suppress(OSError), os.fdopen(os.dup(0), "rb") as pipe:  # the copy stays open if an observer closes stdin
         for line in pipe:
             lines.put(line)
     lines.put(None)
-    time.sleep(2 * PATIENCE)  # training waits for less; where it was killed, an observer that never returns must not stay
+    time.sleep(2 * PATIENCE)  # training waits less; if training was killed, an observer that never returns must end too
     os._exit(1)
 
 
 def hear(makers: Mapping[str, Callable[[], Any]], lines: Iterable[bytes]) -> None:
-    """Call the observers of each trial for each event, with data of their own. One that raises is off for the rest of its trial."""
-    trials: dict[int, tuple[str, dict[str, Any]]] = {}  # what sentences add, and the observers
+    """Call the observers of the trial for each event, each with its own data. An observer that raises is off for the rest of its trial."""
+    trials: dict[int, tuple[str, dict[str, Any]]] = {}  # the place for messages, and the observers
     for line in lines:
         number, event, arguments = json.loads(line)
         if event == "started":
             place = f" for {arguments[3]}"
             trials[number] = place, _found(makers, place)
         place, observers = trials[number]
-        heard = _found({name: partial(_call, observer, event, line) for name, observer in observers.items()}, place)
-        trials[number] = place, {name: observers[name] for name in heard}
+        working = _found({name: partial(_call, observer, event, line) for name, observer in observers.items()}, place)
+        trials[number] = place, {name: observers[name] for name in working}
         if event == "ended":
             del trials[number]
 
 
 def _found(calls: Mapping[str, Callable[[], Any]], place: str) -> dict[str, Any]:
-    """What each call returns, by the names of observers. What one raises goes to stderr, on one line, and the name is left out."""
+    """The result of each call, by name of the observer. An exception gives a line on stderr, and the result omits this name."""
     found = {}
     for name, call in calls.items():
         try:
@@ -67,7 +67,7 @@ def _found(calls: Mapping[str, Callable[[], Any]], place: str) -> dict[str, Any]
 
 
 def _say(text: str) -> None:
-    """A line on stderr, whatever an observer made of sys.stderr; in a terminal below the progress bar."""
+    """Write a line to file descriptor 2, because an observer may replace sys.stderr; in a terminal, below the progress bar."""
     above = "\n" if os.isatty(2) else ""
     with contextlib.suppress(OSError):
         os.write(2, f"{above}{text}\n".encode(errors="replace"))
@@ -81,11 +81,11 @@ def _call(observer: Any, event: str, line: bytes) -> None:
 
 
 def _described(error: BaseException) -> str:
-    """The error and where it was raised."""
+    """The error and the line that raised it."""
     calls = [call for call in traceback.extract_tb(error.__traceback__) if not call.filename.startswith("<")]
     try:
         words = in_words(error)
-    except BaseException:  # whatever its text raises
+    except BaseException:  # the text of an exception may raise too
         words = type(error).__name__
     return f"{words} ({calls[-1].filename}:{calls[-1].lineno})"
 

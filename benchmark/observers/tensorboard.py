@@ -1,4 +1,4 @@
-"""Curves for TensorBoard: `observers=[tensorboard]`, and then `tensorboard --logdir results/runs`."""
+"""Curves for TensorBoard. Use `observers=[tensorboard]`, and then `tensorboard --logdir results/runs`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchmark.observers import Observer
 class TensorBoard(Observer):
     """Writes each metric of each evaluation to an event file in `seed-N.tensorboard`, beside the record seed-N.json.
 
-    A trial that goes on from a checkpoint continues its curves: what an earlier process wrote beyond the checkpoint is dropped.
+    A trial that continues from a checkpoint continues its curves. Points after the checkpoint from an earlier process are dropped.
     """
 
     def started(self, config: Mapping[str, Any], key: str, seed: int, path: Path, step: int) -> None:

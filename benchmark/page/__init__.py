@@ -1,1 +1,1 @@
-"""The report as one page of HTML, which needs neither a network nor a server."""
+"""The report as one HTML page, which needs no network and no server."""

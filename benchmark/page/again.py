@@ -1,4 +1,4 @@
-"""The overrides that compose the configuration of a record again. Imports torch, as every composing does."""
+"""The overrides that compose the configuration of a record. This module imports torch, like all composition."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from robust_benchmark.errors import UserError, unknown
 GROUPS = ("dataset", "imbalance", "noise", "model", "trainer")
 DETERMINING = (*PARTS, "split", "scale", "precision")
 RESCALED = ("trainer.steps", "trainer.evaluate_every")
-BARE = re.compile(r"(?!(true|false|null|nan|inf)$)[A-Za-z_/.][\w./-]*", re.IGNORECASE)  # strings that Hydra takes for strings
+BARE = re.compile(r"(?!(true|false|null|nan|inf)$)[A-Za-z_/.][\w./-]*", re.IGNORECASE)  # strings that Hydra reads as strings
 
 
 def method_overrides(method: Mapping[str, Any]) -> list[str]:
-    """What composes a method's part of an identity. Raises UserError where a method is not in this installation."""
+    """The overrides for the method of an identity. Raises UserError if this installation lacks a method."""
     part: Mapping[str, Any] | None = method
     while part:
         if part["name"] not in registry.names():
-            raise UserError(f"method '{part['name']}' is not in this installation")
+            raise UserError(f"this installation has no method '{part['name']}'")
         part = part.get("base")
     return expand(label(method))
 
 
 def setting_overrides(config: Mapping[str, Any]) -> list[str]:
-    """What composes the rest of an identity: its choices, and each option that differs from what they bring along.
+    """The overrides for the rest of an identity: its choices, and the options that differ from their defaults.
 
-    Raises UserError where this installation lacks a choice or an option of it.
+    Raises UserError if this installation lacks one of the choices or options.
     """
     choices = tuple(f"{group}={config.get(group, {'name': 'none'})['name']}" for group in GROUPS)
     defaults, given = _defaults(choices), _options(config)
@@ -46,20 +46,21 @@ def setting_overrides(config: Mapping[str, Any]) -> list[str]:
     changed = {
         option: value
         for option, value in wanted.items()
-        if value != _rescaled(option, defaults[option][0], scale) and "${" not in str(defaults[option][0])  # which follows another option
+        if value != _rescaled(option, defaults[option][0], scale)
+        and "${" not in str(defaults[option][0])  # its default follows another option
     }
     return [*choices, *(f"{option}={_text(_before_scaling(option, value, scale))}" for option, value in changed.items())]
 
 
 def _options(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of an identity by dotted name, less the method's and the names of choices."""
+    """The options of an identity by dotted name, without the method's options and the names of choices."""
     leaves = flatten({part: value for part, value in config.items() if part != "method"})
     return {option: value for option, value in leaves.items() if not option.endswith(".name")}
 
 
 @functools.cache
 def _defaults(choices: tuple[str, ...]) -> dict[str, tuple[Any, Option | None]]:
-    """The options with these choices that determine numbers."""
+    """The options of these choices that determine numbers."""
     options = composed_options(choices)
     parts = [part for part in DETERMINING if part != "method"]
     return {
@@ -70,12 +71,12 @@ def _defaults(choices: tuple[str, ...]) -> dict[str, tuple[Any, Option | None]]:
 
 
 def _rescaled(option: str, value: Any, scale: float) -> Any:
-    """What `scale` makes of an option (benchmark.options.rescale)."""
+    """The value of an option after scaling (benchmark.options.rescale)."""
     return max(1, round(scale * value)) if option in RESCALED and scale != 1 else value
 
 
 def _before_scaling(option: str, value: Any, scale: float) -> Any:
-    """The value that `scale` makes this one of: the scaled value is within a half of it, so dividing finds it."""
+    """The value before scaling. Rounding changes the scaled value by at most a half, so division finds the original value."""
     return max(1, round(value / scale)) if option in RESCALED else value
 
 

@@ -1,6 +1,6 @@
-"""What the page knows, as columns of plain data: cells, the values of their trials, curves, and where each number comes from.
+"""The data of the page as columns: cells, the values of their trials, curves, and the origin of each number.
 
-The script takes means, intervals and tests from the values of the trials; tests/test_page_browser.py compares its numbers with those of
+The script computes means, intervals and tests from the values of the trials. tests/test_page_browser.py compares its numbers with those of
 benchmark.analysis.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from scipy.special import stdtrit  # scipy.stats takes half a second to import
+from scipy.special import stdtrit  # importing scipy.stats takes half a second
 
 from benchmark.analysis.captions import DIRTY
 from benchmark.analysis.cost import COST
@@ -30,7 +30,7 @@ from benchmark.records.history import rows
 from benchmark.records.store import Record, canonical
 from robust_benchmark.errors import UserError
 
-METRICS_SHOWN = (  # where the user asks for none
+METRICS_SHOWN = (  # the default metrics
     "test_accuracy",
     "balanced_accuracy",
     "worst_class_accuracy",
@@ -39,14 +39,14 @@ METRICS_SHOWN = (  # where the user asks for none
     "weights_auroc",
 )
 SELECTIONS_SHOWN = (LAST, "noisy_validation", "oracle")
-MOST_TRIALS = 10_000  # with all of METRICS_SHOWN; beyond, the first of them alone: the page is to stay below 1.2 MB
-MOST_CURVES = 1_000  # cells with curves
-DIGITS = 4  # places of a percentage, more than a test set of 10,000 images tells apart
+MOST_TRIALS = 10_000  # pages with more trials have only the first default metric, to stay below 1.2 MB
+MOST_CURVES = 1_000  # pages with more cells have no curves
+DIGITS = 4  # decimals of a percentage, more than the resolution of 10,000 test images
 SIGNIFICANT = 6  # digits of other values
 
 
 class Collected(NamedTuple):
-    """The columns that the script reads; and for the part of the page without it: the cells, and what was left out, in sentences."""
+    """columns: for the script; cells, left_out: for the part of the page without a script, with sentences on omitted data"""
 
     columns: dict[str, Any]
     cells: list[list[Record]]
@@ -54,7 +54,7 @@ class Collected(NamedTuple):
 
 
 class _Distinct:
-    """Values in the order in which they first come, each with its place."""
+    """Distinct values with their indices, in the order of their first occurrence."""
 
     def __init__(self) -> None:
         self.places: dict[Any, int] = {}
@@ -64,7 +64,7 @@ class _Distinct:
 
 
 def collect(records: Sequence[Record], metrics: Sequence[str], selections: Sequence[str]) -> Collected:
-    """From the records, whole ones. metrics, selections: names; for none, METRICS_SHOWN and SELECTIONS_SHOWN as far as there are any.
+    """The data of complete records. metrics, selections: names; if empty, METRICS_SHOWN and SELECTIONS_SHOWN that the records support
 
     Raises UserError for a metric that no record has.
     """
@@ -75,7 +75,7 @@ def collect(records: Sequence[Record], metrics: Sequence[str], selections: Seque
     firsts = [cell[0] for cell in cells]
     with_curves = len(cells) <= MOST_CURVES
     if not with_curves:
-        left_out.append(f"Curves are left out, as there are more than {MOST_CURVES:,} cells; --figure draws them.")
+        left_out.append(f"The page has no curves, because it has more than {MOST_CURVES:,} cells; --figure draws them.")
     methods, settings = _methods(firsts, method_looks(records)), _settings(firsts)
     columns = {
         "metrics": [_about_metric(metric) for metric in measured],
@@ -97,7 +97,7 @@ def collect(records: Sequence[Record], metrics: Sequence[str], selections: Seque
 
 
 def _cells(records: Sequence[Record]) -> list[list[Record]]:
-    """The trials of each cell, by seed; cells in the order of their settings' words."""
+    """The trials of each cell, sorted by seed. Cells are sorted by the words of their settings."""
     found: dict[tuple[str, ...], list[Record]] = {}
     for record in records:
         found.setdefault((record["key"], record["method"], *record["needs"]), []).append(record)
@@ -108,7 +108,7 @@ def _cells(records: Sequence[Record]) -> list[list[Record]]:
 
 
 def _metrics(records: Sequence[Record], names: Sequence[str]) -> tuple[list[Metric], list[str]]:
-    """Those to show, and sentences on what is left out."""
+    """The metrics of the page, and sentences on omitted metrics."""
     has = {name for record in records for name in record["metrics"]}
     for name in names:
         if METRICS[name].kept not in has and any(record["status"] == "done" for record in records):
@@ -117,7 +117,7 @@ def _metrics(records: Sequence[Record], names: Sequence[str]) -> tuple[list[Metr
     if names or len(records) <= MOST_TRIALS or len(found) == 1:
         return found, []
     others = ", ".join(metric.name for metric in found[1:])
-    return found[:1], [f"Of more than {MOST_TRIALS:,} trials the page shows {found[0].name} alone; --y chooses others ({others})."]
+    return found[:1], [f"With more than {MOST_TRIALS:,} trials, the page shows only {found[0].name}; --y adds others ({others})."]
 
 
 def _can_choose(selection: str, records: Iterable[Record]) -> bool:
@@ -130,7 +130,7 @@ def _about_metric(metric: Metric) -> dict[str, Any]:
 
 
 def _methods(firsts: Sequence[Record], looks: Mapping[str, Any]) -> dict[str, Any]:
-    """`methods`: each name with a configuration; `method`: its place, for each cell."""
+    """`methods`: the distinct methods; `method`: the index of the method of each cell."""
     found = _Distinct()
     method: list[int] = []
     examples: dict[int, Record] = {}
@@ -149,7 +149,7 @@ def _about_method(first: Record, looks: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _settings(firsts: Sequence[Record]) -> dict[str, Any]:
-    """`settings`: each in words, with its options; `setting`: its place, for each cell; `facets`: the options that tell them apart."""
+    """`settings`: the distinct settings; `setting`: the index for each cell; `options`: by setting; `facets`: the options that differ."""
     found = _Distinct()
     words = setting_words(firsts)
     setting = [found.place(each) for each in words_of([first["config"] for first in firsts])]
@@ -169,12 +169,12 @@ def _settings(firsts: Sequence[Record]) -> dict[str, Any]:
 
 
 def _column(values: list[str | None]) -> list[str | None]:
-    """The values of an option, one alone where all are the same."""
+    """The values of an option; a single value if all are equal."""
     return values[:1] if len(set(values)) == 1 else values
 
 
 def _facets(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Each option that differs, with its values in words and in order, and the place of its value for each setting; -1 for none."""
+    """Each option that differs, with its sorted values in words, and the index of its value for each setting (-1 for none)."""
     apart = setting_options(configs)
     facets = []
     for option in apart[0] if apart else ():
@@ -188,12 +188,12 @@ def _facets(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _rank(value: Any) -> tuple[int, float, str]:
-    """Numbers come first, by size."""
+    """Sort key: numbers first, by size."""
     return (0, float(value), "") if isinstance(value, int | float) else (1, 0.0, str(value))
 
 
 def _command(overrides: Callable[[], list[str]]) -> dict[str, Any]:
-    """`command`: the overrides; or `refused`: why this installation has none."""
+    """`command`: the overrides, or `refused`: the error of this installation."""
     try:
         return {"command": overrides()}
     except UserError as error:
@@ -201,7 +201,7 @@ def _command(overrides: Callable[[], list[str]]) -> dict[str, Any]:
 
 
 def _kept(firsts: Sequence[Record], methods: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, str]:
-    """The overrides that the records keep of cells that this installation cannot compose, by the place of the cell."""
+    """The stored overrides of cells that this installation cannot compose, by the index of the cell."""
     refused = [
         "refused" in methods["methods"][method] or "refused" in settings["settings"][setting]
         for method, setting in zip(methods["method"], settings["setting"], strict=True)
@@ -214,7 +214,7 @@ def _plain(value: Any) -> str:
 
 
 def _values(cells: Sequence[Sequence[Record]], metric: Metric, selection: str) -> list[float | None]:
-    """Of each trial, cell by cell; None where it has none. What a method costs was measured once, and is the first trial's."""
+    """The value of each trial, cell by cell; None if there is none. The cost of a method has one measurement, at the first trial."""
     most = 1 if metric.name in COST else None
     return [
         _rounded(value(trial, metric, selection), metric) if most is None or place < most else None
@@ -231,7 +231,7 @@ def _rounded(number: float, metric: Metric) -> float | None:
 
 
 def _curves(cells: Sequence[Sequence[Record]], metric: Metric) -> list[Any]:
-    """For each cell its steps, means and half-widths along training (None for no band); None where it has no curve."""
+    """For each cell its steps, means and half-widths along training (None for no band); None if it has no curve."""
     return [_curve(cell, metric) for cell in cells]
 
 
@@ -248,22 +248,22 @@ def _curve(cell: Sequence[Record], metric: Metric) -> list[Any] | None:
 
 
 def _drawn(number: float, metric: Metric) -> float | None:
-    """With four digits, which is as fine as a picture is."""
+    """The number with four digits, which is enough for a picture."""
     return _rounded(float(f"{number:.4g}"), metric)
 
 
 def _steps(trial: Record) -> Iterable[tuple[int, dict[str, Any]]]:
-    """Its evaluations with their steps, counted over all phases."""
+    """The evaluations of a trial with their steps, counted over all phases."""
     before, last, phase = 0, 0, None
     for evaluation in rows(trial["history"]):
-        if phase not in (None, evaluation["phase"]) or evaluation["step"] <= last:  # two phases may have one name
+        if phase not in (None, evaluation["phase"]) or evaluation["step"] <= last:  # two phases may have the same name
             before += last
         phase, last = evaluation["phase"], evaluation["step"]
         yield before + last, evaluation
 
 
 def _origins(cells: Sequence[Sequence[Record]]) -> dict[str, Any]:
-    """`origins` and `codes`: sentences on where numbers come from, and on the state of their code; `origin`, `code`: for each cell."""
+    """`origins`, `codes`: sentences on the origin of numbers and on the state of their code; `origin`, `code`: indices for each cell."""
     origins, codes = _Distinct(), _Distinct()
     return {
         "origin": [origins.place(_origin(cell)) for cell in cells],
@@ -284,16 +284,16 @@ def _origin(cell: Sequence[Record]) -> str:
 
 
 def _code(cell: Sequence[Record]) -> str:
-    """Whether the code that made the trials is today's."""
+    """Sentences on whether the trials come from today's code."""
     unknown = [part for part, digest in fingerprint_of(cell[0]["config"]).items() if digest == UNKNOWN]
-    sentences = earlier(cell) or ([] if unknown else ["All trials were made by today's code."])
+    sentences = earlier(cell) or ([] if unknown else ["All trials come from today's code."])
     if unknown:
-        sentences.append(f"The code of its {', '.join(unknown)} is not in this installation, so nobody can tell whether it is the same.")
+        sentences.append(f"This installation lacks the code of its {', '.join(unknown)}, so a comparison is not possible.")
     return " ".join(sentences)
 
 
 def knowledge(cells: Sequence[Sequence[Record]]) -> dict[str, list[str]]:
-    """The methods by what they see, those that see least first."""
+    """The methods by what they see, least first."""
     groups: dict[str, dict[str, None]] = {}
     for cell in cells:
         groups.setdefault(sees(cell[0]), {})[cell[0]["method"]] = None

@@ -1,4 +1,4 @@
-"""What a page has to say of grids: which trials are missing, the command that trains them, and the paper's numbers beside ours."""
+"""The grids of a page: their missing trials, the command that trains them, and the paper's numbers beside ours."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from robust_benchmark.imports import command
 
 
 class Grid(NamedTuple):
-    """A grid with the records that fill it. command: trains what is missing of it; rows, notes: those of its experiment."""
+    """A grid with its records. command: trains the missing trials; rows, notes: of its experiment"""
 
     title: str
     command: str
@@ -31,18 +31,18 @@ class Grid(NamedTuple):
 
     @property
     def missing(self) -> list[str]:
-        """The cells that lack trials at full scale, with the trials that they have."""
+        """The cells that lack trials at full scale, with their numbers of trials."""
         lacking = [each.scale < 1 or len(each.records) < each.wanted.trials for each in self.found]
         return [_named(row) for row, lacks in zip(analysis.comparison(self.found, self.rows).itertuples(), lacking, strict=True) if lacks]
 
     @property
     def keys(self) -> set[str]:
-        """Of its cells."""
+        """The keys of its cells."""
         return {each.wanted.key for each in self.found}
 
 
 class Lacking(NamedTuple):
-    """A cell that has fewer trials than others of its setting. command: trains them, or why there is none."""
+    """A cell with fewer trials than others of its setting. command: trains the missing ones, or a comment with the error"""
 
     method: str
     setting: str
@@ -51,14 +51,14 @@ class Lacking(NamedTuple):
 
 
 def grid_of(overrides: Sequence[str], records: Sequence[Record], results: str | os.PathLike[str]) -> Grid:
-    """The grid of these overrides, and the records that fill it. results: the directory to train into where there is none of them yet
+    """The grid of these overrides with its records. results: the directory of new records if the grid has none
 
-    Raises UserError for what is wrong with the overrides, or where they are several experiments.
+    Raises UserError for invalid overrides and for several experiments.
     """
     composed = cells(overrides)
     experiment = composed[0].config.experiment
     if len({cell.config.experiment.name for cell in composed}) > 1:
-        raise UserError(f"give one experiment=NAME at a time, not '{shlex.join(overrides)}'")
+        raise UserError(f"give a single experiment=NAME, not '{shlex.join(overrides)}'")
     found = analysis.find([analysis.Wanted(each.choice, each.identity, each.key, each.config.trials) for each in composed], records)
     root = analysis.root(found) if any(each.records for each in found) else os.fspath(results)
     fill = f"{command('run')} {shlex.join([*overrides, f'results_dir={root}'])}"
@@ -66,7 +66,7 @@ def grid_of(overrides: Sequence[str], records: Sequence[Record], results: str | 
 
 
 def compared(grid: Grid) -> list[list[str]]:
-    """The paper's numbers beside ours: setting, method, paper, ours, trials, difference, verdict; none where the paper has none."""
+    """Lines of setting, method, paper, ours, trials, difference and verdict; empty if the paper has no numbers."""
     table = analysis.comparison(grid.found, grid.rows)
     return [_texts(row) for row in table.itertuples(index=False)] if table["paper"].notna().any() else []
 
@@ -82,7 +82,7 @@ def _texts(row: Any) -> list[str]:
 
 
 def lacking(found: Sequence[Sequence[Record]], without: Collection[str] = ()) -> list[Lacking]:
-    """The cells without some seed that another method has in the same setting. without: keys of cells that are not looked at"""
+    """The cells that lack a seed that another method has in the same setting. without: keys of cells to skip"""
     settings = words_of([cell[0]["config"] for cell in found])
     seeds: dict[Words, set[int]] = {}
     for setting, cell in zip(settings, found, strict=True):
@@ -96,7 +96,7 @@ def lacking(found: Sequence[Sequence[Record]], without: Collection[str] = ()) ->
 
 
 def _commands(record: Record, seeds: Sequence[int]) -> str:
-    """What trains these seeds into the directory that the record lies in, a line for each run of them."""
+    """The commands that train these seeds into the results directory of the record, a line for each range of seeds."""
     root = os.path.normpath(os.path.join(record["path"], *[os.pardir] * 4))  # benchmark.records.store.Store.path
     try:
         overrides = [*method_overrides(record["config"]["method"]), *setting_overrides(record["config"])]
@@ -107,7 +107,7 @@ def _commands(record: Record, seeds: Sequence[int]) -> str:
 
 
 def _runs(seeds: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """The first and the length of each run of consecutive numbers.
+    """The first number and the length of each sequence of consecutive numbers.
 
     >>> list(_runs([0, 1, 5]))
     [(0, 2), (5, 1)]

@@ -1,4 +1,4 @@
-"""The page: its template filled, with its data, script and style in it."""
+"""Renders the page from its template, with data, script and style."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from robust_benchmark.errors import unknown
 from robust_benchmark.imports import command
 
 ASSETS = Path(__file__).parent / "assets"
-SCRIPTS = ("document.js", "statistics.js", "curves.js", "page.js")  # in this order they are one script
-COLUMNS = 6  # settings side by side
-ROWS = 100
-MOST_LACKING = 100  # cells without some trial that are listed
+SCRIPTS = ("document.js", "statistics.js", "curves.js", "page.js")  # joined in this order
+COLUMNS = 6  # the largest number of settings of a table
+ROWS = 100  # the largest number of rows of a table
+MOST_LACKING = 100  # the largest number of listed cells with missing trials
 
 
 class Static(NamedTuple):
-    """The table that needs no script: the first settings and methods by the first metric at the last step."""
+    """The table without a script: the first settings and methods, by the first metric at the last step."""
 
     metric: str
     settings: list[str]
@@ -51,11 +51,11 @@ def render(
     grids: Sequence[Grid] = (),
     remarks: Sequence[str] = (),
 ) -> str:
-    """The page as HTML, the same for the same records and the same code.
+    """The page as HTML. The same records and the same code give the same page.
 
-    records: whole ones; metrics, selections: names, chosen by the page for none (benchmark.page.data)
-    reference: the method that the page compares with at first; remarks: sentences on records that are not shown
-    Raises UserError for a metric that no record has, and for a reference that is no method.
+    records: complete ones; metrics, selections: names; if empty, defaults (benchmark.page.data)
+    reference: the method that the page compares with at first; remarks: sentences on records that the page omits
+    Raises UserError for a metric that no record has, and for an unknown reference.
     """
     methods = sorted({record["method"] for record in records})
     if reference and reference not in methods:
@@ -94,14 +94,14 @@ def _template() -> Any:
 
 
 def _policy(script: str, style: str) -> str:
-    """A Content-Security-Policy that allows this script, this style and nothing else: no network, no eval, no other script."""
+    """A Content-Security-Policy that allows only this script and this style: no network, no eval, no other script."""
     own = (f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in (script, style))
     allowed = "; ".join(f"{kind}-src {source}" for kind, source in zip(("script", "style"), own, strict=True))
     return f"default-src 'none'; {allowed}; img-src data:; base-uri 'none'; form-action 'none'"
 
 
 def pack(columns: Mapping[str, Any]) -> str:
-    """As compressed JSON in base64."""
+    """The columns as compressed JSON in base64."""
     text = json.dumps(columns, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
     return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 

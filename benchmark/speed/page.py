@@ -1,4 +1,4 @@
-"""What the HTML page of many cells costs: its size, the time to make it, and the time until a browser answers."""
+"""The cost of the HTML page: its size, the time to make it, and the response times in a browser."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from benchmark.speed.records import TRIALS, records
 
 HEADERS = ["cells", "trials", "MB", "seconds to make", "ms until it answers", "ms of a filter", "ms of another evaluation"]
 CELLS = 10_000
-IMAGES = 10_000  # of a test set, so that accuracies have four digits
+IMAGES = 10_000  # size of the test set, so that accuracies have four digits
 SWITCH = """([label, place]) => {
   const field = [...document.querySelectorAll('select')].find((each) => each.dataset.key === label), began = performance.now();
   field.selectedIndex = place;
@@ -30,14 +30,14 @@ SWITCH = """([label, place]) => {
 
 
 def page(effort: Effort) -> Iterator[list[str]]:
-    """The HTML page of the shipped records, and of 10,000 cells, in headless Chromium where there is one."""
+    """Measure the HTML page of the shipped records and of 10,000 cells, in headless Chromium if it is installed."""
     shipped, _ = read_all(ROOT / "results" / "reference")
     for found in (shipped, list(varied(CELLS * TRIALS))):
         yield row(found, effort.rounds)
 
 
 def varied(count: int) -> Iterator[Record]:
-    """Real records of other settings with random accuracies, which compress no better than measured ones."""
+    """Real records with other settings and random accuracies, which compress no better than measured ones."""
     generator = random.Random(0)
     for record in records(count):
         history = record["history"]
@@ -47,7 +47,7 @@ def varied(count: int) -> Iterator[Record]:
 
 
 def row(found: Sequence[Record], rounds: int) -> list[str]:
-    """By HEADERS; medians of the browser's times over so many rounds."""
+    """A row of the table, by HEADERS. Times of the browser are medians over the rounds."""
     began = time.perf_counter()
     text = render(found, "results")
     seconds = time.perf_counter() - began
@@ -61,7 +61,7 @@ def row(found: Sequence[Record], rounds: int) -> list[str]:
 
 
 def browse(file: Path, rounds: int) -> list[tuple[float, float, float]]:
-    """Milliseconds until the page answers, of a filter and of another evaluation, in each round; none without Playwright and Chromium."""
+    """Milliseconds to start, to filter and to switch the evaluation, in each round. Empty without Playwright or Chromium."""
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:

@@ -1,6 +1,6 @@
-"""Figures of records. One file a kind, or a few that belong together; `draw` makes any of them, and KINDS lists them.
+"""Figures of records. KINDS lists the kinds of figures, and `draw` draws one. Each file contains one kind or a few related kinds.
 
-Nothing here imports matplotlib or pandas before a figure is drawn, as `benchmark.report` lists the kinds in its help.
+This package imports matplotlib and pandas only to draw a figure, because the help of `benchmark.report` lists the kinds.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from benchmark.records.store import Record
 from robust_benchmark.errors import UserError, unknown
 
 FORMATS = (".png", ".pdf", ".svg")
-WIDTHS = {"column": 3.3, "full": 6.9}  # inches: a column and the text of a two-column paper
+WIDTHS = {"column": 3.3, "full": 6.9}  # inches, for a column and the text width of a two-column paper
 
 
 class Kind(NamedTuple):
     """A kind of figure.
 
-    words: what it shows, as help has it
-    module, function: of this package, what draws it
-    most: methods that it can show
-    selections: how many ways to select evaluations it can show (benchmark.analysis.selection); 0 where the last step is meant
+    words: its description in the help
+    module, function: the module of this package and the function that draw it
+    most: the largest number of methods
+    selections: the largest number of selections (benchmark.analysis.selection); 0 if it always shows the last step
     """
 
     words: str
@@ -43,12 +43,12 @@ KINDS = {
     "forest": Kind("each trial, mean and interval of each method", "forest", "forest_figure", 60, selections=1),
     "heatmap": Kind("means of methods by settings", "heatmap", "heatmap_figure", 60, selections=1),
     "profile": Kind("share of all trials and settings above each value", "profile", "profile_figure", selections=1),
-    "improvement": Kind("how often each method is better than each other", "profile", "improvement_figure", 32, selections=1),
+    "improvement": Kind("how often each method is better than each other method", "profile", "improvement_figure", 32, selections=1),
     "pareto": Kind("a metric against measured cost (--x relative_seconds or peak_memory)", "pareto", "pareto_figure", selections=1),
     "confusion": Kind("confusion matrices of the test set", "matrices", "confusion_figure"),
-    "transition": Kind("transition matrices: true, realised, and estimated where weights were kept", "transition", "transition_figure"),
+    "transition": Kind("transition matrices: true, realised, and estimated (needs keep=[weights])", "transition", "transition_figure"),
     "weights": Kind("distributions of example weights", "weights", "weights_figure"),
-    "detection": Kind("how wrong labels are found: ROC and precision at k (needs keep=[evidence])", "detection", "detection_figure"),
+    "detection": Kind("detection of wrong labels: ROC curves and precision at k (needs keep=[evidence])", "detection", "detection_figure"),
 }
 
 
@@ -65,21 +65,21 @@ def draw(
     checkpoint_dir: str | Path = ".checkpoints",
     data_dir: str | Path = "data",
 ) -> None:
-    """Draw a figure and write it as PNG, PDF or SVG by the path's ending, or as PNG and PDF where it has none.
+    """Draw a figure and write it as PNG, PDF or SVG by the suffix of `path`. A path without a suffix gives PNG and PDF.
 
     kind: one of KINDS
     x: the horizontal axis: the option of kind 'against', the cost of kind 'pareto'
     y: metric or metrics
-    logarithmic: the horizontal axis of kind 'against', also where its values would not ask for it
-    selections: which evaluations count (benchmark.analysis.selection)
-    of: all records of the report, by which methods get their looks; None for `records`
+    logarithmic: whether the horizontal axis of kind 'against' is always logarithmic
+    selections: the evaluations that count (benchmark.analysis.selection)
+    of: all records of the report, which determine the looks of methods; None for `records`
     width: one of WIDTHS
-    checkpoint_dir: where runs kept evidence and weights (keep=[evidence,weights])
-    data_dir: where published data sets lie
-    Raises UserError for what is unknown, with the nearest name, and where records lack what the figure shows.
+    checkpoint_dir: directory of evidence and weights (keep=[evidence,weights])
+    data_dir: directory of published data sets
+    Raises UserError for unknown names, with the nearest name, and for records without the data of the figure.
     """
     if path.suffix not in (*FORMATS, ""):
-        raise UserError(f"{path} must end in .png, .pdf or .svg, or in none of them for .png and .pdf")
+        raise UserError(f"{path} must have the suffix .png, .pdf or .svg, or no suffix for both .png and .pdf")
     found = _kind(kind, selections)
     if width not in WIDTHS:
         raise unknown("width of figures", width, WIDTHS)
@@ -107,7 +107,7 @@ def _kind(name: str, selections: Sequence[str]) -> Kind:
     found = KINDS[name]
     if found.selections == 0 and list(selections) != [LAST]:
         able = ", ".join(each for each, kind in KINDS.items() if kind.selections)
-        raise UserError(f"--select is for tables and for figures of kind {able}, not for one of kind {name}")
+        raise UserError(f"--select applies to tables and to figures of kind {able}, not to kind {name}")
     if len(selections) > max(1, found.selections):
         raise UserError(f"a figure of kind {name} shows one selection, not {', '.join(selections)}")
     return found
@@ -115,4 +115,4 @@ def _kind(name: str, selections: Sequence[str]) -> Kind:
 
 def _check_number(methods: set[str], kind: str, most: int) -> None:
     if len(methods) > most:
-        raise UserError(f"{len(methods)} methods are too many for a figure of kind {kind}, which shows at most {most}: choose by --methods")
+        raise UserError(f"a figure of kind {kind} shows at most {most} methods, not {len(methods)}; choose some with --methods")

@@ -1,4 +1,4 @@
-"""Axes of options: where tested values stand, and their ticks."""
+"""Axes of options: the positions of tested values, and their ticks."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from benchmark.analysis.words import value_words
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-WIDE = 20  # ratio of the largest to the smallest value from which on the axis is logarithmic
+WIDE = 20  # for a larger ratio of the largest to the smallest value, the axis is logarithmic
 
 
 def scale_of(option: str, values: Sequence[float], logarithmic: bool = False) -> str:
-    """How the values of an option are placed: logit, log, even or linear.
+    """The scale of the axis of an option: logit, log, even or linear.
 
-    logit: class ratios given as the share of one class, by the logarithm of share / (1 - share), as 9:1, 99:1 and 999:1 are alike apart
-    log: where asked for, or where the values span much; even: the same, where one of them is not above 0
+    logit: for class ratios, which are shares of one class, log(share / (1 - share)); so 9:1, 99:1 and 999:1 have equal distances
+    log: for `logarithmic` and for a wide range of values
+    even: instead of log, if a value is not positive: equal distances
     """
     if option.rpartition(".")[2] == "ratio" and all(0 < value < 1 for value in values):
         return "logit"
@@ -31,7 +32,7 @@ def scale_of(option: str, values: Sequence[float], logarithmic: bool = False) ->
 
 
 def positions(x: Iterable[float], scale: str, tested: Iterable[float]) -> np.ndarray:
-    """Where values stand on an axis of that scale, (n,). tested: all values of the axis, among which are `x`"""
+    """The positions of the values `x` on an axis with this scale, (n,). tested: all values of the axis, including `x`"""
     given = np.asarray(list(x), dtype=float)
     if scale == "logit":
         return np.log10(given / (1 - given))
@@ -41,7 +42,7 @@ def positions(x: Iterable[float], scale: str, tested: Iterable[float]) -> np.nda
 
 
 def place_ticks(axis: Axes, option: str, tested: Sequence[float], scale: str) -> None:
-    """Ticks at the tested values, with words as far as they do not touch each other."""
+    """Set ticks at the tested values, with labels that do not overlap."""
     values = sorted(set(tested))
     places = positions(values, scale, values)
     words = [value_words(option, int(value) if float(value).is_integer() and value >= 1 else value) for value in values]
@@ -54,9 +55,9 @@ def place_ticks(axis: Axes, option: str, tested: Sequence[float], scale: str) ->
 
 
 def apart(words: Sequence[str], places: Sequence[float], letter: float) -> list[str]:
-    """The words, '' for those that would come nearer than two letters to the one before.
+    """The words, with '' instead of those that are closer than two letters to the word before.
 
-    places: of their middles, rising; letter: its width
+    places: positions of their centres, increasing; letter: width of a letter
 
     >>> apart(["10", "20", "30"], [0, 20, 40], 5), apart(["1,000", "2,000", "3,000"], [0, 20, 40], 5)
     (['10', '20', '30'], ['1,000', '', '3,000'])

@@ -1,4 +1,4 @@
-"""The sheet that figures are drawn on: fonts, panels, labels at the ends of lines, legends, the note below; and how it is written."""
+"""The common parts of figures: fonts, panels, labels at the ends of lines, legends, the note below; and writing files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchmark.analysis.figures.request import Request
 from benchmark.analysis.style import GRID, INK, MUTED, Look
 from robust_benchmark.errors import UserError
 
-os.environ["MPLBACKEND"] = "Agg"  # before matplotlib reads it: one that it does not know would end the import
+os.environ["MPLBACKEND"] = "Agg"  # before matplotlib reads it, because an unknown backend makes the import fail
 import matplotlib as mpl
 
 mpl.use("Agg")
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-FONT, SMALL = 8.0, 7.0  # points, at the size drawn
-LONGEST = 40  # characters of a method's name
-PANELS = 40  # of one figure at most
-POINTS = 72  # an inch
-EM = 0.55  # mean width of a letter, in font sizes
-LETTER = SMALL * EM / POINTS  # inches of a small one
-THEME: Any = {  # by the names of matplotlib's parameters, which its stubs list one by one
-    "font.family": "DejaVu Sans",  # which comes with matplotlib, so that figures look the same everywhere
+FONT, SMALL = 8.0, 7.0  # points, at the size of the figure
+LONGEST = 40  # the largest number of characters of a method's name
+PANELS = 40  # the largest number of panels of a figure
+POINTS = 72  # points of an inch
+EM = 0.55  # mean width of a letter divided by the font size
+LETTER = SMALL * EM / POINTS  # inches of a small letter
+THEME: Any = {  # the keys are matplotlib's parameters; its stubs have a literal type for each key
+    "font.family": "DejaVu Sans",  # part of matplotlib, so figures look the same on every machine
     "font.size": FONT,
     "axes.titlesize": FONT,
     "axes.labelsize": FONT,
@@ -56,19 +56,25 @@ THEME: Any = {  # by the names of matplotlib's parameters, which its stubs list 
     "grid.color": GRID,
     "grid.linewidth": 0.5,
     "hatch.linewidth": 0.6,
-    "text.parse_math": False,  # a name may hold $
+    "text.parse_math": False,  # a name may contain $
     "pdf.fonttype": 42,
-    "svg.hashsalt": "figure",  # the same figure is the same file
+    "svg.hashsalt": "figure",  # the same figure gives the same file
 }
-LEADER: Any = {"arrowstyle": "-", "linewidth": 0.8, "linestyle": (0, (1, 1.5)), "shrinkB": 0, "relpos": (0, 0.5)}  # dotted, unlike data
+LEADER: Any = {
+    "arrowstyle": "-",
+    "linewidth": 0.8,
+    "linestyle": (0, (1, 1.5)),
+    "shrinkB": 0,
+    "relpos": (0, 0.5),
+}  # dotted, to differ from data
 NO_DATE = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}, ".png": {}}
-ABOUT = {".pdf": "Subject", ".svg": "Description", ".png": "Description"}  # the field of a file that says what it is
+ABOUT = {".pdf": "Subject", ".svg": "Description", ".png": "Description"}  # the field for the origin of the records
 
 
 def write(function: Callable[[Request], Figure], request: Request, paths: Iterable[Path]) -> None:
-    """Draw a figure and write it to each of the paths, with the origin of its records in the files' metadata."""
+    """Draw a figure and write it to each path. The metadata of the files names the origin of the records."""
     with mpl.rc_context(THEME), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # a name in a script that the font lacks shows boxes
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # a name with letters that the font lacks shows boxes
         figure = function(request)
         try:
             for path in paths:
@@ -79,7 +85,7 @@ def write(function: Callable[[Request], Figure], request: Request, paths: Iterab
 
 
 class Sheet(NamedTuple):
-    """A figure and its panels, in reading order; columns: panels of a row."""
+    """A figure and its panels in reading order. columns: number of panels in a row"""
 
     figure: Figure
     panels: list[Axes]
@@ -87,13 +93,13 @@ class Sheet(NamedTuple):
 
 
 def sheet(request: Request, number: int, height: float, most: int = 3, columns: int | None = None, widest: float = math.inf) -> Sheet:
-    """A sheet of `number` panels, each `height` inches high, at most `most` beside each other, and one where the figure is narrow.
+    """A sheet of `number` panels, each `height` inches high, with at most `most` panels in a row (one in a narrow figure).
 
-    columns: panels of a row, where the caller decides; widest: inches of a panel
+    columns: number of panels in a row; None to choose it; widest: the largest width of a panel in inches
     Raises UserError for more than PANELS panels.
     """
     if number > PANELS:
-        raise UserError(f"{number} panels are too many for one figure: give a folder further down, or choose methods by --methods")
+        raise UserError(f"a figure has at most {PANELS} panels, not {number}; give a subfolder, or choose methods with --methods")
     if columns is None:
         columns = 1 if request.is_narrow else number if number <= most else 2 if number == 4 else most
     rows = math.ceil(number / columns)
@@ -105,7 +111,7 @@ def sheet(request: Request, number: int, height: float, most: int = 3, columns: 
 
 
 def shown(name: str) -> str:
-    """A name on one line, cut in its middle where it is long.
+    """A name on one line. A long name loses its middle part.
 
     >>> shown("reed_soft"), shown("a" * 30 + "b" * 30)
     ('reed_soft', 'aaaaaaaaaaaaaaaaaaaa…bbbbbbbbbbbbbbbbbbb')
@@ -116,34 +122,34 @@ def shown(name: str) -> str:
 
 
 def wrapped(text: str, width: float, size: float = FONT) -> str:
-    """The text in lines that fit into `width` inches."""
+    """The text in lines of at most `width` inches."""
     return textwrap.fill(text, max(8, int(width * POINTS / size / EM)), break_on_hyphens=False)
 
 
 def title(axis: Axes, text: str, width: float) -> None:
-    """Above a panel of `width` inches, at its left."""
+    """Set the title of a panel of `width` inches, aligned left."""
     axis.set_title(wrapped(text, width), loc="left")
 
 
 def note(figure: Figure, request: Request, sentences: Iterable[str]) -> None:
-    """What the figure shows, in small letters below it; and how many trials diverged."""
+    """Write the sentences below the figure, and the number of diverged trials."""
     diverged = sum(record["status"] == "diverged" for record in request.records)
     text = " ".join(filter(None, [*sentences, f"{diverged} trial{'s' if diverged > 1 else ''} diverged." if diverged else ""]))
     figure.supxlabel(wrapped(text, figure.get_figwidth() - 0.1, SMALL), x=0.01, ha="left", fontsize=SMALL, color=MUTED)
 
 
 def style_of(look: Look) -> dict[str, Any]:
-    """A look by the names of a line's properties."""
+    """A look as properties of a matplotlib line."""
     return {"color": look.colour, "marker": look.marker, "linestyle": (0, look.dash) if look.dash else "-"}
 
 
 def legend(figure: Figure, looks: Mapping[str, Look], line: bool = True) -> None:
-    """One for all panels, above them; the methods in the order of `looks`. line: with the line, not the marker alone"""
+    """Add a legend above all panels, in the order of `looks`. line: whether entries show lines and not only markers"""
     styles = {name: style_of(look) if line else style_of(look) | {"linestyle": "none"} for name, look in looks.items()}
     handles = [handle(shown(name), style) for name, style in styles.items()]
     widest = max(len(shown(name)) for name in looks) * EM * FONT / POINTS + 0.55
     columns = max(1, min(len(handles), int(figure.get_figwidth() / widest)))
-    figure.set_figheight(figure.get_figheight() + 0.17 * math.ceil(len(handles) / columns))  # else the panels would give it room
+    figure.set_figheight(figure.get_figheight() + 0.17 * math.ceil(len(handles) / columns))  # so that the panels keep their height
     figure.legend(handles=handles, loc="outside upper left", ncols=columns, handlelength=2.4)
 
 
@@ -155,7 +161,7 @@ def handle(name: str, style: Mapping[str, Any]) -> Line2D:
 
 
 class End(NamedTuple):
-    """Where a line ends, in the units of its panel, and its name and colour."""
+    """The end of a line in the coordinates of its panel, and its name and colour."""
 
     name: str
     colour: str
@@ -164,7 +170,7 @@ class End(NamedTuple):
 
 
 def label_ends(figure: Figure, ends: Mapping[Axes, Sequence[End]]) -> bool:
-    """Write each name beside the end of its line, right of its panel; returns False, and writes nothing, where they do not fit."""
+    """Write the name of each line at its end, right of the panel. If the names do not fit, write nothing and return False."""
     figure.draw_without_rendering()
     heights = {axis: axis.get_window_extent().height / figure.dpi * POINTS for axis in ends}  # points
     gap = SMALL * 1.25
@@ -187,15 +193,15 @@ def label_ends(figure: Figure, ends: Mapping[Axes, Sequence[End]]) -> bool:
 
 
 def _height(axis: Axes, end: End) -> float:
-    """Of the end, as a share of the panel's height."""
+    """The height of the end as a share of the panel's height."""
     return float(axis.transAxes.inverted().transform(axis.transData.transform((end.x, end.y)))[1])
 
 
 def spread(places: Sequence[float], gap: float, low: float = 0.0, high: float = 1.0) -> list[float]:
-    """Places in the same order and as near as can be to those given, by the sum of squares, and no two nearer than `gap`.
+    """Positions in the same order with distances of at least `gap` that minimise the sum of squared differences to `places`.
 
-    All lie in [low, high] where they fit there. Moved down by its rank times the gap, each place must only not be below the one before:
-    that is isotonic regression.
+    All positions are in [low, high] if they fit. After subtracting rank × gap from each position, the only constraint is that positions do
+    not decrease, which is isotonic regression.
     """
     from scipy.optimize import isotonic_regression
 

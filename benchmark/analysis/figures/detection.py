@@ -1,4 +1,4 @@
-"""How well wrong labels are found: ROC curves and precision at k, from the evidence that runs keep (keep=[evidence])."""
+"""Detection of wrong labels: ROC curves and precision at k, from the evidence that runs keep (keep=[evidence])."""
 
 from __future__ import annotations
 
@@ -27,15 +27,16 @@ if TYPE_CHECKING:
     from benchmark.analysis.style import Look
 
 ENDING = ".evidence.parquet"  # as benchmark.training.artifacts writes them
-SHARES = np.linspace(0, 1, 201)  # of right labels, or of all examples, at which the curves of several trials are averaged
-PERCENT = METRICS["weights_precision"]  # a share, whose intervals are cut at 0 and 100 %
+SHARES = np.linspace(0, 1, 201)  # shares of right labels or of all examples, at which curves are averaged over trials
+PERCENT = METRICS["weights_precision"]  # a metric in percent: intervals end at 0 and 100 %
 
 
 def found_by(suspicion: ArrayLike, wrong: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """How many examples are checked, and how many wrong labels are among them, from the most suspicious example on; both begin with 0.
+    """The numbers of checked examples, most suspicious first, and of wrong labels among them. Both start with 0.
 
-    suspicion: (n,), larger for examples that seem wrong; wrong: (n,), whether they are. A place for each distinct value, since equal ones
-    have no order; between two places the expected number of wrong labels is on the straight line.
+    suspicion: (n,), larger for more suspicious examples; wrong: (n,), whether the label is wrong
+    The results have one entry for each distinct suspicion, because equal values have no order. Linear interpolation between two entries
+    gives the expected number of wrong labels.
     """
     values, is_wrong = np.asarray(suspicion, dtype=float), np.asarray(wrong, dtype=bool)
     order = np.argsort(-values, kind="stable")
@@ -44,19 +45,19 @@ def found_by(suspicion: ArrayLike, wrong: ArrayLike) -> tuple[NDArray[np.float64
 
 
 def roc(suspicion: ArrayLike, wrong: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The ROC curve: the share of right labels that are checked, and the share of wrong ones that are found."""
+    """The ROC curve: the share of right labels that are checked, and the share of wrong labels that are found."""
     checked, found = found_by(suspicion, wrong)
     return (checked - found) / (checked[-1] - found[-1]), found / found[-1]
 
 
 def precision_at(k: ArrayLike, suspicion: ArrayLike, wrong: ArrayLike) -> NDArray[np.float64]:
-    """The expected share of wrong labels among the k most suspicious examples; equally suspicious ones come in random order."""
+    """The expected share of wrong labels among the k most suspicious examples. Equally suspicious examples are in random order."""
     counts = np.asarray(k, dtype=float)
     return np.interp(counts, *found_by(suspicion, wrong)) / counts
 
 
 def read_evidence(record: Record, checkpoint_dir: Path) -> pd.DataFrame | None:
-    """The evidence on the training examples of a trial; None where none was kept. Raises UserError where it cannot be read."""
+    """The evidence on the training examples of a trial; None if it was not kept. Raises UserError if it cannot be read."""
     path = checkpoint_dir / record["key"] / f"seed-{record['seed']}{ENDING}"
     try:
         check_regular(path)
@@ -64,19 +65,19 @@ def read_evidence(record: Record, checkpoint_dir: Path) -> pd.DataFrame | None:
     except FileNotFoundError:
         return None
     except ImportError as error:
-        raise UserError("evidence is read by pyarrow, which is not installed: pip install pyarrow") from error
+        raise UserError("reading evidence needs pyarrow: pip install pyarrow") from error
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error})") from error
     lacking = {"given_label", "true_label", "loss", "weight"} - set(table)
     if lacking or len(table) != record["data"]["sizes"]["train"]:
-        raise UserError(f"{path} is no evidence on the {record['data']['sizes']['train']} training examples of {record['path']}")
+        raise UserError(f"{path} is not the evidence on the {record['data']['sizes']['train']} training examples of {record['path']}")
     return table
 
 
 def suspicion_of(evidence: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.bool_], bool]:
-    """How suspicious each example is, whether its label is wrong, and whether weights say so: low weights, or else high mean losses.
+    """The suspicion of each example, whether its label is wrong, and whether the suspicion is a low weight (or a high mean loss).
 
-    Examples without a weight, which were never drawn, and those whose true label nobody knows are left out.
+    The result omits examples without a weight, which were never drawn, and examples with an unknown true label.
     """
     weighs = bool(evidence["weight"].notna().any())
     known = evidence[evidence["true_label"].notna() & (evidence["weight"].notna() if weighs else True)]
@@ -85,13 +86,13 @@ def suspicion_of(evidence: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[n
 
 
 def curves(suspicion: NDArray[np.float64], wrong: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """In percent at each of SHARES, (2, shares): wrong labels found, by right ones checked; and precision, by all checked."""
+    """Percentages at SHARES, (2, shares): wrong labels found by the share of right labels checked, and precision by the share checked."""
     precision = precision_at(np.maximum(1, SHARES * len(wrong)), suspicion, wrong)
     return 100 * np.stack([np.interp(SHARES, *roc(suspicion, wrong)), precision])
 
 
 class Found(NamedTuple):
-    """What the evidence of a method's trials in one setting gives. curves: (trials, 2, shares); wrong: share of wrong labels, in percent"""
+    """The results of a method's trials in one setting. curves: (trials, 2, shares); wrong: share of wrong labels in percent"""
 
     curves: NDArray[np.float64]
     wrong: float
@@ -99,7 +100,7 @@ class Found(NamedTuple):
 
 
 def found_of(tables: Sequence[pd.DataFrame]) -> Found | None:
-    """Of the trials that have both right and wrong labels; None where none has."""
+    """The results of the trials with both right and wrong labels; None if there is none."""
     read = [(suspicion, wrong, weighs) for suspicion, wrong, weighs in map(suspicion_of, tables) if wrong.any() and not wrong.all()]
     if not read:
         return None
@@ -108,7 +109,7 @@ def found_of(tables: Sequence[pd.DataFrame]) -> Found | None:
 
 
 def detection_figure(request: Request) -> Figure:
-    """For each setting a panel of ROC curves and one of precision at k, with a line for each method that left evidence."""
+    """For each setting, a panel of ROC curves and one of precision at k, with a line for each method with evidence."""
     looks = request.shown_looks()
     settings: dict[str, dict[str, Found]] = {}
     for (setting, method), tables in _kept(request).items():
@@ -116,7 +117,7 @@ def detection_figure(request: Request) -> Figure:
         if found:
             settings.setdefault(setting, {})[method] = found
     if not settings:
-        raise UserError("the evidence of these trials has no right and wrong labels side by side, so there is nothing to find")
+        raise UserError("no trial of these has both right and wrong labels in its evidence, so there is nothing to detect")
     sheet = canvas.sheet(request, 2 * len(settings), 2.6, columns=1 if request.is_narrow else 2)
     for place, (setting, methods) in enumerate(settings.items()):
         left, right = sheet.panels[2 * place : 2 * place + 2]
@@ -135,26 +136,30 @@ def detection_figure(request: Request) -> Figure:
 
 def _said(found: Sequence[tuple[str, Found]]) -> list[str]:
     by_loss = sorted({canvas.shown(method) for method, each in found if not each.weighs})
-    how = f"Suspicious by high mean loss: {', '.join(by_loss)}; all others by low example weight." if by_loss else ""
+    how = f"Examples are ranked by mean loss for {', '.join(by_loss)}, and by low weight for other methods." if by_loss else ""
     trials = [each.curves[:, 0, 0].tolist() for _, each in found]
-    return [how or "Suspicious by low example weight.", "Dotted: k is the number of wrong labels.", *sentences(trials, [PERCENT], "bands")]
+    return [
+        how or "Examples are ranked by low weight.",
+        "The dotted line is the number of wrong labels.",
+        *sentences(trials, [PERCENT], "bands"),
+    ]
 
 
 def _kept(request: Request) -> dict[tuple[str, str], list[pd.DataFrame]]:
-    """The evidence of each setting and method. Raises UserError where none was kept."""
+    """The evidence of each setting and method. Raises UserError if there is none."""
     tables = {key: [read_evidence(record, request.checkpoint_dir) for record in of] for key, of in cells(request.finished()).items()}
     kept = {key: [table for table in of if table is not None] for key, of in tables.items()}
     found = {key: of for key, of in kept.items() if of}
     if not found:
         raise UserError(
-            f"{request.checkpoint_dir} has no evidence of these trials: train them with keep=[evidence] in another results_dir, or give the"
-            " checkpoint_dir of the run that kept it by --checkpoint-dir"
+            f"{request.checkpoint_dir} has no evidence of these trials; give the directory that has it with --checkpoint-dir, or train them"
+            " with keep=[evidence] in another results_dir"
         )
     return found
 
 
 def _draw(axis: Axes, values: NDArray[np.float64], look: Look, rank: int) -> None:
-    """values: (trials, shares); rank: of the method, by which its markers stand beside those of the others"""
+    """Draw a line with its band. values: (trials, shares); rank: of the method, which shifts its markers"""
     low, mean, high = np.array([interval(of_share.tolist(), PERCENT) for of_share in values.T]).T
     marks: Any = {"markersize": 4.2, "markeredgecolor": "white", "markeredgewidth": 0.5, "markevery": (8 * rank % 40, 40)}
     axis.plot(100 * SHARES, mean, linewidth=1.4, **canvas.style_of(look), **marks)

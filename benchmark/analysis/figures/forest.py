@@ -1,4 +1,4 @@
-"""Each method's trials beside their mean and interval."""
+"""Forest plot: the trials of each method with their mean and interval."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def by_setting(request: Request, metric: Metric) -> dict[str, list[Row]]:
-    """The rows of tables by their settings in words, in which the best method stands first; those without a finished trial are left out."""
+    """The rows of tables by setting in words, best method first. Rows without a finished trial are omitted."""
     rows = rows_of(request.records, metric, counting(metric, request.selections))
     words = dict(zip((record["key"] for record in request.records), setting_words(request.records), strict=True))
     found: dict[str, list[Row]] = {setting: [] for (setting,) in in_order((each,) for each in words.values())}
@@ -34,13 +34,13 @@ def by_setting(request: Request, metric: Metric) -> dict[str, list[Row]]:
 
 
 def selected_words(request: Request) -> str:
-    """A sentence that says which evaluations were selected; '' for the last step."""
+    """A sentence on the selected evaluation; '' for the last step."""
     name = request.selections[0]
-    return "" if name == LAST else f"Selected: {SELECTIONS[name].words}."
+    return "" if name == LAST else f"Evaluation: {SELECTIONS[name].words}."
 
 
 def forest_figure(request: Request) -> Figure:
-    """A panel for each setting, a line of it for each method: an open circle for each trial, the marker at the mean, a bar as interval."""
+    """A panel for each setting and a line for each method: circles for trials, a marker for the mean, a bar for the interval."""
     request.finished()
     metric, looks = request.one_metric("forest"), request.shown_looks()
     settings = by_setting(request, metric)
@@ -57,12 +57,12 @@ def forest_figure(request: Request) -> Figure:
             axis.set_xlabel(metric.label)
     _share_range(sheet.panels)
     values = [list(row.values.values()) for rows in settings.values() for row in rows]
-    canvas.note(sheet.figure, request, ["Circles: trials.", *sentences(values, [metric], "bars"), selected_words(request)])
+    canvas.note(sheet.figure, request, ["Circles are trials.", *sentences(values, [metric], "bars"), selected_words(request)])
     return sheet.figure
 
 
 def _draw(axis: Axes, place: int, row: Row, look: Look, metric: Metric) -> None:
-    """The mean on its interval, and just below them the trials, so that neither hides the other."""
+    """Draw the mean with its interval, and the trials just below, so neither hides the other."""
     low, mean, high = cut(Estimate(row.mean, row.half_width, row.trials), metric)
     values = list(row.values.values())
     axis.plot([low, high], [place - 0.12] * 2, color=look.colour, linewidth=1.2, zorder=2)

@@ -1,4 +1,4 @@
-"""Means of methods by settings, as shades with their numbers."""
+"""Heat map of the means of methods by settings, with numbers."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SETTINGS = 40  # of one figure at most
+SETTINGS = 40  # the largest number of settings of a figure
 
 
 def means(settings: dict[str, list[Row]], metric: Metric) -> tuple[list[str], NDArray[np.float64]]:
-    """The methods, the best first by the mean over the settings that they have; and their means (methods, settings), NaN for none.
+    """The methods, sorted by their mean over their settings (best first), and their means (methods, settings), NaN if there is none.
 
-    Several cells of one method in one setting, as there are of one method with other options under one name, give the mean of their means.
+    Several cells of one method in one setting (the same name with other options) give the mean of their means.
     """
     methods = sorted({row.method for rows in settings.values() for row in rows})
     found = np.full((len(methods), len(settings)), np.nan)
@@ -46,7 +46,7 @@ def heatmap_figure(request: Request) -> Figure:
     metric = request.one_metric("heatmap")
     settings = by_setting(request, metric)
     if len(settings) > SETTINGS:
-        raise UserError(f"{len(settings)} settings are too many for one figure, which shows at most {SETTINGS}: give a folder further down")
+        raise UserError(f"a heat map shows at most {SETTINGS} settings, not {len(settings)}; give a subfolder of the records")
     methods, values = means(settings, metric)
     columns = _columns(list(settings), request.width - 1.2)
     figure, axis = _table(request, len(methods), columns)
@@ -55,23 +55,23 @@ def heatmap_figure(request: Request) -> Figure:
     axis.set_xticks(names_at(columns), columns, rotation=_rotation(len(settings)), fontsize=canvas.SMALL)
     axis.set_yticks(names_at(methods), [canvas.shown(method) for method in methods])
     over = counted([row.trials for rows in settings.values() for row in rows])
-    dash = " –: no finished trial." if np.isnan(values).any() else ""
-    canvas.note(figure, request, [f"{metric.label}, means over {over}; darker is better.{dash}", selected_words(request)])
+    dash = " A dash means no finished trial." if np.isnan(values).any() else ""
+    canvas.note(figure, request, [f"{metric.label}, mean over {over}. Darker is better.{dash}", selected_words(request)])
     return figure
 
 
 def _rotation(columns: int) -> float:
-    """Beyond a few columns their names stand upright."""
+    """The rotation of column names in degrees: vertical for more than a few columns."""
     return 0 if columns <= 4 else 90
 
 
 def _columns(names: Sequence[str], width: float) -> list[str]:
-    """The names in as many lines as there is room for between their columns, which are `width` inches wide together."""
+    """The names, wrapped to fit their columns. width: of all columns together, in inches"""
     room = width / len(names)
     if not _rotation(len(names)):
         return [canvas.wrapped(name, room, canvas.SMALL) for name in names]
     lines = max(1, int(room * canvas.POINTS / canvas.SMALL / 1.3))
-    letters = max(map(len, names)) / lines + 6  # as words are not cut
+    letters = max(map(len, names)) / lines + 6  # with room for words, which are not split
     return [canvas.wrapped(name, letters * canvas.LETTER, canvas.SMALL) for name in names]
 
 
@@ -82,21 +82,23 @@ def _table(request: Request, rows: int, columns: Sequence[str]) -> tuple[Figure,
 
 
 def shade(axis: Axes, values: NDArray[np.float64], digits: int, width: float, reverse: bool = False) -> None:
-    """Draw a table of shades with numbers over the range of its values. width: inches of the panel; reverse: small values are dark"""
+    """Draw values as shades with numbers. width: of the panel, in inches; reverse: whether small values are dark"""
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-    room = width * canvas.POINTS / values.shape[1] / (4 + digits) / canvas.EM  # a field holds a number of three digits and its point
+    room = (
+        width * canvas.POINTS / values.shape[1] / (4 + digits) / canvas.EM
+    )  # a field contains three digits, the decimal point and the decimals
     shades(axis, values, (low, max(high, low + 1e-9)), digits, min(canvas.SMALL, room), "Blues_r" if reverse else "Blues")
 
 
 def shades(
     axis: Axes, values: NDArray[np.float64], span: tuple[float, float], digits: int | None, size: float, colours: str = "Blues"
 ) -> None:
-    """Draw values (rows, columns) as shades, and – where there is none; field k of an axis is at k + 0.5.
+    """Draw values (rows, columns) as shades, with – for NaN. Field k of an axis is at k + 0.5.
 
-    span: the values of the lightest and the darkest shade; digits: after the point, None to write no numbers; size: of letters, points
+    span: values of the lightest and the darkest shade; digits: number of decimals, None for no numbers; size: of text, in points
     """
-    import seaborn as sns  # which also picks white or dark letters by the shade
+    import seaborn as sns  # which also chooses white or dark text for each shade
 
     form = {} if digits is None else {"annot": True, "fmt": f".{digits}f", "annot_kws": {"fontsize": size}}
     ticks = {"xticklabels": False, "yticklabels": False}
@@ -108,5 +110,5 @@ def shades(
 
 
 def names_at(names: Sequence[str]) -> NDArray[np.float64]:
-    """Where the fields of these names are."""
+    """The positions of the fields of these names, (n,)."""
     return np.arange(len(names), dtype=np.float64) + 0.5

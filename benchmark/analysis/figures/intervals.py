@@ -1,4 +1,4 @@
-"""Intervals as figures draw them: cut at the ends of what a metric can be, and none of few trials."""
+"""Intervals in figures: clipped to the range of the metric, and omitted for few trials."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from benchmark.metrics import Metric
 
 
 def interval(values: Sequence[float], metric: Metric) -> tuple[float, float, float]:
-    """Low end, mean and high end of the 95 % Student-t interval, cut at the metric's range; both ends NaN below FEWEST trials."""
+    """Low end, mean and high end of the 95 % Student-t interval in the metric's range. Ends are NaN for fewer than FEWEST trials."""
     return cut(estimate(values), metric)
 
 
 def cut(found: Estimate, metric: Metric) -> tuple[float, float, float]:
-    """Low end, mean and high end of an estimate in the metric's unit. Student's t ignores the metric's range, so its ends are cut."""
-    if math.isnan(found.half_width):  # which the comparisons below would take for the ends of the range
+    """Low end, mean and high end of an estimate in the metric's unit, clipped to the metric's range, which Student's t ignores."""
+    if math.isnan(found.half_width):  # otherwise the comparisons below give the ends of the range
         return math.nan, found.mean, math.nan
     low, high = bounds(metric)
     return max(low, found.mean - found.half_width), found.mean, min(high, found.mean + found.half_width)
@@ -29,7 +29,7 @@ def bounds(metric: Metric) -> tuple[float, float]:
 
 
 def counted(trials: Collection[int]) -> str:
-    """How many trials there are, from the fewest to the most.
+    """The smallest and the largest number of trials in words.
 
     >>> counted([5, 5]), counted([3, 1]), counted([1])
     ('5 trials', '1 to 3 trials', '1 trial')
@@ -39,14 +39,14 @@ def counted(trials: Collection[int]) -> str:
 
 
 def sentences(points: Iterable[Sequence[float]], metrics: Sequence[Metric], shape: str) -> list[str]:
-    """What a note says of intervals. points: the values of each mean, in the unit of the metrics; shape: of intervals, as 'bars'"""
+    """Sentences on means and intervals. points: the values of each mean, in the unit of the metrics; shape: of intervals, as 'bars'"""
     trials = [len(values) for values in points]
     low, high, over = min(trials), max(trials), counted(trials)
     if high < FEWEST:
-        return [f"Means over {over}; fewer than {FEWEST} have no interval."]
-    said = [f"Means over {over}; {shape}: 95 % confidence intervals (Student t)"]
-    said += [f"; none of fewer than {FEWEST} trials"] if low < FEWEST else []
+        return [f"Means are over {over}. Fewer than {FEWEST} trials have no interval."]
+    said = [f"Means are over {over}. {shape.capitalize()} are 95 % confidence intervals (Student t)"]
+    said += [f" for at least {FEWEST} trials"] if low < FEWEST else []
     ends = {end for each in metrics for end in bounds(each) if math.isfinite(end)}
     unit = " %" if {each.unit for each in metrics} == {"%"} else ""
-    said += [f"; cut at {' and '.join(f'{end:g}' for end in sorted(ends))}{unit}"] if ends else []
+    said += [f", clipped at {' and '.join(f'{end:g}' for end in sorted(ends))}{unit}"] if ends else []
     return ["".join(said) + "."]

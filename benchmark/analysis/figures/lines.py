@@ -1,4 +1,4 @@
-"""Lines along training and against an option."""
+"""Figures with lines: along training, and against an option."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LINES = ["method", "setting", "metric", "x", "value"]
-HEIGHT = 2.4  # inches of a panel
+HEIGHT = 2.4  # of a panel, in inches
 
 
 def training(records: Sequence[Record], metrics: Sequence[Metric]) -> pd.DataFrame:
-    """By LINES, one row an evaluation and metric; x: step, counted over all phases; value: in the metric's unit.
+    """A row for each evaluation and metric, by LINES. x: step, counted over all phases; value: in the metric's unit
 
     Raises UserError for a metric that no evaluation has.
     """
     for name in {each.name for each in metrics}.intersection(COST):
-        raise UserError(f"{name} does not change along training; draw it against an option (--x)")
+        raise UserError(f"{name} is constant along training; draw it against an option (--x)")
     lines = []
     for record, setting in zip(records, setting_words(records), strict=True):
         before, last, phase = 0, 0, None
         for entry in rows(record["history"]):
-            if phase not in (None, entry["phase"]) or entry["step"] <= last:  # two phases may have one name
+            if phase not in (None, entry["phase"]) or entry["step"] <= last:  # two phases may have the same name
                 before += last
             phase, last = entry["phase"], entry["step"]
             lines += [(record["method"], setting, each.name, before + last, each.of(entry)) for each in metrics if each.kept in entry]
@@ -51,10 +51,10 @@ def training(records: Sequence[Record], metrics: Sequence[Metric]) -> pd.DataFra
 
 
 def against(records: Sequence[Record], option: str, metrics: Sequence[Metric], selections: Sequence[str] = (LAST,)) -> pd.DataFrame:
-    """By LINES, one row a finished trial that has the option, metric and selection; x: the option's value; value: in the metric's unit.
+    """A row for each finished trial with this option, metric and selection, by LINES. x: the option's value; value: in the metric's unit
 
-    setting: without the option, and with the selection where there are several or where it is not the last step
-    Raises UserError, with the nearest name, for an option that no record has as a number, or a metric or selection that no record can give.
+    setting: without the option, and with the selection unless it is the last step
+    Raises UserError, with the nearest name, for an option that is no number in any record, and a metric or selection that no record has.
     """
     having = [record for record in records if option in _numbers(record)]
     if not having:
@@ -70,7 +70,7 @@ def against(records: Sequence[Record], option: str, metrics: Sequence[Metric], s
 
 
 def _checked(lines: Sequence[tuple[Any, ...]], metrics: Sequence[Metric], records: Sequence[Record]) -> pd.DataFrame:
-    """By LINES. Raises UserError where no trial finished, and for a metric that no line has though trials finished."""
+    """The lines as a data frame. Raises UserError if no trial finished, and for a metric that no finished trial has."""
     data = pd.DataFrame(lines, columns=LINES)
     for each in metrics:
         if each.name not in set(data["metric"]) and any(record["status"] != "diverged" for record in records):
@@ -86,7 +86,7 @@ def _numbers(record: Record) -> dict[str, float]:
 
 
 class Line(NamedTuple):
-    """A line of one panel by its points, (n,) each: means over trials, and the ends of their intervals, NaN where there is none."""
+    """A line of a panel. mean, low, high: means over trials and the ends of their intervals, (n,), NaN without an interval"""
 
     method: str
     x: np.ndarray
@@ -96,7 +96,7 @@ class Line(NamedTuple):
 
 
 def lines_of(data: pd.DataFrame, metric: Metric) -> list[Line]:
-    """The lines of one panel, from its rows by LINES, in the order in which they end, from the top."""
+    """The lines of a panel, from the rows of its data frame, sorted by their last value, best first."""
     found = []
     for method, of_method in data.groupby("method", sort=False):
         by_x = of_method.groupby("x")["value"]
@@ -106,9 +106,9 @@ def lines_of(data: pd.DataFrame, metric: Metric) -> list[Line]:
 
 
 def depths(lines: Sequence[Line], tolerance: float) -> list[int]:
-    """For each line how many later lines lie on it, one on the other: these are drawn above it and narrower, so that all stay visible.
+    """For each line, the length of the longest chain of later lines that overlap it. Later lines are narrower, so all stay visible.
 
-    Two lines lie on each other where they differ by at most `tolerance` at no fewer than half of the places that both have.
+    Two lines overlap if they differ by at most `tolerance` at half or more of their common positions.
     """
     found = [0] * len(lines)
     for place in reversed(range(len(lines))):
@@ -124,7 +124,7 @@ def _coincide(one: Line, other: Line, tolerance: float) -> bool:
 
 
 def training_figure(request: Request) -> Figure:
-    """Lines along the steps, with bands."""
+    """Lines along training steps, with bands."""
     data = training(request.records, request.metrics)
     return _figure(request, data, "Training step, over all phases", None)
 
@@ -137,10 +137,10 @@ def against_figure(request: Request) -> Figure:
 
 
 def _figure(request: Request, data: pd.DataFrame, x_label: str, option: str | None) -> Figure:
-    """A panel for each metric and setting. option: on the axis, whose tested values are the ticks; None for steps"""
+    """A panel for each metric and setting. option: of the horizontal axis, with ticks at its values; None for steps"""
     names, tested = [each.name for each in request.metrics], data["x"].unique().tolist()
     parts = {(str(key[0]), str(key[1])): of_panel for key, of_panel in data.groupby(["metric", "setting"], sort=False)}
-    keys = sorted(parts, key=lambda key: names.index(key[0]))  # which leaves the settings in their order
+    keys = sorted(parts, key=lambda key: names.index(key[0]))  # a stable sort keeps the order of settings
     scale = scale_of(option, tested, request.logarithmic) if option else "linear"
     sheet, looks = canvas.sheet(request, len(keys), HEIGHT), request.shown_looks()
     panels = {}
@@ -163,7 +163,7 @@ def _figure(request: Request, data: pd.DataFrame, x_label: str, option: str | No
 
 
 def _draw(axis: Axes, lines: Sequence[Line], looks: Mapping[str, Look], banded: bool) -> None:
-    """Lines that lie on each other get narrower and their markers smaller from the lowest to the uppermost; bars stand side by side."""
+    """Draw lines with bands or bars. Of overlapping lines, upper lines are narrower with smaller markers. Bars are side by side."""
     values = np.concatenate([line.mean for line in lines])
     below = depths(lines, tolerance=0.012 * float(np.ptp(values)))
     aside = [0.0] * len(lines) if banded else _aside(lines)
@@ -189,13 +189,13 @@ def _draw(axis: Axes, lines: Sequence[Line], looks: Mapping[str, Look], banded: 
 
 
 def _aside(lines: Sequence[Line]) -> list[float]:
-    """How far each line is moved sideways, so that intervals at one value stand beside each other: by 3 % of the axis in all."""
+    """The horizontal offset of each line, 3 % of the axis in total, so that intervals at one value do not overlap."""
     span = float(np.ptp(np.concatenate([line.x for line in lines]))) or 1.0
     return np.linspace(-0.015 * span, 0.015 * span, len(lines)).tolist() if len(lines) > 1 else [0.0]
 
 
 def _share_range(panels: Sequence[Axes], metric: Metric) -> None:
-    """The same vertical range for all panels of a metric, and little more than its values can have."""
+    """Give all panels of a metric the same vertical range, which exceeds the metric's range only slightly."""
     low, high = min(axis.get_ylim()[0] for axis in panels), max(axis.get_ylim()[1] for axis in panels)
     margin, (least, most) = 0.03 * (high - low), bounds(metric)
     for axis in panels:
@@ -211,7 +211,7 @@ def _step_ticks(axis: Axes) -> None:
 
 
 def _name(sheet: canvas.Sheet, panels: Mapping[Axes, Sequence[Line]], looks: Mapping[str, Look]) -> None:
-    """Names at the ends of the lines where there is room for them, or else a legend."""
+    """Write names at the ends of lines if there is room, or add a legend."""
     ends = {
         axis: [canvas.End(line.method, looks[line.method].colour, line.x[-1], line.mean[-1]) for line in lines]
         for axis, lines in panels.items()

@@ -1,4 +1,4 @@
-"""Confusion matrices, and how any matrix of shares between classes is drawn."""
+"""Confusion matrices, and drawing of any matrix of shares between classes."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-NUMBERED = 10  # classes of a matrix whose fields have their numbers, and of an axis whose classes are all named
-SIZE = 2.55  # inches of a panel
+NUMBERED = 10  # with at most this number of classes, fields show numbers and axes name all classes
+SIZE = 2.55  # of a panel, in inches
 
 
 def confusion(records: Sequence[Record]) -> NDArray[np.float64]:
-    """The mean over trials of the test set's confusion matrix in percent, rows (the true class) summing to 100."""
+    """The mean over trials of the confusion matrix of the test set, in percent. Each row (true class) sums to 100."""
     counts = np.array([record["per_class"]["confusion_matrix"] for record in records], dtype=float)
     return (100 * counts / np.maximum(1, counts.sum(axis=2, keepdims=True))).mean(axis=0)  # a class may have no test images
 
@@ -45,7 +45,7 @@ def confusion_figure(request: Request) -> Figure:
     classes = {f"{canvas.shown(method)}\n{setting}": trials[0]["data"]["classes"] for (setting, method), trials in found.items()}
     methods = len({method for _, method in found})
     over = counted([len(each) for each in found.values()])
-    said = f"Of the test images of each true class, the share that is predicted as each class (%), mean over {over}."
+    said = f"Each row gives the predicted classes of the test images of one true class in %, mean over {over}."
     return matrix_figure(request, panels, classes, methods, ("Predicted class", "True class"), said)
 
 
@@ -57,8 +57,10 @@ def matrix_figure(
     axes: tuple[str, str],
     said: str,
 ) -> Figure:
-    """Square matrices in percent under their titles. beside: panels that belong into one row; axes: the names of the horizontal and the
-    vertical one; said: the note."""
+    """Square matrices in percent with titles.
+
+    beside: number of panels in a row; axes: labels of the horizontal and the vertical axis; said: the note
+    """
     columns = 1 if request.is_narrow else beside if beside in (2, 3) else None
     sheet = canvas.sheet(request, len(panels), min(SIZE, request.width - 0.6) + 0.2, columns=columns, widest=SIZE + 0.35)
     for place, (axis, (title, matrix)) in enumerate(zip(sheet.panels, panels.items(), strict=True)):
@@ -70,7 +72,7 @@ def matrix_figure(
         if place % sheet.columns == 0:
             axis.set_ylabel(axes[1])
     unnumbered = any(len(matrix) > NUMBERED for matrix in panels.values())
-    canvas.note(sheet.figure, request, [said, "White is 0 and the darkest shade 100 %." if unnumbered else ""])
+    canvas.note(sheet.figure, request, [said, "White is 0 %, and the darkest shade is 100 %." if unnumbered else ""])
     return sheet.figure
 
 

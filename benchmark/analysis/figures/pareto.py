@@ -1,4 +1,4 @@
-"""What methods reach against what they cost, with the Pareto front."""
+"""A metric against the cost of methods, with the Pareto front."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 
 class Point(NamedTuple):
-    """A method by its cost and its row."""
+    """The cost of a method, and its row."""
 
     cost: float
     row: Row
 
 
 def front(costs: ArrayLike, merits: ArrayLike) -> NDArray[np.bool_]:
-    """Which points are on the Pareto front, (n,): no other one is at least as good in both cost and merit, and better in one of them."""
+    """Which points are on the Pareto front, (n,): no other point is at least as good in cost and merit and better in one of them."""
     cost, merit = np.asarray(costs, dtype=float), np.asarray(merits, dtype=float)
     no_worse = (cost[:, None] <= cost) & (merit[:, None] >= merit)
     better = (cost[:, None] < cost) | (merit[:, None] > merit)
@@ -43,7 +43,7 @@ def front(costs: ArrayLike, merits: ArrayLike) -> NDArray[np.bool_]:
 
 
 def points(request: Request, metric: Metric, cost: Metric) -> dict[str, list[Point]]:
-    """The methods of each setting whose cost was measured. Raises UserError where none was."""
+    """The methods with a measured cost in each setting. Raises UserError if there is none."""
     costs = {record["key"]: cost.of(record["metrics"]) for record in request.records}
     settings = by_setting(request, metric)
     found = {setting: [Point(costs[row.key], row) for row in rows if not np.isnan(costs[row.key])] for setting, rows in settings.items()}
@@ -54,12 +54,12 @@ def points(request: Request, metric: Metric, cost: Metric) -> dict[str, list[Poi
 
 
 def pareto_figure(request: Request) -> Figure:
-    """A panel for each setting, a point for each method."""
+    """A panel for each setting, with a point for each method."""
     metric, name = request.one_metric("pareto"), request.x or COST[0]
     if name not in COST:
         raise unknown("cost", name, COST)
     if metric.name in COST:
-        raise UserError(f"{metric.name} is the cost, and needs another metric to be drawn against (--y)")
+        raise UserError(f"{metric.name} is a cost; choose another metric for the vertical axis (--y)")
     found, looks = points(request, metric, METRICS[name]), request.shown_looks()
     sheet = canvas.sheet(request, len(found), 2.6, most=2)
     for place, (axis, (setting, of_setting)) in enumerate(zip(sheet.panels, found.items(), strict=True)):
@@ -74,7 +74,7 @@ def pareto_figure(request: Request) -> Figure:
     canvas.legend(sheet.figure, {point.row.method: looks[point.row.method] for of in found.values() for point in of}, line=False)
     devices = sorted({record["cost"] for record in request.records if "cost" in record})
     values = [list(point.row.values.values()) for of in found.values() for point in of]
-    said = ["Line: the Pareto front of the means.", *sentences(values, [metric], "bars"), f"Cost measured on {', '.join(devices)}."]
+    said = ["The line is the Pareto front.", *sentences(values, [metric], "bars"), f"Cost was measured on {', '.join(devices)}."]
     canvas.note(sheet.figure, request, [*said, selected_words(request)])
     return sheet.figure
 

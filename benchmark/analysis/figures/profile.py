@@ -1,4 +1,4 @@
-"""Methods over several settings, as description: performance profiles and probabilities of improvement (Agarwal et al., NeurIPS 2021)."""
+"""Descriptions of methods over several settings: performance profiles, probabilities of improvement (Agarwal et al., NeurIPS 2021)."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 def _common(request: Request, metric: Metric) -> Common:
     request.finished()
-    return common(ordered(rows_of(request.records, metric, request.selections), metric))  # which refuses methods with diverged trials
+    return common(ordered(rows_of(request.records, metric, request.selections), metric))  # which rejects methods with diverged trials
 
 
 def _over(found: Common) -> str:
     settings = f"{len(found.settings)} setting{'s' if len(found.settings) > 1 else ''}"
-    return f"Over {settings} and {counted([len(found.seeds)])}; a description, no test."
+    return f"Shares are over {settings} and {counted([len(found.seeds)])}. They are a description and not a test."
 
 
 def profile_figure(request: Request) -> Figure:
-    """For each method the share of trials and settings above each value."""
+    """For each method, the share of trials and settings above each value."""
     metric, looks = request.one_metric("profile"), request.shown_looks()
     found = _common(request, metric)
     thresholds = np.unique(found.values)
@@ -56,7 +56,7 @@ def profile_figure(request: Request) -> Figure:
 
 
 def improvement_figure(request: Request) -> Figure:
-    """For each two methods how often the one of the row is better than that of the column in the same trial; ties count half."""
+    """For each pair, how often the method of the row is better than that of the column in the same trial. Ties count half."""
     metric = request.one_metric("improvement")
     found = _common(request, metric)
     values = found.values if metric.larger_is_better else -found.values

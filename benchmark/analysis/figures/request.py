@@ -1,4 +1,4 @@
-"""What a figure is asked to show."""
+"""The request for a figure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from robust_benchmark.errors import UserError
 
 @dataclass(frozen=True)
 class Request:
-    """The arguments of `benchmark.analysis.figures.draw`, checked. looks: by the labels of methods; width: inches."""
+    """The checked arguments of `benchmark.analysis.figures.draw`. looks: by the labels of methods; width: in inches"""
 
     records: Sequence[Record]
     looks: Mapping[str, Look]
@@ -28,22 +28,22 @@ class Request:
 
     @property
     def is_narrow(self) -> bool:
-        """Whether there is room for one panel a row."""
+        """Whether a row has room for only one panel."""
         return self.width < 5
 
     def shown_looks(self) -> dict[str, Look]:
-        """The look of each method by the name that the figure shows, which may be that of an experiment's row."""
+        """The look of each method, by its name in the figure, which may be the name of an experiment's row."""
         return {record["method"]: self.looks[label(record)] for record in self.records}
 
     def finished(self) -> list[Record]:
-        """The records of trials that did not diverge. Raises UserError where there is none."""
+        """The records of trials that did not diverge. Raises UserError if there is none."""
         found = [record for record in self.records if record["status"] == "done"]
         if not found:
             raise UserError("no finished trial to draw")
         return found
 
     def one_metric(self, kind: str) -> Metric:
-        """Its only metric. Raises UserError where there are several."""
+        """The only metric. Raises UserError if there are several."""
         if len(self.metrics) > 1:
             raise UserError(f"a figure of kind {kind} shows one metric (--y), not {', '.join(each.name for each in self.metrics)}")
         return self.metrics[0]

@@ -1,4 +1,4 @@
-"""Transition matrices of label noise: the true one, the one that the training labels have, and those that methods estimated."""
+"""Transition matrices of label noise: the true one, the realised one of the training labels, and the methods' estimates."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from robust_benchmark.files import check_regular
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TENSOR = "transition"  # the buffer in which a method keeps its estimate
+TENSOR = "transition"  # the name of the buffer of a method's estimate
 ENDING = ".weights.safetensors"  # as benchmark.training.artifacts writes them
 
 
 def counted(given: ArrayLike, true: ArrayLike, classes: int) -> NDArray[np.float64]:
-    """The share of the examples of each true class (row) that are given each label: (classes, classes). A class without examples has 0."""
+    """The share of each given label (column) in each true class (row), (classes, classes). A class without examples has 0."""
     counts = np.zeros((classes, classes))
     np.add.at(counts, (np.asarray(true), np.asarray(given)), 1)
     return counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
 
 
 def estimated(record: Record, checkpoint_dir: Path) -> NDArray[np.float64] | None:
-    """The transition matrix that the trial's method ended with, from its kept weights; None where none were kept or none is among them."""
+    """The method's final estimate of the transition matrix, from its kept weights; None if there is none."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
@@ -50,7 +50,7 @@ def estimated(record: Record, checkpoint_dir: Path) -> NDArray[np.float64] | Non
 
 
 def transition_figure(request: Request) -> Figure:
-    """For each setting, of the first trial: the true matrix, the realised one, and one for each method that kept an estimate."""
+    """For the first trial of each setting: the true matrix, the realised one, and the estimate of each method that kept one."""
     records = request.finished()
     panels: dict[str, NDArray[np.float64]] = {}
     classes = {}
@@ -63,13 +63,13 @@ def transition_figure(request: Request) -> Figure:
         for name, matrix in matrices.items():
             panels[f"{name}\n{setting}"] = 100 * matrix
             classes[f"{name}\n{setting}"] = first["data"]["classes"]
-    said = "Of the examples of each true class, the share that is labelled as each class (%), in the first trial."
-    without = "" if any(name.startswith("Estimated") for name in panels) else " No method kept an estimate (keep=[weights])."
+    said = "Each row gives the labels of the training examples of one true class in %, in the first trial."
+    without = "" if any(name.startswith("Estimated") for name in panels) else " No method has a kept estimate (keep=[weights])."
     return matrix_figure(request, panels, classes, 2, ("Given label", "True class"), said + without)
 
 
 def _first_trials(records: Sequence[Record]) -> dict[str, list[Record]]:
-    """The records of each setting's lowest seed, one a method."""
+    """The records of the lowest seed in each setting, one for each method."""
     found: dict[str, list[Record]] = {}
     for record, setting in zip(records, setting_words(records), strict=True):
         found.setdefault(setting, []).append(record)
@@ -77,8 +77,8 @@ def _first_trials(records: Sequence[Record]) -> dict[str, list[Record]]:
 
 
 def _of_labels(record: Record, data_dir: Path) -> dict[str, NDArray[np.float64]]:
-    """The true matrix where the noise states one, and the realised one."""
-    from benchmark.redrawn import labels_of  # torch, which no other figure needs
+    """The true matrix, if the noise has one, and the realised matrix."""
+    from benchmark.redrawn import labels_of  # imports torch, which no other figure needs
 
     labels = labels_of(record, data_dir)
     realised = {"Realised": counted(labels.given, labels.true, len(record["data"]["classes"]))}

@@ -1,4 +1,4 @@
-"""Distributions of example weights over examples with right and with wrong labels."""
+"""Distributions of example weights for right and wrong labels."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ COLUMNS = ["setting", "method", "panel", "label", "edge", "share"]
 
 
 def weight_shares(records: Sequence[Record]) -> pd.DataFrame:
-    """By COLUMNS, one row a setting, method, panel, kind of label and bin: edge (n w from here on), share (percent of the kind's examples).
+    """A row for each setting, method, panel, kind of label and bin, by COLUMNS.
 
-    Raises UserError where no record has weights.
+    edge: the lower edge of the bin, as weight times batch size; share: of the examples with this kind of label, in percent
+    Raises UserError if no record has weights.
     """
     shares = []
     for (setting, method), trials in cells(records).items():
@@ -48,7 +49,7 @@ def weights_figure(request: Request) -> Figure:
     columns = 1 if request.is_narrow else 2
     sheet = canvas.sheet(
         request, len(groups), 1.6 + 0.7 * columns / len(groups), columns=columns
-    )  # with 0.7 for what stands around all rows
+    )  # 0.7 inches are for the legend and the note
     for place, (axis, ((setting, method, panel), data)) in enumerate(zip(sheet.panels, groups.items(), strict=True)):
         _draw(axis, data)
         width = request.width / sheet.columns - 0.4
@@ -58,13 +59,13 @@ def weights_figure(request: Request) -> Figure:
         if place % sheet.columns == 0:
             axis.set_ylabel("Examples (%)")
     sheet.figure.legend(*sheet.panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
-    said = "Shares of the hyper-validation examples with right and with wrong labels, over all trials; 1 is the weight of plain training."
-    canvas.note(sheet.figure, request, [said, f"The last bin has all weights from {shares['edge'].max():g} on."])
+    said = "Shares are of the hyper-validation examples with right and with wrong labels, over all trials. Plain training has the weight 1."
+    canvas.note(sheet.figure, request, [said, f"The last bin contains all weights of at least {shares['edge'].max():g}."])
     return sheet.figure
 
 
 def _draw(axis: Axes, data: pd.DataFrame) -> None:
-    """Right labels as a filled area, wrong ones as a hatched outline over it, so that each is seen where both are."""
+    """Draw right labels as a filled area and wrong labels as a hatched outline above, so both are visible."""
     edges = np.sort(data["edge"].unique())
     ends = np.append(edges, edges[-1] + (edges[-1] - edges[-2] if len(edges) > 1 else 1))
     shares = {kind: of["share"].to_numpy() for kind, of in data.groupby("label")}

@@ -1,6 +1,6 @@
-// The picture of curves along training, with a slider that reads values.
+// The chart of curves along training, with a slider that shows values.
 
-const SHAPES = { // of markers about (0, 0), by the names of benchmark/analysis/style.py
+const SHAPES = { // of markers centred at (0, 0), by the names in benchmark/analysis/style.py
   o: "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0",
   s: "M-3.6-3.6h7.2v7.2h-7.2z",
   "^": "M0-4.6l4.4 8h-8.8z",
@@ -24,7 +24,7 @@ function marker([colour, shape], x, y) {
   return el("path", { d: SHAPES[shape] ?? SHAPES.o, fill: colour, transform: `translate(${at(x)} ${at(y)})` });
 }
 
-/** Round numbers from low to high, about five. */
+/** About five round numbers from low to high. */
 function ticks(low, high) {
   const rough = (high - low) / 5 || 1, power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((each) => each * power).find((each) => each >= rough);
@@ -32,7 +32,7 @@ function ticks(low, high) {
   return Array.from({ length: last - first + 1 }, (_, place) => +((first + place) * step).toPrecision(12));
 }
 
-/** Where steps and values lie. lines: {name, look, steps, means, halves}; percent: values are cut to what a percentage can be */
+/** Positions of steps and values. lines: {name, look, steps, means, halves}; percent: whether to clip values to 0 to 100 */
 function scales(lines, percent) {
   const bound = (value) => (percent ? Math.min(100, Math.max(0, value)) : value);
   const steps = [...new Set(lines.flatMap((each) => each.steps))].sort((a, b) => a - b);
@@ -63,14 +63,14 @@ function band(each, { x, y }) {
   return [el("polygon", { fill: each.look[0], opacity: 0.12, points: [...edge(1), ...edge(-1).reverse()].join(" ") })];
 }
 
-/** A line with markers at every fourth step, of each line at others. */
+/** A line with markers at every fourth step. Each line has its markers at other steps. */
 function curve(each, order, { x, y }) {
   const points = each.steps.map((step, place) => [x(step), y(each.means[place])]);
   const marked = points.filter((_, place) => (place + order) % 4 === 0);
   return [line(each.look, points.map((point) => point.map(at).join(",")).join(" ")), ...marked.map((point) => marker(each.look, ...point))];
 }
 
-/** The picture, the slider, and the legend with the values at the slider's step. words: of a mean and its half-width */
+/** The chart, the slider, and a legend with the values at the slider's step. words: formats a mean and its half-width */
 function chart(title, lines, percent, words) {
   const scale = scales(lines, percent), { steps, x } = scale;
   const cursor = el("line", { y1: BOX.top, y2: BOX.height - BOX.bottom, stroke: "#595959", "stroke-dasharray": "3 3" });
@@ -79,7 +79,7 @@ function chart(title, lines, percent, words) {
     ...axes(scale), ...lines.flatMap((each) => band(each, scale)), ...lines.flatMap((each, order) => curve(each, order, scale)), cursor);
   const values = lines.map(() => el("td", { class: "number" })), heading = el("span");
   const said = el("p", { class: "hidden", "aria-live": "polite" });
-  const named = { "aria-label": "Step at which values are read", "data-key": "step" };
+  const named = { "aria-label": "Step of the values", "data-key": "step" };
   const slider = el("input", { type: "range", min: 0, max: steps.length - 1, ...named });
   const read = (aloud) => {
     const step = steps[slider.value], places = lines.map((each) => each.steps.indexOf(step));
@@ -105,13 +105,13 @@ function swatch(look) {
   return el("svg", { viewBox: "0 0 44 14", "aria-hidden": "true" }, line(look, "1,7 43,7"), marker(look, 22, 7));
 }
 
-/** The place of the last step at which the most lines have values: methods may have phases of other lengths. */
+/** The index of the last step at which most lines have values, because phases differ in length between methods. */
 function together(lines, steps) {
   const counts = steps.map((step) => lines.filter((each) => each.steps.includes(step)).length);
   return counts.lastIndexOf(Math.max(...counts));
 }
 
-/** The place of the step under the pointer. */
+/** The index of the step under the pointer. */
 function nearest(event, svg, places) {
   const box = svg.getBoundingClientRect(), wanted = ((event.clientX - box.left) * BOX.width) / box.width;
   return places.reduce((best, x, place) => (Math.abs(x - wanted) < Math.abs(places[best] - wanted) ? place : best), 0);

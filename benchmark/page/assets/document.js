@@ -1,10 +1,10 @@
 "use strict";
-// Parts of the document, and texts for download. The files *.js are one script, in the order of benchmark/page/render.py.
+// Parts of the document, and texts for download. benchmark/page/render.py joins the files *.js into one script.
 
 const $ = (id) => document.getElementById(id);
 const SVG = new Set(["svg", "path", "polyline", "polygon", "line", "text"]);
 
-/** An element. Attributes that begin with "on" are listeners; true is an attribute without a value, false and null are none. */
+/** An element. Attributes that start with "on" are listeners. true gives an attribute without a value; false and null give none. */
 function el(tag, attributes = {}, ...children) {
   const node = SVG.has(tag) ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -32,13 +32,13 @@ function copyButton(text) {
       await navigator.clipboard.writeText(text);
       said.textContent = " copied";
     } catch {
-      said.textContent = " this browser does not allow copying: select the text above";
+      said.textContent = " this browser does not allow copying; select the text above";
     }
   };
   return el("p", {}, button("Copy", copy, { class: "copy" }), said);
 }
 
-/** A table in a frame of its own, which scrolls by keyboard too. */
+/** A table in a frame that scrolls by mouse and keyboard. */
 function framed(label, heads, lines) {
   const table = el("table", {}, el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...lines.map((line) => el("tr", {}, ...line))));
   return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Table: ${label}` }, table);

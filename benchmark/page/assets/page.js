@@ -1,16 +1,16 @@
-// The page: its data is unpacked from #data, and each change of `state` draws its parts again. Nothing is ever fetched.
+// The page. It unpacks its data from #data, and redraws its parts after each change of `state`. It fetches nothing.
 
-const LINES = { best: 8, all: 40 }; // curves in one picture
+const LINES = { best: 8, all: 40 }; // the largest number of curves in a chart
 const ORDER = new Intl.Collator("en", { numeric: true }).compare;
-let D; // the data, by benchmark/page/data.py
-let cells = []; // {id, method, setting, seeds, lost: the seeds that diverged}
-let rows = []; // of each cell by metric and selection: {values: Map(seed -> value), mean, half, n}
-let marks = new Map(), differences = new Map(); // by setting, made when first asked for
+let D; // the data of benchmark/page/data.py
+let cells = []; // {id, method, setting, seeds, lost: seeds of diverged trials}
+let rows = []; // for each cell, by the metric and selection: {values: Map(seed -> value), mean, half, n}
+let marks = new Map(), differences = new Map(); // by setting, computed on first use
 let digits = 2;
 const state = { metric: "", selection: "", reference: "", find: "", sees: "", facets: [], setting: -1, lines: "best",
   wide: { by: "", down: true, page: 0, settings: 0 }, long: { by: "", down: true, page: 0, hidden: new Set() } };
 
-// ---- what the cells say by metric, selection and reference
+// ---- numbers of cells by metric, selection and reference
 
 const metric = () => D.metrics.find((each) => each.name === state.metric);
 const selection = () => D.selections.find((each) => each.name === state.selection);
@@ -36,7 +36,7 @@ function once(known, setting, make) {
   return known.get(setting);
 }
 
-/** The cells of a setting that may be the best one; none where that tells nothing apart. */
+/** The cells of a setting that may be the best one; empty if all of them may be. */
 const bestOf = (setting) => once(marks, setting, (column) => {
   const compared = column.filter((cell) => !cells[cell].lost.length && rows[cell].n >= D.fewest);
   const seeds = compared.length ? [...rows[compared[0]].values.keys()] : [];
@@ -46,7 +46,7 @@ const bestOf = (setting) => once(marks, setting, (column) => {
   return new Set(kept.every(Boolean) ? [] : compared.filter((_, place) => kept[place]));
 });
 
-/** Of each cell of a setting its difference to the reference there; none where the reference has no cell, or several. */
+/** The difference of each cell of a setting to the reference; empty if the reference has no cell or several cells there. */
 const toReference = (setting) => once(differences, setting, (column) => {
   const references = column.filter((cell) => nameOf(cell) === state.reference);
   if (references.length !== 1) return new Map();
@@ -88,12 +88,12 @@ function text(cell) {
   return `${valueText(cell)}${!state.reference && bestOf(cells[cell].setting).has(cell) ? " *" : ""}${diverged}`;
 }
 
-/** What orders a cell: its difference where that is shown, else its mean. */
+/** The number that orders a cell: its difference if shown, otherwise its mean. */
 const size = (cell) => (compared(cell) ?? rows[cell]).mean;
 
 const phrases = (setting) => wordsOf(setting).split(", ");
 
-/** The phrases that several settings have in common. */
+/** The phrases that several settings share. */
 function shared([first, ...others]) {
   return others.length ? phrases(first).filter((phrase) => others.every((other) => phrases(other).includes(phrase))) : [];
 }
@@ -101,12 +101,12 @@ function shared([first, ...others]) {
 function caption() {
   const lacking = cells.reduce((sum, cell) => sum + cell.seeds.length - cell.lost.length - rows[cell.id].n, 0);
   const what = state.reference
-    ? `Paired differences to ${state.reference}, with the trials won; others show values. * is p < 0.05 after Holm.`
-    : "Mean ± 95 % interval over trials. * may be the best of its setting.";
+    ? `Paired differences to ${state.reference}, with the number of trials won; other cells show values. * means p < 0.05 after Holm.`
+    : "Mean ± 95 % interval over trials. * marks methods that may be the best of their setting.";
   const absent = metric().absent ? ` (absent ${metric().absent})` : "";
-  const without = lacking ? ` ${many(lacking, "trial")} without this number ${lacking === 1 ? "is" : "are"} left out${absent}.` : "";
+  const without = lacking ? ` The table omits ${many(lacking, "trial")} without this number${absent}.` : "";
   const better = `${metric().larger ? "Larger" : "Smaller"} is better.`;
-  return `${metric().label}, ${selection().words}. ${what} ${better}${without} A number opens its trials, configuration and command.`;
+  return `${metric().label}, ${selection().words}. ${what} ${better}${without} Click a number for its trials, configuration and command.`;
 }
 
 // ---- controls
@@ -147,7 +147,7 @@ function filters(set) {
     select("Sees", [["", "all"], ...[...new Set(all)].map((each) => [each, each])], "", set("sees")), ...facets, button("Show all", clear));
 }
 
-/** The cells that fit the filters. */
+/** The cells that match the filters. */
 function filtered() {
   const words = state.find.toLowerCase().split(/\s+/).filter(Boolean);
   const chosen = (facet, place, setting) => ["", String(facet.of[setting])].includes(state.facets[place]);
@@ -157,7 +157,7 @@ function filtered() {
   return cells.filter((cell) => fits[cell.setting] && named[cell.method] && isShown(cell.id)).map((cell) => cell.id);
 }
 
-/** All of it again, after a change of what is shown. */
+/** Compute and draw again after a change of `state`. */
 function changed() {
   state.wide.page = state.wide.settings = state.long.page = 0;
   state.wide.by = "";
@@ -167,7 +167,7 @@ function changed() {
   kept(() => [wide, curves, long].forEach((draw) => draw(found)));
 }
 
-/** Draw, and give the focus back to what had it. */
+/** Draw, and restore the focus. */
 function kept(work) {
   const key = document.activeElement?.dataset?.key, section = document.activeElement?.closest("section");
   work();
@@ -179,7 +179,7 @@ function kept(work) {
 
 // ---- parts of both tables
 
-/** A head that sorts; name "" is the order from the start. */
+/** A column head that sorts. The name "" is the initial order. */
 function sorter(table, draw, name, label) {
   const own = name !== "" && table.by === name;
   const sort = () => {
@@ -202,7 +202,7 @@ function pager(label, total, table, draw) {
     el("span", { role: "status" }, `${label} ${first + 1} to ${last} of ${total.toLocaleString("en")}`), turn("Next", 1, last === total));
 }
 
-/** table: gives headers and lines of texts, without the pages */
+/** table: returns headers and lines of text of all pages */
 function downloads(name, table) {
   const save = (kind, ending, made) => button(`Download ${kind}`, () => download(`${name}.${ending}`, made(...table())));
   return el("div", { class: "pager" }, save("CSV", "csv", csv), save("LaTeX", "tex", latex));
@@ -228,7 +228,7 @@ function wide(found) {
   const texts = (line) => now.map((setting) => own(line, setting).map(text).join(" / "));
   const saved = () => [["Sees", "Method", ...now.map(wordsOf)], lines.map((line) => [line.sees, line.name, ...texts(line)])];
   $("wide").replaceChildren(settingsField(pages), el("p", {}, el("b", {}, common.length ? `${common.join(", ")}. ` : ""), caption()),
-    found.length ? framed("Methods by setting", heads, body) : el("p", { role: "status" }, "No cell fits the filters."),
+    found.length ? framed("Methods by setting", heads, body) : el("p", { role: "status" }, "No cell matches the filters."),
     pager("Methods", lines.length, table, wide),
     downloads("methods-by-setting", saved));
 }
@@ -243,7 +243,7 @@ function settingsField(pages) {
   return pages.length > 1 ? el("div", { class: "fields" }, select("Settings", options, state.wide.settings, choose)) : "";
 }
 
-/** The settings of each table, at most D.columns: those of the same methods stand together, and the most cells come first. */
+/** The settings of each table, at most D.columns. Settings with the same methods are together; those with the most cells come first. */
 function pagesOf(found) {
   const methods = new Map(), alike = new Map();
   for (const cell of found) methods.set(cells[cell].setting, (methods.get(cells[cell].setting) ?? new Set()).add(nameOf(cell)));
@@ -257,7 +257,7 @@ function pagesOf(found) {
   return groups.sort((one, other) => size(other) - size(one) || one[0] - other[0]).flatMap(cut);
 }
 
-/** A line for each method that sees one thing: {sees, name, cells: Map(setting -> cells)}. */
+/** A line for each method and what it sees: {sees, name, cells: Map(setting -> cells)}. */
 function byMethod(found) {
   const lines = new Map();
   for (const cell of found) {
@@ -269,7 +269,7 @@ function byMethod(found) {
   return [...lines.values()];
 }
 
-/** By one setting or the method; or as benchmark/analysis/rows.py: grouped by what methods see, within by the mean, the best last. */
+/** Sorted by a setting or the method, or in the order of benchmark/analysis/rows.py: by what methods see, then by the mean, best last. */
 function ordered(lines, { by, down }) {
   const sign = by && down ? -1 : 1, parts = (line) => line.sees.split("+").length;
   if (by === "Method") return lines.sort((a, b) => sign * ORDER(a.name, b.name));
@@ -318,7 +318,7 @@ function inOrder(found, column) {
   return found.sort((a, b) => lost(a) - lost(b) || sign * (column.rank(a) - column.rank(b)) || a - b);
 }
 
-/** Which columns are shown; the method always is. */
+/** Checkboxes for the columns except the method, which is always shown. */
 function chooser(all) {
   const hidden = state.long.hidden, open = $("long").querySelector("details")?.open ?? false;
   const tick = ({ name }) => {
@@ -355,8 +355,8 @@ function curves(found) {
     select("Setting", settings.map((setting) => [setting, wordsOf(setting)]), state.setting, (value) => set("setting", +value)),
     select("Methods", Object.entries(LINES).map(([name, most]) => [name, `${name}, at most ${most}`]), state.lines,
       (value) => set("lines", value)));
-  const note = `${metric().label}, mean over trials; bands are 95 % intervals, where there are at least ${D.fewest} trials. ` +
-    `${lines.length} of ${many(best.length, "method")}. Point at the picture, or move the slider, to read values.`;
+  const note = `${metric().label}, mean over trials. Bands are 95 % intervals, for at least ${D.fewest} trials. ` +
+    `The chart shows ${lines.length} of ${many(best.length, "method")}. Point at it, or move the slider, to read values.`;
   const title = `${metric().label} along training`;
   const heading = el("p", {}, el("b", {}, `${wordsOf(state.setting)}. `), note);
   section.replaceChildren(section.firstElementChild, fields, heading, chart(title, lines, metric().unit === "%", plusMinus));
@@ -364,7 +364,7 @@ function curves(found) {
 
 // ---- one cell
 
-/** The command that makes a cell again, or the reason why there is none. */
+/** The command that trains a cell again, or the reason why there is none. */
 function commandOf(cell) {
   const parts = [methodOf(cell), D.settings[cells[cell].setting]], refused = parts.map((part) => part.refused).filter(Boolean);
   if (refused.length) return { refused: `This installation cannot compose the configuration: ${refused.join("; ")}.` };
@@ -376,10 +376,10 @@ function commandOf(cell) {
 function again(cell) {
   const { words, refused } = commandOf(cell), kept = D.overrides[cell];
   if (words) return [command(words), copyButton(words)];
-  return [el("p", { class: "remark" }, refused), ...(kept ? [el("p", {}, "Its record keeps these overrides:"), command(kept)] : [])];
+  return [el("p", { class: "remark" }, refused), ...(kept ? [el("p", {}, "Its record stores these overrides:"), command(kept)] : [])];
 }
 
-/** Name, value and whether it stands out, of each option. */
+/** Name and value of each option, and whether it is in bold. */
 function optionsOf(cell) {
   const setting = cells[cell].setting, own = Object.entries(methodOf(cell).options).map(([name, value]) => [name, value, true]);
   const others = Object.entries(D.options).map(([name, values]) => [name, values[values.length === 1 ? 0 : setting], values.length > 1]);
@@ -396,11 +396,11 @@ function dialog(cell) {
     el("p", {}, `${wordsOf(setting)}. ${metric().label}, ${selection().words}. It sees ${seesOf(cell)}.`),
     el("h3", {}, "Trials"),
     framed("Trials", [head("Seed"), head(metric().label)], seeds.map(trial)),
-    el("h3", {}, "The command that makes it again"), ...again(cell),
-    el("h3", {}, "Where it comes from"),
+    el("h3", {}, "Command for these trials"), ...again(cell),
+    el("h3", {}, "Origin"),
     el("p", {}, `${D.codes[D.code[cell]]} ${D.origins[D.origin[cell]]} Key ${D.keys[cell]}.`),
     el("h3", {}, "Configuration"),
-    el("p", { class: "muted" }, "In bold: the method's options, and what differs between the settings of this page."),
+    el("p", { class: "muted" }, "The method's options and the options that differ between the settings of this page are in bold."),
     el("ul", { class: "options" }, ...options));
   box.showModal();
 }
@@ -432,8 +432,8 @@ async function start() {
   addEventListener("beforeprint", () => document.querySelectorAll("header details").forEach((details) => (details.open = true)));
   for (const pre of document.querySelectorAll(".code pre")) pre.parentElement.append(copyButton(pre.textContent));
   if (typeof DecompressionStream === "undefined") {
-    return trouble("This browser cannot unpack the data of this page, as it lacks DecompressionStream, which Chrome 80, Safari 16.4 and" +
-      " Firefox 113 have. The page shows the first table and what is missing, and no more.");
+    return trouble("This browser cannot unpack the data of this page, because it lacks DecompressionStream (Chrome 80, Safari 16.4," +
+      " Firefox 113). The page shows only the first table and the missing trials.");
   }
   try {
     D = await unpacked();
@@ -445,7 +445,7 @@ async function start() {
   Object.assign(state, { metric: first, selection: last, reference: D.reference, facets: D.facets.map(() => "") });
   controls();
   changed();
-  document.documentElement.dataset.ready = String(performance.now()); // milliseconds since the page was opened
+  document.documentElement.dataset.ready = String(performance.now()); // milliseconds since the page opened
 }
 
 start();

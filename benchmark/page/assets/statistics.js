@@ -1,7 +1,7 @@
-// Numbers in, numbers out: what benchmark/analysis/statistics.py and significance.py do. tests/test_page_browser.py compares them.
+// The statistics of benchmark/analysis/statistics.py and significance.py. tests/test_page_browser.py compares the results.
 
 const LEVEL = 0.05;
-const TIE = 1e-9; // values are rounded more coarsely, so a smaller difference is none
+const TIE = 1e-9; // values have fewer decimals, so smaller differences are rounding errors
 
 /** The probability that |T| exceeds t >= 0, for whole degrees of freedom (Abramowitz and Stegun, 26.7.3 and 26.7.4). */
 function twoSided(t, degrees) {
@@ -14,12 +14,12 @@ function twoSided(t, degrees) {
   return 1 - (odd ? (2 / Math.PI) * (angle + Math.sin(angle) * sum) : Math.sin(angle) * sum);
 }
 
-/** Of the mean. */
+/** The standard error of the mean. */
 function standardError(values, mean) {
   return Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (values.length - 1) / values.length);
 }
 
-/** quantiles: of Student's t for the two-sided 95 % interval, by the number of values; fewest: values of an interval */
+/** quantiles: of Student's t for the 95 % interval, by number of values; fewest: smallest number of values for an interval */
 function estimate(values, { t: quantiles, fewest }) {
   const n = values.length, mean = n ? values.reduce((sum, value) => sum + value, 0) / n : NaN;
   return { mean, n, half: n < fewest ? NaN : quantiles[n] * standardError(values, mean) };
@@ -27,7 +27,7 @@ function estimate(values, { t: quantiles, fewest }) {
 
 const constant = (values) => Math.max(...values) - Math.min(...values) < TIE;
 
-/** The paired difference: {mean, half, n, wins, p}; half and p are NaN where nothing can be tested. */
+/** The paired difference: {mean, half, n, wins, p}; half and p are NaN if there is no test. */
 function paired(ours, theirs, limits) {
   const each = ours.map((value, place) => value - theirs[place]), found = estimate(each, limits);
   const wins = each.filter((value) => value > TIE).length;
@@ -35,7 +35,7 @@ function paired(ours, theirs, limits) {
   return { ...found, wins, p: twoSided(Math.abs(found.mean) / standardError(each, found.mean), found.n - 1) };
 }
 
-/** Adjusted p values; NaN stays, and the others are not adjusted for it. */
+/** Adjusted p values. NaN stays NaN and does not count in the adjustment. */
 function holm(p) {
   const order = [...p.keys()].filter((place) => !Number.isNaN(p[place])).sort((a, b) => p[a] - p[b]);
   const adjusted = p.map(() => NaN);
@@ -47,11 +47,11 @@ function holm(p) {
   return adjusted;
 }
 
-/** For each list of values, of the same trials and the larger the better, whether its method may be the best one. */
+/** For each list of values (same trials, larger is better), whether its method may be the best one. */
 function mayBeBest(lists) {
   const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
   const found = lists.map((values) => ({ values, mean: mean(values) }));
-  const order = [...found].sort((one, other) => other.mean - one.mean); // only a better mean can beat, and the best ones beat most
+  const order = [...found].sort((one, other) => other.mean - one.mean); // only a better mean can win, and the best means win most often
   const beats = (other, own) => {
     const each = other.values.map((value, place) => value - own.values[place]), ahead = other.mean - own.mean;
     return !constant(each) && twoSided(ahead / standardError(each, ahead), each.length - 1) / 2 < LEVEL / (lists.length - 1);

@@ -1,4 +1,4 @@
-"""Images of bars, made on the spot."""
+"""Synthetic images of bars."""
 
 import torch
 

@@ -16,7 +16,7 @@ class Thinned(Imbalance):
         return f"thinned imbalance of {self.kept:g}"
 
     def wanted(self, labels: np.ndarray, num_classes: int) -> np.ndarray:
-        """How many images of each class stay."""
+        """The number of images that remain in each class."""
         wanted = np.bincount(labels, minlength=num_classes)
         wanted[0] = int(self.kept * wanted[0])
         return wanted
