@@ -217,16 +217,19 @@ def file_of(example: Example) -> str | None:
     return found[1] if found else None
 
 
-def shown(then: Callable[[Example], None]) -> Callable[[Example], None]:
-    """What a block below the name of a file is: the content of that file in examples/. `then` is for all other blocks."""
+def shown(then: Callable[[Example], object]) -> Callable[[Example], None]:
+    """What a block below the name of a file is: the content of that file in examples/. `then` is for all other blocks.
+
+    What `then` returns is dropped, as Sybil takes a result for a failure.
+    """
 
     def evaluate(example: Example) -> None:
         file = file_of(example)
         if file is None:
-            return then(example)
+            then(example)
+            return
         known = [path.read_text(encoding="utf-8") for path in (ROOT / "examples").glob(f"*/{file}")]
         assert str(example.parsed) in known, f"no {file} in examples/ has this content"
-        return None
 
     return evaluate
 
