@@ -40,7 +40,7 @@ def watch(found: Sequence[Grid], every: float) -> int:
             screen.show(shown)
     left = [each for each in shown if not each.settled]
     for each in left:
-        print(f"grid {each.grid.name}: nobody trains what is left of it; the command that trains it goes on from here")
+        print(f"grid {each.grid.name}: nobody trains it any more; run its command again to finish it")
     return 1 if any(each.counts["failed"] for each in shown) else 0
 
 

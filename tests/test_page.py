@@ -142,7 +142,7 @@ def test_unreadable_records_and_repeated_ones_are_counted_on_the_page(tmp_path: 
     page = page_of(tmp_path)
     assert "1 files repeat a trial" in page
     assert "2 files are left out: record " in page
-    assert "is of schema 1" in page
+    assert "has schema 1" in page
     assert "1 trial of 1\nmethod" in page
 
 
@@ -156,6 +156,9 @@ def test_without_records_there_is_no_page(tmp_path: Path, capsys: pytest.Capture
     ("options", "sentence"),
     [
         (["--html", "page.html", "--figure", "figure.png"], "--html makes a page alone: give --figure in another command"),
+        (["--html", "page.html", "--rows", "method"], "--html makes a page alone: give --rows in another command"),
+        (["--html", "page.html", "--grid", "method='reed"], "--grid method='reed cannot be split into overrides: no closing quotation"),
+        (["more"], "'more' is no option such as experiment=digits, and . is the one directory that is read"),
         (["--grid", "experiment=fig2"], "--grid 'experiment=fig2' is of a page, and needs --html FILE"),
         (["--html", "page.html", "--reference", "reeed"], "no method to compare with 'reeed'; nearest: reed (1 known: reed)"),
         (["--html", "page.html", "--y", "weights_auroc"], "none of these records has weights_auroc: it is absent for methods"),

@@ -190,7 +190,7 @@ def test_a_grid_that_nobody_trains_is_left_after_a_while(
 ) -> None:
     monkeypatch.setattr(watch, "PATIENCE", 0.2)
     assert status.main(["--watch", "--every", "0.1", "claim_seconds=0.1", *tiny(tmp_path)]) == 0
-    assert "nobody trains what is left of it" in capsys.readouterr().out
+    assert "nobody trains it any more; run its command again" in capsys.readouterr().out
 
 
 def test_what_others_wrote_gives_a_terminal_no_commands(capsys: pytest.CaptureFixture[str]) -> None:

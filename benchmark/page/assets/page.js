@@ -102,11 +102,13 @@ function caption() {
   const lacking = cells.reduce((sum, cell) => sum + cell.seeds.length - cell.lost.length - rows[cell.id].n, 0);
   const what = state.reference
     ? `Paired differences to ${state.reference}, with the trials won; others show values. * is p < 0.05 after Holm.`
-    : "Mean ± 95 % interval over trials. * may be the best of its setting.";
+    : rows.some((row) => row.n >= D.fewest)
+      ? "Mean ± 95 % interval over trials. * may be the best of its setting."
+      : `Values of the trials; intervals need ${D.fewest} trials.`;
   const absent = metric().absent ? ` (absent ${metric().absent})` : "";
   const without = lacking ? ` ${many(lacking, "trial")} without this number ${lacking === 1 ? "is" : "are"} left out${absent}.` : "";
   const better = `${metric().larger ? "Larger" : "Smaller"} is better.`;
-  return `${metric().label}, ${selection().words}. ${what} ${better}${without} A number opens its trials, configuration and command.`;
+  return `${metric().label}, ${selection().words}. ${what} ${better}${without} A number opens its trials, configuration and command; a head sorts.`;
 }
 
 // ---- controls
@@ -188,7 +190,7 @@ function sorter(table, draw, name, label) {
   };
   const arrow = el("span", { "aria-hidden": "true" }, own ? (table.down ? " ▾" : " ▴") : "");
   return el("th", { scope: "col", "aria-sort": own ? (table.down ? "descending" : "ascending") : null },
-    el("button", { type: "button", onclick: sort, "data-key": `sort ${draw.name} ${name}` }, label, arrow));
+    el("button", { type: "button", onclick: sort, title: "Sort", "data-key": `sort ${draw.name} ${name}` }, label, arrow));
 }
 
 function pager(label, total, table, draw) {
