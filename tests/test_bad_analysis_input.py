@@ -147,7 +147,7 @@ def test_records_of_other_schemas_are_each_named_and_the_others_are_shown(tmp_pa
         path.write_text(path.read_text(encoding="utf-8").replace('"schema": 2', f'"schema": {schema}'), encoding="utf-8")
     assert report.main([str(tmp_path)]) == 1
     told = capsys.readouterr()
-    assert [re.search(r"is of schema \d", line)[0] for line in told.err.splitlines()] == ["is of schema 1", "is of schema 3"]  # type: ignore[index]
+    assert [re.search(r"has schema \d", line)[0] for line in told.err.splitlines()] == ["has schema 1", "has schema 3"]  # type: ignore[index]
     assert "70.00" in told.out
 
 
