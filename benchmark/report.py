@@ -108,9 +108,7 @@ def _report(given: argparse.Namespace) -> int:
         value = getattr(given, name)
         if value is not None and given.figure is None:
             raise UserError(f"--{name.replace('_', '-')} {value} is an option of figures and needs --figure FILE")
-    _check_format(given)
-    if given.grid and given.html is None:
-        raise UserError(f"--grid '{given.grid[0]}' is an option of HTML pages and needs --html FILE")
+    _check_options(given)
     records, errors = _read(given, [metric(name) for name in given.y or DEFAULT])
     for error in errors:
         print(f"error: {error}", file=sys.stderr)
@@ -128,8 +126,13 @@ def _report(given: argparse.Namespace) -> int:
     return 1 if errors else 0
 
 
-def _check_format(given: argparse.Namespace) -> None:
-    """Raises UserError for incompatible options of a table."""
+def _check_options(given: argparse.Namespace) -> None:
+    """Raises UserError for a second directory, and for incompatible options of a table or a page."""
+    for override in given.overrides:
+        if "=" not in override:
+            raise UserError(f"'{override}' is not an option such as experiment=digits; the command reads one directory, {given.results}")
+    if given.grid and given.html is None:
+        raise UserError(f"--grid '{given.grid[0]}' is an option of HTML pages and needs --html FILE")
     if given.format == "parquet" and given.output is None:
         raise UserError("--format parquet needs --output FILE, because a terminal cannot show it")
     if (given.rows or given.columns) and (given.overall or given.format in ("csv", "parquet")):
@@ -192,10 +195,10 @@ def _page(given: argparse.Namespace, records: list[Record], errors: Sequence[Use
     from benchmark.analysis import experiment as analysis
     from benchmark.page import missing, render  # composes configurations, which imports torch
 
-    for name in ("figure", "output"):
-        if getattr(given, name) is not None:
+    for name in ("figure", "output", "rows", "columns", "overall"):
+        if getattr(given, name):
             raise UserError(f"--html and --{name} exclude each other; use two commands")
-    grids = [missing.grid_of(shlex.split(overrides), records, given.results) for overrides in given.grid]
+    grids = [missing.grid_of(missing.words_of_grid(overrides), records, given.results) for overrides in given.grid]
     if given.overrides:
         grids = [missing.grid_of(given.overrides, records, given.results), *grids]
         records = analysis.named(grids[0].found, grids[0].rows)

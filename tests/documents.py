@@ -217,16 +217,19 @@ def file_of(example: Example) -> str | None:
     return found[1] if found else None
 
 
-def shown(then: Callable[[Example], None]) -> Callable[[Example], None]:
-    """Check that a block below a file name equals this file in examples/. `then` evaluates all other blocks."""
+def shown(then: Callable[[Example], object]) -> Callable[[Example], None]:
+    """Check that a block below a file name equals this file in examples/. `then` evaluates all other blocks.
+
+    The result of `then` is dropped, because Sybil takes a result for a failure.
+    """
 
     def evaluate(example: Example) -> None:
         file = file_of(example)
         if file is None:
-            return then(example)
+            then(example)
+            return
         known = [path.read_text(encoding="utf-8") for path in (ROOT / "examples").glob(f"*/{file}")]
         assert str(example.parsed) in known, f"no {file} in examples/ has this content"
-        return None
 
     return evaluate
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import getpass
 import random
 import shutil
 import subprocess
@@ -79,7 +79,7 @@ def test_a_command_that_meets_anothers_claim_says_whose_and_continues_when_it_is
     with claim:
         command = started(tiny(tmp_path), log)
         wait(log.exists)
-        wait(lambda: f"l2rw, seed 1: waiting for {os.environ.get('USER', os.getuid())} on" in log.read_text())
+        wait(lambda: f"l2rw, seed 1: waiting for {getpass.getuser()} on" in log.read_text())
         assert len(untimed(tmp_path)) == 5
     command.join()
     assert command.exitcode == 0

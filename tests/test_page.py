@@ -156,6 +156,9 @@ def test_without_records_there_is_no_page(tmp_path: Path, capsys: pytest.Capture
     ("options", "sentence"),
     [
         (["--html", "page.html", "--figure", "figure.png"], "--html and --figure exclude each other; use two commands"),
+        (["--html", "page.html", "--rows", "method"], "--html and --rows exclude each other; use two commands"),
+        (["--html", "page.html", "--grid", "method='reed"], "--grid method='reed cannot be split into overrides: no closing quotation"),
+        (["more"], "'more' is not an option such as experiment=digits; the command reads one directory, ."),
         (["--grid", "experiment=fig2"], "--grid 'experiment=fig2' is an option of HTML pages and needs --html FILE"),
         (["--html", "page.html", "--reference", "reeed"], "no method to compare with 'reeed'; nearest: reed (1 known: reed)"),
         (["--html", "page.html", "--y", "weights_auroc"], "none of these records has weights_auroc: it is absent for methods"),

@@ -233,10 +233,17 @@ def test_curves_are_read_by_arrow_keys_and_by_the_pointer(opened: Open) -> None:
     assert page.locator("#curves polygon").count() == 3
 
 
+def test_a_method_that_trains_for_fewer_steps_keeps_its_last_value_and_its_step_is_named(opened: Open) -> None:
+    short = [record_of(config_of() | {"method": {"name": "short"}}, 0, [entry(50, 0.9)])]
+    page = opened(render([*trials("long", [0.6]), *short], "results"))
+    assert sorted(page.locator("#curves td.number").all_inner_texts()) == ["60.00", "90.00 (step 50)"]
+
+
 def test_there_is_no_band_below_three_trials_and_the_values_are_shown(opened: Open) -> None:
     page = opened(render([*trials("two", [0.5, 0.6]), *trials("one", [0.7])], "results"))
     assert page.locator("#curves polygon").count() == 0
     assert sorted(column(page, "wide", 3)) == ["50.00, 60.00", "70.00"]
+    assert "Values of the trials; intervals need 3 trials." in page.locator("#wide").inner_text()
 
 
 def test_what_is_shown_is_downloaded_as_csv_and_as_latex(opened: Open, tmp_path: Path) -> None:

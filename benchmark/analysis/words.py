@@ -12,6 +12,7 @@ from benchmark.analysis.settings import setting_options
 from benchmark.records.store import Record
 
 OPTIONS = {
+    "dataset.name": "Data set",
     "noise.ratio": "Class ratio",
     "imbalance.ratio": "Class ratio",
     "imbalance.rho": "Largest class over smallest",
@@ -62,10 +63,10 @@ NOTHING = "none"  # the choice of a group without effect
 def option_words(option: str) -> str:
     """The label of an option for an axis. An unknown option gives the last two parts of its dotted name.
 
-    >>> option_words("noise.rate"), option_words("method.base.burn_in"), option_words("precision")
-    ('Noise rate', 'Base burn in', 'Precision')
+    >>> option_words("noise.rate"), option_words("method.base.burn_in"), option_words("precision"), option_words("noise.name")
+    ('Noise rate', 'Base burn in', 'Precision', 'Noise')
     """
-    return OPTIONS.get(option) or _capital(_spaced(" ".join(option.split(".")[-2:])))
+    return OPTIONS.get(option) or _capital(_spaced(" ".join(option.removesuffix(".name").split(".")[-2:])))
 
 
 def value_words(option: str, value: Any) -> str:

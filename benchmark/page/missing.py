@@ -50,6 +50,18 @@ class Lacking(NamedTuple):
     command: str
 
 
+def words_of_grid(text: str) -> list[str]:
+    """The overrides in a text, as a shell splits them. Raises UserError for a quote that is not closed.
+
+    >>> words_of_grid("method=reed 'noise.background=[0, 1]'")
+    ['method=reed', 'noise.background=[0, 1]']
+    """
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise UserError(f"--grid {text} cannot be split into overrides: {str(error).lower()}") from error
+
+
 def grid_of(overrides: Sequence[str], records: Sequence[Record], results: str | os.PathLike[str]) -> Grid:
     """The grid of these overrides with its records. results: the directory of new records if the grid has none
 

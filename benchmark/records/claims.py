@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import getpass
 import json
 import os
 import socket
@@ -238,7 +239,10 @@ def _alive(pid: int) -> bool:
 
 
 def _user() -> str:
-    return os.environ.get("USER") or str(os.getuid())
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # the system has no name for this user
+        return f"user {os.getuid()}"
 
 
 def _job() -> str:

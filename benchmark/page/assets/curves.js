@@ -24,9 +24,9 @@ function marker([colour, shape], x, y) {
   return el("path", { d: SHAPES[shape] ?? SHAPES.o, fill: colour, transform: `translate(${at(x)} ${at(y)})` });
 }
 
-/** About five round numbers from low to high. */
+/** Three to seven round numbers from low to high. */
 function ticks(low, high) {
-  const rough = (high - low) / 5 || 1, power = 10 ** Math.floor(Math.log10(rough));
+  const rough = (high - low) / 7 || 1, power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((each) => each * power).find((each) => each >= rough);
   const first = Math.ceil(low / step - 1e-9), last = Math.floor(high / step + 1e-9);
   return Array.from({ length: last - first + 1 }, (_, place) => +((first + place) * step).toPrecision(12));
@@ -54,7 +54,8 @@ function axes({ steps, low, high, x, y }) {
     const anchor = step === steps.at(-1) ? "end" : "middle";
     return el("text", { ...LABEL, x: x(step), y: BOX.height - BOX.bottom + 16, "text-anchor": anchor }, step.toLocaleString("en"));
   });
-  return [...across, ...below, el("text", { ...LABEL, x: BOX.left, y: BOX.height - 6 }, "Step")];
+  const middle = (BOX.left + BOX.width - BOX.right) / 2;
+  return [...across, ...below, el("text", { ...LABEL, x: middle, y: BOX.height - 6, "text-anchor": "middle" }, "Step")];
 }
 
 function band(each, { x, y }) {
@@ -82,15 +83,14 @@ function chart(title, lines, percent, words) {
   const named = { "aria-label": "Step of the values", "data-key": "step" };
   const slider = el("input", { type: "range", min: 0, max: steps.length - 1, ...named });
   const read = (aloud) => {
-    const step = steps[slider.value], places = lines.map((each) => each.steps.indexOf(step));
-    const texts = lines.map((each, row) => (places[row] < 0 ? "–" : words(each.means[places[row]], each.halves[places[row]] ?? NaN)));
+    const step = steps[slider.value], texts = lines.map((each) => valueAt(each, step, words));
     texts.forEach((text, row) => (values[row].textContent = text));
     heading.textContent = `Values at step ${step.toLocaleString("en")}`;
     slider.setAttribute("aria-valuetext", `step ${step}`);
     for (const end of ["x1", "x2"]) cursor.setAttribute(end, x(step));
     if (aloud) said.textContent = `Step ${step}: ${lines.map((each, row) => `${each.name} ${texts[row]}`).join("; ")}`;
   };
-  slider.value = together(lines, steps);
+  slider.value = steps.length - 1;
   slider.addEventListener("input", () => read(true));
   for (const move of ["pointermove", "pointerdown"]) svg.addEventListener(move, (event) => {
     slider.value = nearest(event, svg, steps.map(x));
@@ -105,10 +105,12 @@ function swatch(look) {
   return el("svg", { viewBox: "0 0 44 14", "aria-hidden": "true" }, line(look, "1,7 43,7"), marker(look, 22, 7));
 }
 
-/** The index of the last step at which most lines have values, because phases differ in length between methods. */
-function together(lines, steps) {
-  const counts = steps.map((step) => lines.filter((each) => each.steps.includes(step)).length);
-  return counts.lastIndexOf(Math.max(...counts));
+/** The latest value of a line at a step, with its own step if that is earlier: methods train for different numbers of steps. */
+function valueAt({ steps, means, halves }, step, words) {
+  const place = steps.filter((each) => each <= step).length - 1;
+  if (place < 0) return "–";
+  const text = words(means[place], halves[place] ?? NaN);
+  return steps[place] === step ? text : `${text} (step ${steps[place].toLocaleString("en")})`;
 }
 
 /** The index of the step under the pointer. */

@@ -102,11 +102,13 @@ function caption() {
   const lacking = cells.reduce((sum, cell) => sum + cell.seeds.length - cell.lost.length - rows[cell.id].n, 0);
   const what = state.reference
     ? `Paired differences to ${state.reference}, with the number of trials won; other cells show values. * means p < 0.05 after Holm.`
-    : "Mean ± 95 % interval over trials. * marks methods that may be the best of their setting.";
+    : rows.some((row) => row.n >= D.fewest)
+      ? "Mean ± 95 % interval over trials. * marks methods that may be the best of their setting."
+      : `Values of the trials; an interval needs ${D.fewest} trials.`;
   const absent = metric().absent ? ` (absent ${metric().absent})` : "";
   const without = lacking ? ` The table omits ${many(lacking, "trial")} without this number${absent}.` : "";
   const better = `${metric().larger ? "Larger" : "Smaller"} is better.`;
-  return `${metric().label}, ${selection().words}. ${what} ${better}${without} Click a number for its trials, configuration and command.`;
+  return `${metric().label}, ${selection().words}. ${what} ${better}${without} Click a number for its trials, configuration and command, or a head to sort.`;
 }
 
 // ---- controls
@@ -188,7 +190,7 @@ function sorter(table, draw, name, label) {
   };
   const arrow = el("span", { "aria-hidden": "true" }, own ? (table.down ? " ▾" : " ▴") : "");
   return el("th", { scope: "col", "aria-sort": own ? (table.down ? "descending" : "ascending") : null },
-    el("button", { type: "button", onclick: sort, "data-key": `sort ${draw.name} ${name}` }, label, arrow));
+    el("button", { type: "button", onclick: sort, title: "Sort", "data-key": `sort ${draw.name} ${name}` }, label, arrow));
 }
 
 function pager(label, total, table, draw) {
