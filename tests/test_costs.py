@@ -103,7 +103,7 @@ MALFORMED = [
     ("[]", "is not a file of costs"),
     ('{"schema": 1, "environment": {}}', "is not a file of costs .*entries"),
     ('{"schema": 1, "environment": {}, "entries": [{"method": "reed"}]}', "is not a file of costs .*model"),
-    (json.dumps({"schema": 1, "environment": {}, "entries": [ENTRIES[0] | {"peak_memory": "much"}]}), "not a file of costs .*peak_memory"),
+    (json.dumps({"schema": 1, "environment": {}, "entries": [ENTRIES[0] | {"peak_memory": "much"}]}), "is not a file .*peak_memory"),
     ('{"schema": 2, "environment": {}, "entries": []}', "has schema 2, but this version reads costs of schema 1"),
 ]
 

@@ -864,7 +864,7 @@ def test_no_record_of_the_experiment_is_one_sentence_with_the_command(tmp_path: 
 
 def test_options_without_an_experiment_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fill(tmp_path, grid("experiment=fig3"), 1)
-    assert error_of([str(tmp_path), "noise.rate=0.2"], capsys).startswith("give experiment=NAME among the options")
+    assert error_of([str(tmp_path), "noise.rate=0.2"], capsys).startswith("give exactly one experiment=NAME among the options")
 
 
 def test_a_wrong_experiment_gives_an_error_with_the_nearest_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -345,5 +345,5 @@ def test_without_a_script_the_first_table_and_the_commands_are_there(opened: Ope
     page = opened(render(lacking, "results"), ready=False, java_script_enabled=False)
     assert column(page, "wide", 2) == ["reed", "good"]
     assert "Without JavaScript" in page.locator("main").inner_text()
-    page.locator("main summary", has_text="The cells").click()
+    page.locator("main summary", has_text="Cells and commands").click()
     assert "Missing seeds 1, 2." in page.locator("main").inner_text()
