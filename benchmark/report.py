@@ -23,6 +23,7 @@ from robust_benchmark.commands import guarded
 from robust_benchmark.errors import UserError, unknown
 from robust_benchmark.files import write
 from robust_benchmark.imports import command
+from robust_benchmark.words import number_of
 
 if TYPE_CHECKING:  # composing grids imports torch
     import pandas as pd
@@ -213,9 +214,9 @@ def _page(given: argparse.Namespace, records: list[Record], errors: Sequence[Use
 def _remarks(given: argparse.Namespace, records: Sequence[Record], errors: Sequence[UserError]) -> list[str]:
     """Sentences on files that the page omits."""
     twice = sum(1 for _ in record_paths(given.results)) - len(records) - len(errors) if not given.overrides else 0
-    again = f"{twice} files repeat a trial; the page shows the first one by path." if twice else ""
+    again = f"The page shows the first file of each trial by path, and omits {number_of(twice, 'other')}." if twice else ""
     more = f"; and {len(errors) - MANY} more" if len(errors) > MANY else ""
-    unreadable = f"The page omits {len(errors)} files: {'; '.join(map(str, errors[:MANY]))}{more}." if errors else ""
+    unreadable = f"The page omits {number_of(len(errors), 'file')}: {'; '.join(map(str, errors[:MANY]))}{more}." if errors else ""
     return [*filter(None, [again, unreadable])]
 
 

@@ -18,6 +18,7 @@ from benchmark.watch import watch
 from robust_benchmark.commands import guarded
 from robust_benchmark.errors import UserError, in_range
 from robust_benchmark.imports import command
+from robust_benchmark.words import number_of
 
 
 @guarded
@@ -62,7 +63,8 @@ def _status(found: Sequence[Grid]) -> int:
     for grid in found:
         shown = overview(grid, Looker(grid).look(known))
         counts = shown.counts
-        print(f"grid {grid.name}: {len(grid.cells)} cells, {counts.total()} trials: {counted(counts)} (in {grid.results_dir})")
+        size = f"{number_of(len(grid.cells), 'cell')}, {number_of(counts.total(), 'trial')}"
+        print(f"grid {grid.name}: {size}: {counted(counts)} (in {grid.results_dir})")
         if len(found) == 1 or counts["done"] < counts.total():
             rows = {row.cell.key: row for row in shown.rows}
             for cell in grid.cells:

@@ -140,7 +140,7 @@ def test_unreadable_records_and_repeated_ones_are_counted_on_the_page(tmp_path: 
         (tmp_path / name / path.parent.name).mkdir()
         (tmp_path / name / path.parent.name / path.name).write_text(wrong, encoding="utf-8")
     page = page_of(tmp_path)
-    assert "1 files repeat a trial" in page
+    assert "The page shows the first file of each trial by path, and omits 1 other." in page
     assert "The page omits 2 files: record " in page
     assert "has schema 1" in page
     assert "1 trial of 1\nmethod" in page

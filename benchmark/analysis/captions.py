@@ -12,6 +12,7 @@ from benchmark.analysis.statistics import FEWEST
 from benchmark.fingerprint import earlier
 from benchmark.metrics import Metric
 from benchmark.records.store import Record
+from robust_benchmark.words import number_of
 
 MANY = 4  # the largest number of revisions that a caption names
 DIRTY = "-dirty"
@@ -58,7 +59,7 @@ def selected(numbers: str, selections: Sequence[str]) -> list[str]:
 
 def _trials(counts: Collection[int]) -> str:
     low, high = min(counts), max(counts)
-    return f"{low} to {high} trials" if low != high else f"{high} {'trial' if high == 1 else 'trials'}"
+    return f"{low} to {high} trials" if low != high else f"{number_of(high, 'trial')}"
 
 
 def provenance(records: Sequence[Record]) -> str:

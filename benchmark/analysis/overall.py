@@ -25,6 +25,7 @@ from benchmark.metrics import Metric
 from benchmark.metrics import metric as metric_of
 from benchmark.records.store import Record
 from robust_benchmark.errors import UserError
+from robust_benchmark.words import number_of
 
 if TYPE_CHECKING:
     import pandas as pd  # the import takes a third of a second
@@ -116,7 +117,7 @@ def render(records: Sequence[Record], form: str = "text", metric_name: str = "te
     is_cost = metric.name in COST
     within = "" if is_cost else " within each trial, then over the trials"
     note = (
-        f"Aggregates over {len(settings)} settings{within}. Ranks are among {len(found)} methods; 1 is the best."
+        f"Aggregates over {number_of(len(settings), 'setting')}{within}. Ranks are among {number_of(len(found), 'method')}; 1 is the best."
         f" Settings: {'; '.join(map(text_of, settings))}."
     )
     sentences = [*described(metric, [len(seeds)], shown, [selection]), note, *([] if is_cost else limits(shown))]
