@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from benchmark.analysis.figures.request import Labels
 from benchmark.config import composed_choice
 from benchmark.objects import make, takes
 from benchmark.records.store import Record, canonical
@@ -16,14 +14,6 @@ from datasets.source import UNKNOWN, Source
 from datasets.streams import numpy_stream
 from datasets.task import Split, draw
 from robust_benchmark.errors import UserError
-
-
-class Labels(NamedTuple):
-    """Given and true labels of a training set, int64 (n,), and the transition matrix of its noise, (classes, classes), or None."""
-
-    given: NDArray[np.int64]
-    true: NDArray[np.int64]
-    stated: NDArray[np.float64] | None
 
 
 def labels_of(record: Record, data_dir: str | Path = "data") -> Labels:

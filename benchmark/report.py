@@ -6,6 +6,7 @@ This module imports torch only to compose the grid of an experiment or the comma
 from __future__ import annotations
 
 import argparse
+import functools
 import gc
 import shlex
 import sys
@@ -300,9 +301,13 @@ def _draw(given: argparse.Namespace, shown: list[Record], records: list[Record],
     if given.figure is None:
         return
     kind = given.kind or ("against" if given.x is not None else figure.get("kind", "training"))
-    asked = {name: getattr(given, name) for name in ("x", "y", "width", "checkpoint_dir", "data_dir")} | {"kind": kind}
+    asked = {name: getattr(given, name) for name in ("x", "y", "width", "checkpoint_dir")} | {"kind": kind}
     if given.select != [LAST]:
         asked["selections"] = given.select
+    if kind == "transition":
+        from benchmark.redrawn import labels_of  # imports torch, which no other figure needs
+
+        asked["labels_of"] = functools.partial(labels_of, data_dir=given.data_dir or "data")
     options = figure if kind == figure.get("kind") else {name: figure[name] for name in ("y",) if name in figure}
     figures.draw(shown, given.figure, of=records, **{**options, **{name: value for name, value in asked.items() if value is not None}})
 

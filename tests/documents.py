@@ -162,6 +162,7 @@ def python(example: Example) -> None:
         return
     session = doctest.DocTestParser().get_doctest(example.parsed, example.namespace, example.path, example.path, example.line)
     assert doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(session, clear_globs=False).failed == 0
+    example.namespace |= session.globs  # a session works on a copy, and later blocks use its names
 
 
 def run(module: str, arguments: list[str], site: Path | None) -> int:

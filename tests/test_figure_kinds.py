@@ -169,7 +169,10 @@ def test_evidence_lies_where_runs_write_it() -> None:
 
 
 def test_without_evidence_one_sentence_says_how_to_get_it(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no evidence of these trials: train them with keep=\[evidence\] .* --checkpoint-dir$"):
+    with pytest.raises(
+        UserError,
+        match=r"has no evidence of these trials; .* --checkpoint-dir, or train them with keep=\[evidence\]",
+    ):
         draw([trial("l2rw", 0.5)], tmp_path / "figure.png", kind="detection", checkpoint_dir=tmp_path)
 
 
@@ -179,7 +182,7 @@ def test_evidence_on_other_data_is_refused(tmp_path: Path) -> None:
     path = tmp_path / each["key"] / f"seed-0{ENDING}"
     path.parent.mkdir()
     evidence([True] * 9, [1.0] * 9, [1.0] * 9).to_parquet(path)
-    with pytest.raises(UserError, match="is no evidence on the 4 training examples of"):
+    with pytest.raises(UserError, match="is not the evidence on the 4 training examples of"):
         draw([each | {"path": "there"}], tmp_path / "figure.png", kind="detection", checkpoint_dir=tmp_path)
 
 
@@ -223,7 +226,7 @@ def test_the_labels_of_a_record_are_drawn_again_from_its_data() -> None:
 
 
 def test_labels_of_other_data_are_not_those_of_the_record() -> None:
-    with pytest.raises(UserError, match="was made from other images or labels than this machine has"):
+    with pytest.raises(UserError, match="comes from different images or labels than the data on this machine"):
         labels_of(shipped() | {"seed": 1})
 
 
@@ -318,9 +321,9 @@ def test_help_lists_the_kinds(capsys: pytest.CaptureFixture[str]) -> None:
         (["--kind", "pareto", "--cost", "none.json"], "cannot read none.json"),
         (["--kind", "heatmap", "--y", "nll", "ece"], "none of these records has nll|a figure of kind heatmap shows one metric "),
         (["--kind", "forest", "--select", "last", "last5"], "a figure of kind forest shows one selection, not last, last5"),
-        (["--kind", "confusion", "--select", "last5"], "--select is for tables and for figures of kind against, forest, "),
+        (["--kind", "confusion", "--select", "last5"], "--select applies to tables and to figures of kind against, forest, "),
         (["--kind", "weights"], "no record has example weights on a hyper-validation set "),
-        (["--kind", "transition"], "record .* was made from other images or labels than this machine has|.*"),
+        (["--kind", "transition"], "record .* comes from different images or labels than the data on this machine"),
     ],
 )
 def test_what_a_figure_cannot_show_is_one_sentence(
@@ -335,7 +338,7 @@ def test_what_a_figure_cannot_show_is_one_sentence(
 
 def test_a_figure_needs_a_file(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert report.main([str(results), "--width", "column"]) == 2
-    assert capsys.readouterr().err == "error: --width column is of a figure, and needs --figure FILE\n"
+    assert capsys.readouterr().err == "error: --width column is an option of figures and needs --figure FILE\n"
 
 
 def test_a_column_is_narrower_than_a_page(results: Path) -> None:

@@ -243,7 +243,7 @@ def test_there_is_no_band_below_three_trials_and_the_values_are_shown(opened: Op
     page = opened(render([*trials("two", [0.5, 0.6]), *trials("one", [0.7])], "results"))
     assert page.locator("#curves polygon").count() == 0
     assert sorted(column(page, "wide", 3)) == ["50.00, 60.00", "70.00"]
-    assert "Values of the trials; intervals need 3 trials." in page.locator("#wide").inner_text()
+    assert "Values of the trials; an interval needs 3 trials." in page.locator("#wide").inner_text()
 
 
 def test_what_is_shown_is_downloaded_as_csv_and_as_latex(opened: Open, tmp_path: Path) -> None:

@@ -305,7 +305,8 @@ def test_fine_tuning_draws_from_the_clean_set_with_its_right_labels() -> None:
 # --- common random numbers
 
 Met = list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
-OWN_BATCHES = {"clean_only", "resample"}  # draw from the clean set, and by label
+OWN_BATCHES = {"clean_only", "relabel", "resample"}  # start on the clean set, or draw by label
+OWN_BATCHES |= {"backward", "dual_t", "forward", "t_revision"}  # first hold out a tenth of the training set
 OWN_OUTPUT = {"ldam"}  # replaces the model's output layer
 
 

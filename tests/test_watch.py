@@ -255,6 +255,7 @@ class Terminal:
 
     def _run(self, slave: int, arguments: list[str], variables: dict[str, str]) -> None:
         os.dup2(slave, 1)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a test runner in the background ignores it
         os.environ.pop("NO_COLOR", None)
         os.environ |= {"TERM": "xterm-256color", **variables}
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  # the process's own, until it ends

@@ -6,11 +6,11 @@ This package imports matplotlib and pandas only to draw a figure, because the he
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmark.analysis.figures.request import Request
+from benchmark.analysis.figures.request import Labels, Request
 from benchmark.analysis.selection import LAST
 from benchmark.analysis.style import method_looks
 from benchmark.metrics import metric
@@ -63,7 +63,7 @@ def draw(
     of: Sequence[Record] | None = None,
     width: str = "full",
     checkpoint_dir: str | Path = ".checkpoints",
-    data_dir: str | Path = "data",
+    labels_of: Callable[[Record], Labels] | None = None,
 ) -> None:
     """Draw a figure and write it as PNG, PDF or SVG by the suffix of `path`. A path without a suffix gives PNG and PDF.
 
@@ -75,7 +75,7 @@ def draw(
     of: all records of the report, which determine the looks of methods; None for `records`
     width: one of WIDTHS
     checkpoint_dir: directory of evidence and weights (keep=[evidence,weights])
-    data_dir: directory of published data sets
+    labels_of: returns the training labels of a recorded trial, for kind transition (benchmark.redrawn)
     Raises UserError for unknown names, with the nearest name, and for records without the data of the figure.
     """
     if path.suffix not in (*FORMATS, ""):
@@ -93,7 +93,7 @@ def draw(
         selections=tuple(selections),
         width=WIDTHS[width],
         checkpoint_dir=Path(checkpoint_dir),
-        data_dir=Path(data_dir),
+        labels_of=labels_of,
     )
     from benchmark.analysis.figures import canvas
 

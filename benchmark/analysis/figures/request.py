@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from benchmark.analysis.style import Look, label
 from benchmark.metrics import Metric
 from benchmark.records.store import Record
 from robust_benchmark.errors import UserError
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Labels(NamedTuple):
+    """Given and true labels of a training set, int64 (n,), and the transition matrix of its noise, (classes, classes), or None."""
+
+    given: NDArray[np.int64]
+    true: NDArray[np.int64]
+    stated: NDArray[np.float64] | None
+
 
 @dataclass(frozen=True)
 class Request:
-    """The checked arguments of `benchmark.analysis.figures.draw`. looks: by the labels of methods; width: in inches"""
+    """The checked arguments of `benchmark.analysis.figures.draw`. looks: by the labels of methods; width: in inches
+
+    labels_of: returns the training labels of a recorded trial. The caller passes it, because drawing labels again needs torch.
+    """
 
     records: Sequence[Record]
     looks: Mapping[str, Look]
@@ -24,7 +40,7 @@ class Request:
     selections: tuple[str, ...]
     width: float
     checkpoint_dir: Path
-    data_dir: Path
+    labels_of: Callable[[Record], Labels] | None
 
     @property
     def is_narrow(self) -> bool:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from benchmark.analysis.figures import canvas
 from benchmark.analysis.figures.matrices import matrix_figure
-from benchmark.analysis.figures.request import Request
+from benchmark.analysis.figures.request import Labels, Request
 from benchmark.analysis.words import setting_words
 from benchmark.records.store import Record
 from robust_benchmark.errors import UserError
@@ -52,11 +52,13 @@ def estimated(record: Record, checkpoint_dir: Path) -> NDArray[np.float64] | Non
 def transition_figure(request: Request) -> Figure:
     """For the first trial of each setting: the true matrix, the realised one, and the estimate of each method that kept one."""
     records = request.finished()
+    if request.labels_of is None:
+        raise UserError("a figure of kind transition needs the labels of the trials (labels_of)")
     panels: dict[str, NDArray[np.float64]] = {}
     classes = {}
     for setting, of_setting in _first_trials(records).items():
         first = of_setting[0]
-        matrices = _of_labels(first, request.data_dir)
+        matrices = _of_labels(first, request.labels_of(first))
         for record in of_setting:
             estimate = estimated(record, request.checkpoint_dir)
             matrices |= {} if estimate is None else {f"Estimated, {canvas.shown(record['method'])}": estimate}
@@ -76,10 +78,7 @@ def _first_trials(records: Sequence[Record]) -> dict[str, list[Record]]:
     return {setting: [each for each in of if each["seed"] == min(one["seed"] for one in of)] for setting, of in sorted(found.items())}
 
 
-def _of_labels(record: Record, data_dir: Path) -> dict[str, NDArray[np.float64]]:
+def _of_labels(record: Record, labels: Labels) -> dict[str, NDArray[np.float64]]:
     """The true matrix, if the noise has one, and the realised matrix."""
-    from benchmark.redrawn import labels_of  # imports torch, which no other figure needs
-
-    labels = labels_of(record, data_dir)
     realised = {"Realised": counted(labels.given, labels.true, len(record["data"]["classes"]))}
     return realised if labels.stated is None else {"True": labels.stated} | realised
