@@ -58,15 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="METHOD",
         help="only these methods: names in the table, or choices of `method=`",
     )
-    parser.add_argument(
-        "--format",
-        default="text",
-        choices=("text", "markdown", "latex", "csv", "parquet"),
-        help="format of the table (default text); parquet needs --output",
-    )
-    parser.add_argument("--output", type=Path, help="write the table to this file instead of printing it")
-    parser.add_argument("--rows", nargs="+", default=[], metavar="NAME", help="table rows: method, sees, setting, selection or an option")
-    parser.add_argument("--columns", nargs="+", default=[], metavar="NAME", help="table columns, such as noise.rate")
+    _of_tables(parser)
     _of_figures(parser)
     parser.add_argument("--y", nargs="+", metavar="METRIC", help=f"metrics: {', '.join(METRICS)} (default test_accuracy)")
     parser.add_argument(
@@ -88,6 +80,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--cost", type=Path, metavar="FILE", help="measured costs of methods (default results/cost.json, if it exists)")
     return parser
+
+
+def _of_tables(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--format",
+        default="text",
+        choices=("text", "markdown", "latex", "csv", "parquet"),
+        help="format of the table (default text); parquet needs --output",
+    )
+    parser.add_argument("--output", type=Path, help="write the table to this file instead of printing it")
+    parser.add_argument("--rows", nargs="+", default=[], metavar="NAME", help="table rows: method, sees, setting, selection or an option")
+    parser.add_argument("--columns", nargs="+", default=[], metavar="NAME", help="table columns, such as noise.rate")
 
 
 def _of_figures(parser: argparse.ArgumentParser) -> None:

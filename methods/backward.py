@@ -3,10 +3,9 @@
 import math
 
 import torch
-import torch.nn.functional as F
 
 from methods.base import Batch, MakeModel, View
-from methods.probabilities import single
+from methods.probabilities import log_probabilities
 from methods.registry import register
 from methods.transition import Corrected
 
@@ -43,5 +42,5 @@ class Backward(Corrected):
         self.inverse.copy_(torch.linalg.pinv(T.double().cpu(), rtol=1 / CONDITION))
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        log_p = F.log_softmax(single(self.model(batch.images)), dim=1).clamp(min=math.log(SMALLEST))
+        log_p = log_probabilities(self.model(batch.images)).clamp(min=math.log(SMALLEST))
         return -(self.inverse[batch.labels] * log_p).sum(dim=1).mean()

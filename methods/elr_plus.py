@@ -9,7 +9,7 @@ from torch import nn
 from methods.base import Batch, MakeModel, View, Weighted
 from methods.elr import MARGIN
 from methods.peers import Peers
-from methods.probabilities import single
+from methods.probabilities import of_labels, single
 from methods.registry import register
 from methods.semi_supervised import mixed
 from robust_benchmark.errors import at_least, in_range
@@ -68,7 +68,7 @@ class ELRPlus(Peers):
         t = self.remembered(batch)  # (2, n, classes)
         strength = self.lam * risen(batch.clock.share, self.ramp)
         losses = [self.loss_of(net, targets, batch, strength) for net, targets in zip((self.model, self.peer), t, strict=True)]
-        trust = t.mean(dim=0).gather(1, batch.labels[:, None]).squeeze(1)
+        trust = of_labels(t.mean(dim=0), batch.labels)
         return Weighted(losses[0] + losses[1], trust / len(trust))
 
     @torch.no_grad()

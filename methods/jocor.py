@@ -1,11 +1,9 @@
 """Two classifiers with one joint loss that rewards agreement (JoCoR)."""
 
-import torch.nn.functional as F
-
 from methods.base import Batch, Knowledge, MakeModel, View, Weighted
 from methods.coteaching import smallest
 from methods.peers import Peers, kept
-from methods.probabilities import single
+from methods.probabilities import log_probabilities, of_labels
 from methods.registry import register
 from robust_benchmark.errors import in_range
 
@@ -40,8 +38,8 @@ class JoCoR(Peers):
         self.noise_rate = view.noise_rate
 
     def loss(self, batch: Batch) -> Weighted:
-        log_p, log_q = (F.log_softmax(single(logits), dim=1) for logits in self.logits(batch.images))
-        supervised = -(log_p + log_q).gather(1, batch.labels[:, None]).squeeze(1)  # CE_1 + CE_2
+        log_p, log_q = (log_probabilities(logits) for logits in self.logits(batch.images))
+        supervised = -of_labels(log_p + log_q, batch.labels)  # CE_1 + CE_2
         agreement = ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum(dim=1)  # both divergences
         losses = (1 - self.lam) * supervised + self.lam * agreement
         k = kept(len(losses), self.noise_rate, batch.clock.share / self.ramp)

@@ -9,7 +9,7 @@ from methods.base import Batch, Clock, MakeModel, Method, Phase, View, Weighted
 from methods.beta_mixture import BetaMixture
 from methods.mixture import losses_of
 from methods.parts import evaluation_form
-from methods.probabilities import single
+from methods.probabilities import log_probabilities, single
 from methods.registry import register
 from methods.schedules import Schedules
 from methods.semi_supervised import mixed
@@ -68,7 +68,7 @@ class MDYR(Method):
             logits = single(self.model(batch.images))
         wrong = self.mixture(F.cross_entropy(logits, batch.labels, reduction="none"))
         images, targets = mixed(batch.images, self.targets(logits, batch.labels, wrong), self.alpha)
-        log_h = F.log_softmax(single(self.model(images)), dim=1)
+        log_h = log_probabilities(self.model(images))
         loss = F.cross_entropy(log_h, targets) + self.balance * imbalance(log_h)
         return Weighted(loss, (1 - wrong) / len(wrong))
 

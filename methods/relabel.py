@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 from datasets.task import Examples
 from methods.base import Batch, Knowledge, MakeModel, Method, Phase, View, Weighted
+from methods.probabilities import of_labels
 from methods.registry import register
 from methods.schedules import Schedules
 from methods.transition import predictions_of
@@ -61,7 +62,7 @@ class Relabel(Method):
         sure, predicted = q.max(dim=1)
         changed = torch.where(sure > self.confidence, predicted, view.labels)
         self.labels.copy_(torch.cat([changed, clean.labels]))
-        self.trust[: len(q)] = q.gather(1, view.labels[:, None]).squeeze(1).to(self.trust)
+        self.trust[: len(q)] = of_labels(q, view.labels).to(self.trust)
         self.model.load_state_dict(self.initial.state_dict())
         return clean
 

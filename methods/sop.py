@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from methods.base import Batch, MakeModel, Method, Phase, View, Weighted
-from methods.probabilities import single
+from methods.probabilities import log_probabilities, single
 from methods.registry import register
 from methods.schedules import Schedules
 from robust_benchmark.errors import at_least
@@ -81,5 +81,5 @@ class SOP(Method):
         """Return the consistency term of SOP+, from logits of the weak view, (n, classes), or 0 without it."""
         if not self.consistency:
             return 0.0
-        log_strong = F.log_softmax(single(self.model(batch.views[1])), dim=1)
+        log_strong = log_probabilities(self.model(batch.views[1]))
         return self.consistency * F.kl_div(log_strong, F.log_softmax(logits.detach(), dim=1), reduction="batchmean", log_target=True)

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from methods.base import Batch, MakeModel, Phase, Update, View, Weighted
-from methods.probabilities import single
+from methods.probabilities import log_probabilities, of_labels
 from methods.registry import register
 from methods.schedules import Optimiser, Schedule, Schedules
 from methods.transition import Corrected
@@ -64,8 +64,8 @@ class TRevision(Corrected):
 
     def weighted(self, batch: Batch, T: torch.Tensor) -> Weighted:
         """Return the loss with the weights that follow from T."""
-        log_p = F.log_softmax(single(self.model(batch.images)), dim=1)
+        log_p = log_probabilities(self.model(batch.images))
         p, losses = log_p.detach().exp(), F.nll_loss(log_p, batch.labels, reduction="none")
         given = (p * T.T[batch.labels]).sum(dim=1)  # (p T)_y
-        weights = p.gather(1, batch.labels[:, None]).squeeze(1) / given.clamp(min=SMALLEST) / len(p)
+        weights = of_labels(p, batch.labels) / given.clamp(min=SMALLEST) / len(p)
         return Weighted((weights * losses).sum(), weights)

@@ -14,7 +14,7 @@ from torch import nn
 
 from methods.base import Batch, Clock, Knowledge, MakeModel, Method, Phase, View
 from methods.parts import evaluation_form
-from methods.probabilities import single
+from methods.probabilities import log_probabilities, single
 from methods.sampling import uniform
 from methods.schedules import Schedules
 from robust_benchmark.errors import choice, in_range
@@ -109,7 +109,7 @@ def predictions_of(net: nn.Module, view: View) -> torch.Tensor:
 def forward_losses(logits: torch.Tensor, labels: torch.Tensor, T: torch.Tensor) -> torch.Tensor:
     """Return -log sum_i p_i T[i, y], (n,). Zeros in T are replaced by the smallest float, because their logarithm must be finite."""
     log_T = T.clamp(min=torch.finfo(T.dtype).tiny).log()
-    return -torch.logsumexp(F.log_softmax(single(logits), dim=1) + log_T.T[labels], dim=1)
+    return -torch.logsumexp(log_probabilities(logits) + log_T.T[labels], dim=1)
 
 
 def anchor_matrix(p: torch.Tensor, percentile: float = 97.0) -> torch.Tensor:

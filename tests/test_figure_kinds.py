@@ -306,8 +306,8 @@ def results(tmp_path: Path) -> Path:
 def test_help_lists_the_kinds(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         report.main(["--help"])
-    told = " ".join(capsys.readouterr().out.split())
-    assert all(f"{name}: " in told for name in KINDS)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert all(f"{name}: " in printed for name in KINDS)
 
 
 @pytest.mark.parametrize(
@@ -330,9 +330,9 @@ def test_what_a_figure_cannot_show_is_one_sentence(
     options: list[str], sentence: str, results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert report.main([str(results), "--figure", str(results / "figure.png"), *options]) == 2
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
-    assert re.match(f"error: ({sentence})", told), told
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1
+    assert re.match(f"error: ({sentence})", printed), printed
     assert not (results / "figure.png").exists()
 
 

@@ -25,7 +25,7 @@ def described(metric: Metric, trials: Collection[int], records: Sequence[Record]
     measured = metric.caption + (f" in {metric.unit}" if metric.unit else "")
     if metric.name in COST:
         return [f"{measured}.", *where_measured(records)]
-    numbers = f"{measured}, mean ± 95 % confidence interval (Student t) over {_trials(trials)}"
+    numbers = f"{measured}, mean ± 95 % confidence interval (Student t) over {trials_of(trials)}"
     few = [f"With fewer than {FEWEST} trials, the table shows the values."] if min(trials) < FEWEST else []
     costs = where_measured(records) if EQUAL_COMPUTE in selections else []
     return [*selected(numbers, selections), *costs, *few]
@@ -57,9 +57,14 @@ def selected(numbers: str, selections: Sequence[str]) -> list[str]:
     return [f"{numbers}.", *(f"{name}: {SELECTIONS[name].words}." for name in selections)]
 
 
-def _trials(counts: Collection[int]) -> str:
+def trials_of(counts: Collection[int]) -> str:
+    """The smallest and the largest number of trials in words.
+
+    >>> trials_of([5, 5]), trials_of([3, 1]), trials_of([1])
+    ('5 trials', '1 to 3 trials', '1 trial')
+    """
     low, high = min(counts), max(counts)
-    return f"{low} to {high} trials" if low != high else f"{number_of(high, 'trial')}"
+    return f"{low} to {high} trials" if low != high else number_of(high, "trial")
 
 
 def provenance(records: Sequence[Record]) -> str:

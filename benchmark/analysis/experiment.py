@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,8 @@ from benchmark.analysis.selection import LAST, check_selection, value
 from benchmark.analysis.settings import text_of, words_of
 from benchmark.analysis.statistics import Estimate, estimate
 from benchmark.metrics import METRICS
-from benchmark.records.store import Record, digest
+from benchmark.records.store import Record, digest, results_dir_of
+from robust_benchmark.words import number_of
 
 PAPER_DATASET = {"cifar10_jpeg": "cifar10"}  # the data set of the paper for each substitute
 COLUMNS = ["setting", "method", "paper", "ours", "trials", "difference", "verdict"]
@@ -42,6 +42,11 @@ class Found:
     wanted: Wanted
     records: list[Record]
     scale: float
+
+    @property
+    def lacks_trials(self) -> bool:
+        """Whether trials at full scale are missing."""
+        return self.scale < 1 or len(self.records) < self.wanted.trials
 
 
 def find(wanted: Sequence[Wanted], records: Sequence[Record]) -> list[Found]:
@@ -100,11 +105,15 @@ def comparison(found: Sequence[Found], rows: Mapping[str, Any], selection: str =
     return pd.DataFrame(table, columns=COLUMNS)
 
 
-def _accuracies(found: Found, selection: str) -> list[float]:
-    """In percent, ordered by seed, for the trials that have one."""
+def accuracies_of(found: Found, selection: str) -> dict[int, float]:
+    """Test accuracies in percent by seed, in order of the seeds, for the trials that have one."""
     trials = sorted(found.records, key=lambda record: record["seed"])
-    accuracies = [value(record, METRICS["test_accuracy"], selection) for record in trials]
-    return [accuracy for accuracy in accuracies if not math.isnan(accuracy)]
+    accuracies = {record["seed"]: value(record, METRICS["test_accuracy"], selection) for record in trials}
+    return {seed: accuracy for seed, accuracy in accuracies.items() if not math.isnan(accuracy)}
+
+
+def _accuracies(found: Found, selection: str) -> list[float]:
+    return list(accuracies_of(found, selection).values())
 
 
 def verdict(found: Found, ours: Estimate, paper: Estimate | None) -> str:
@@ -113,7 +122,7 @@ def verdict(found: Found, ours: Estimate, paper: Estimate | None) -> str:
         return "not run"
     diverged = sum(record["status"] == "diverged" for record in found.records)
     lacking = found.wanted.trials - len(found.records)
-    remarks = [f"{lacking} trial{'s' if lacking > 1 else ''} missing" if lacking > 0 else "", f"{diverged} diverged" if diverged else ""]
+    remarks = [f"{number_of(lacking, 'trial')} missing" if lacking > 0 else "", f"{diverged} diverged" if diverged else ""]
     finding = f"reduced scale ({found.scale:.2g})" if found.scale < 1 else _agreement(ours, paper)
     return ", ".join(filter(None, [finding, *remarks]))
 
@@ -217,13 +226,12 @@ def _flat(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def root(found: Sequence[Found]) -> str:
-    """The results directory of most of these records (benchmark.records.store.Store.path). There must be at least one record."""
-    roots = Counter(os.path.normpath(os.path.join(record["path"], *[os.pardir] * 4)) for each in found for record in each.records)
+    """The results directory of most of these records. There must be at least one record."""
+    roots = Counter(results_dir_of(record) for each in found for record in each.records)
     return roots.most_common(1)[0][0]
 
 
 def missing(found: Sequence[Found], rows: Mapping[str, Any]) -> list[str]:
     """Names and settings of the cells that lack trials at full scale."""
     table = comparison(found, rows)
-    lacking = [each.scale < 1 or len(each.records) < each.wanted.trials for each in found]
-    return [f"{row.method} ({row.setting})" for row, lacks in zip(table.itertuples(), lacking, strict=True) if lacks]
+    return [f"{row.method} ({row.setting})" for row, each in zip(table.itertuples(), found, strict=True) if each.lacks_trials]

@@ -10,12 +10,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from benchmark.analysis.cells import Cell, Number, Table
-from benchmark.analysis.experiment import Found
+from benchmark.analysis.experiment import Found, accuracies_of
 from benchmark.analysis.layout import page
-from benchmark.analysis.selection import LAST, value
+from benchmark.analysis.selection import LAST
 from benchmark.analysis.settings import flatten, text_of, words_of
 from benchmark.analysis.statistics import FEWEST, Difference, difference
-from benchmark.metrics import METRICS
 from robust_benchmark.errors import UserError, unknown
 
 FINDINGS = {"holds": "hold", "does not hold": "do not hold", "undecided": "undecided", "not run": "not run"}
@@ -94,7 +93,7 @@ def _is_of(claim: Claim, found: Found) -> bool:
 
 
 def _judged(setting: str, claim: Claim, better: Found, than: Found, rows: Mapping[str, Any], selection: str) -> Judged:
-    ours, theirs = (_accuracies(each, selection) for each in (better, than))
+    ours, theirs = (accuracies_of(each, selection) for each in (better, than))
     seeds = sorted(ours.keys() & theirs.keys())
     paired = difference([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds])
     diverged = sum(record["status"] == "diverged" for each in (better, than) for record in each.records)
@@ -103,12 +102,6 @@ def _judged(setting: str, claim: Claim, better: Found, than: Found, rows: Mappin
     one, other = (rows.get(each.wanted.row, {}).get("name", each.wanted.row) for each in (better, than))
     gap = f" by more than {claim.by:g}" if claim.by else ""
     return Judged(setting, f"{one} above {other}{gap}", paired, ", ".join(filter(None, [finding, *remarks])))
-
-
-def _accuracies(found: Found, selection: str) -> dict[int, float]:
-    """Accuracies in percent, by seed."""
-    accuracies = {record["seed"]: value(record, METRICS["test_accuracy"], selection) for record in found.records}
-    return {seed: accuracy for seed, accuracy in accuracies.items() if not math.isnan(accuracy)}
 
 
 def _finding(paired: Difference, gap: float, diverged: bool) -> str:

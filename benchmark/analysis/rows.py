@@ -92,15 +92,26 @@ def rows_of(records: Sequence[Record], metric: Metric, selections: Sequence[str]
         raise UserError("there are no records to show")
     for name in selections:
         check_selection(name, records)
+    cells = by_cell(records)
+    rows = [row for trials in cells for name in selections if (row := _row(trials, metric, name)).trials or row.diverged]
+    if not any(row.trials for row in rows) and any(record["status"] != "diverged" for record in records):
+        raise absent(metric)
+    configs = {trials[0]["key"]: trials[0]["config"] for trials in cells}
+    settings = words_of([configs[row.key] for row in rows])
+    return [row._replace(setting=setting) for row, setting in zip(rows, settings, strict=True)]
+
+
+def by_cell(records: Iterable[Record]) -> list[list[Record]]:
+    """The trials of each cell. Records with one key and other names of the method, as in an experiment's rows, are other cells."""
     cells: dict[tuple[str, ...], list[Record]] = {}
     for record in records:
         cells.setdefault((record["key"], record["method"], *record["needs"]), []).append(record)
-    rows = [row for trials in cells.values() for name in selections if (row := _row(trials, metric, name)).trials or row.diverged]
-    if not any(row.trials for row in rows) and any(record["status"] != "diverged" for record in records):
-        raise absent(metric)
-    configs = {trials[0]["key"]: trials[0]["config"] for trials in cells.values()}
-    settings = words_of([configs[row.key] for row in rows])
-    return [row._replace(setting=setting) for row, setting in zip(rows, settings, strict=True)]
+    return list(cells.values())
+
+
+def least_first(seen: str) -> tuple[int, str]:
+    """Sort key for the words of `sees`: those of methods that see least come first."""
+    return seen.count("+"), seen
 
 
 def _row(trials: Sequence[Record], metric: Metric, selection: str) -> Row:
@@ -141,7 +152,7 @@ def ordered(rows: Sequence[Row], metric: Metric) -> list[Row]:
     places = {setting: place for place, setting in enumerate(in_order(row.setting for row in rows))}
 
     def order(row: Row) -> tuple[Any, ...]:
-        return row.sees.count("+"), row.sees, merits[row.sees, row.method], row.method, places[row.setting], row.key
+        return *least_first(row.sees), merits[row.sees, row.method], row.method, places[row.setting], row.key
 
     return sorted(rows, key=order)  # a stable sort keeps the order of a cell's selections
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -16,9 +16,9 @@ BUILT_IN = {"tensorboard": "benchmark.observers.tensorboard:TensorBoard"}
 PATH = re.compile(r"\w+(\.\w+)*:\w+")  # module:Class
 
 
-def check(names: Iterable[str]) -> None:
+def check(names: Sequence[str]) -> None:
     """Raises UserError for unknown names. Imports no observer."""
-    known = _known()
+    known = _known() if names else {}
     for name in names:
         if name not in known and not PATH.fullmatch(name):
             raise UserError(f"{unknown('observer', name, known)}, or module:Class")

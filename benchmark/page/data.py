@@ -16,7 +16,7 @@ from scipy.special import stdtrit  # importing scipy.stats takes half a second
 
 from benchmark.analysis.captions import DIRTY
 from benchmark.analysis.cost import COST
-from benchmark.analysis.rows import SEES, absent, sees
+from benchmark.analysis.rows import absent, by_cell, least_first, sees
 from benchmark.analysis.selection import LAST, SELECTIONS, value
 from benchmark.analysis.settings import flatten, in_order, setting_options, words_of
 from benchmark.analysis.statistics import FEWEST, estimate
@@ -26,7 +26,7 @@ from benchmark.fingerprint import UNKNOWN, earlier
 from benchmark.fingerprint import of as fingerprint_of
 from benchmark.metrics import METRICS, Metric
 from benchmark.page.again import method_overrides, setting_overrides
-from benchmark.records.history import rows
+from benchmark.records.history import over_phases
 from benchmark.records.store import Record, canonical
 from robust_benchmark.errors import UserError
 
@@ -98,10 +98,7 @@ def collect(records: Sequence[Record], metrics: Sequence[str], selections: Seque
 
 def _cells(records: Sequence[Record]) -> list[list[Record]]:
     """The trials of each cell, sorted by seed. Cells are sorted by the words of their settings."""
-    found: dict[tuple[str, ...], list[Record]] = {}
-    for record in records:
-        found.setdefault((record["key"], record["method"], *record["needs"]), []).append(record)
-    cells = [sorted(cell, key=lambda record: record["seed"]) for cell in found.values()]
+    cells = [sorted(cell, key=lambda record: record["seed"]) for cell in by_cell(records)]
     words = words_of([cell[0]["config"] for cell in cells])
     places = {setting: place for place, setting in enumerate(in_order(words))}
     return [cell for _, cell in sorted(zip(words, cells, strict=True), key=lambda each: places[each[0]])]
@@ -238,7 +235,7 @@ def _curves(cells: Sequence[Sequence[Record]], metric: Metric) -> list[Any]:
 def _curve(cell: Sequence[Record], metric: Metric) -> list[Any] | None:
     points: dict[int, list[float]] = {}
     for trial in cell:
-        for step, evaluation in _steps(trial):
+        for step, evaluation in over_phases(trial["history"]):
             if metric.kept in evaluation:
                 points.setdefault(step, []).append(metric.of(evaluation))
     steps = sorted(points)
@@ -250,16 +247,6 @@ def _curve(cell: Sequence[Record], metric: Metric) -> list[Any] | None:
 def _drawn(number: float, metric: Metric) -> float | None:
     """The number with four digits, which is enough for a picture."""
     return _rounded(float(f"{number:.4g}"), metric)
-
-
-def _steps(trial: Record) -> Iterable[tuple[int, dict[str, Any]]]:
-    """The evaluations of a trial with their steps, counted over all phases."""
-    before, last, phase = 0, 0, None
-    for evaluation in rows(trial["history"]):
-        if phase not in (None, evaluation["phase"]) or evaluation["step"] <= last:  # two phases may have the same name
-            before += last
-        phase, last = evaluation["phase"], evaluation["step"]
-        yield before + last, evaluation
 
 
 def _origins(cells: Sequence[Sequence[Record]]) -> dict[str, Any]:
@@ -297,5 +284,4 @@ def knowledge(cells: Sequence[Sequence[Record]]) -> dict[str, list[str]]:
     groups: dict[str, dict[str, None]] = {}
     for cell in cells:
         groups.setdefault(sees(cell[0]), {})[cell[0]["method"]] = None
-    order = sorted(groups, key=lambda seen: (sum(words in seen for words in SEES.values()), seen))
-    return {seen: sorted(groups[seen]) for seen in order}
+    return {seen: sorted(groups[seen]) for seen in sorted(groups, key=least_first)}

@@ -15,7 +15,7 @@ from benchmark.analysis.cells import Number
 from benchmark.analysis.settings import Words, text_of, words_of
 from benchmark.config import cells
 from benchmark.page.again import method_overrides, setting_overrides
-from benchmark.records.store import Record
+from benchmark.records.store import Record, results_dir_of
 from robust_benchmark.errors import UserError
 from robust_benchmark.imports import command
 
@@ -32,8 +32,8 @@ class Grid(NamedTuple):
     @property
     def missing(self) -> list[str]:
         """The cells that lack trials at full scale, with their numbers of trials."""
-        lacking = [each.scale < 1 or len(each.records) < each.wanted.trials for each in self.found]
-        return [_named(row) for row, lacks in zip(analysis.comparison(self.found, self.rows).itertuples(), lacking, strict=True) if lacks]
+        table = analysis.comparison(self.found, self.rows).itertuples()
+        return [_named(row) for row, each in zip(table, self.found, strict=True) if each.lacks_trials]
 
     @property
     def keys(self) -> set[str]:
@@ -109,7 +109,7 @@ def lacking(found: Sequence[Sequence[Record]], without: Collection[str] = ()) ->
 
 def _commands(record: Record, seeds: Sequence[int]) -> str:
     """The commands that train these seeds into the results directory of the record, a line for each range of seeds."""
-    root = os.path.normpath(os.path.join(record["path"], *[os.pardir] * 4))  # benchmark.records.store.Store.path
+    root = results_dir_of(record)
     try:
         overrides = [*method_overrides(record["config"]["method"]), *setting_overrides(record["config"])]
     except UserError as error:

@@ -58,6 +58,11 @@ class Store:
         return path
 
 
+def results_dir_of(record: Record) -> str:
+    """Return the results directory of a record that was read, from its path (Store.path)."""
+    return os.path.normpath(os.path.join(record["path"], *[os.pardir] * 4))
+
+
 def slug(name: str) -> str:
     """Return `name` in a form that is valid in a file name.
 

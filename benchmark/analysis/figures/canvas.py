@@ -16,6 +16,7 @@ from benchmark.analysis.captions import provenance
 from benchmark.analysis.figures.request import Request
 from benchmark.analysis.style import GRID, INK, MUTED, Look
 from robust_benchmark.errors import UserError
+from robust_benchmark.words import number_of
 
 os.environ["MPLBACKEND"] = "Agg"  # before matplotlib reads it, because an unknown backend makes the import fail
 import matplotlib as mpl
@@ -134,7 +135,7 @@ def title(axis: Axes, text: str, width: float) -> None:
 def note(figure: Figure, request: Request, sentences: Iterable[str]) -> None:
     """Write the sentences below the figure, and the number of diverged trials."""
     diverged = sum(record["status"] == "diverged" for record in request.records)
-    text = " ".join(filter(None, [*sentences, f"{diverged} trial{'s' if diverged > 1 else ''} diverged." if diverged else ""]))
+    text = " ".join(filter(None, [*sentences, f"{number_of(diverged, 'trial')} diverged." if diverged else ""]))
     figure.supxlabel(wrapped(text, figure.get_figwidth() - 0.1, SMALL), x=0.01, ha="left", fontsize=SMALL, color=MUTED)
 
 

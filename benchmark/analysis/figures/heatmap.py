@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.analysis.captions import trials_of
 from benchmark.analysis.figures import canvas
 from benchmark.analysis.figures.forest import by_setting, selected_words
-from benchmark.analysis.figures.intervals import counted
 from benchmark.analysis.figures.request import Request
 from benchmark.analysis.rows import Row
 from benchmark.analysis.style import MUTED
@@ -54,7 +54,7 @@ def heatmap_figure(request: Request) -> Figure:
     shade(axis, values, digits, request.width - 1.2, reverse=not metric.larger_is_better)
     axis.set_xticks(names_at(columns), columns, rotation=_rotation(len(settings)), fontsize=canvas.SMALL)
     axis.set_yticks(names_at(methods), [canvas.shown(method) for method in methods])
-    over = counted([row.trials for rows in settings.values() for row in rows])
+    over = trials_of([row.trials for rows in settings.values() for row in rows])
     dash = " A dash means no finished trial." if np.isnan(values).any() else ""
     canvas.note(figure, request, [f"{metric.label}, mean over {over}. Darker is better.{dash}", selected_words(request)])
     return figure

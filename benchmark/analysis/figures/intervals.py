@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
+from benchmark.analysis.captions import trials_of
 from benchmark.analysis.statistics import FEWEST, Estimate, estimate
 from benchmark.metrics import Metric
 
@@ -28,20 +29,10 @@ def bounds(metric: Metric) -> tuple[float, float]:
     return factor * metric.low, factor * metric.high
 
 
-def counted(trials: Collection[int]) -> str:
-    """The smallest and the largest number of trials in words.
-
-    >>> counted([5, 5]), counted([3, 1]), counted([1])
-    ('5 trials', '1 to 3 trials', '1 trial')
-    """
-    low, high = min(trials), max(trials)
-    return f"{low} to {high} trials" if low != high else f"{high} trial{'' if high == 1 else 's'}"
-
-
 def sentences(points: Iterable[Sequence[float]], metrics: Sequence[Metric], shape: str) -> list[str]:
     """Sentences on means and intervals. points: the values of each mean, in the unit of the metrics; shape: of intervals, as 'bars'"""
     trials = [len(values) for values in points]
-    low, high, over = min(trials), max(trials), counted(trials)
+    low, high, over = min(trials), max(trials), trials_of(trials)
     if high < FEWEST:
         return [f"Means are over {over}. Fewer than {FEWEST} trials have no interval."]
     said = [f"Means are over {over}. {shape.capitalize()} are 95 % confidence intervals (Student t)"]

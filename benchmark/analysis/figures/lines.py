@@ -20,7 +20,7 @@ from benchmark.analysis.settings import flatten
 from benchmark.analysis.style import Look
 from benchmark.analysis.words import option_words, setting_words
 from benchmark.metrics import METRICS, Metric
-from benchmark.records.history import rows
+from benchmark.records.history import over_phases
 from benchmark.records.store import Record
 from robust_benchmark.errors import UserError, unknown
 
@@ -41,12 +41,8 @@ def training(records: Sequence[Record], metrics: Sequence[Metric]) -> pd.DataFra
         raise UserError(f"{name} is constant along training; draw it against an option (--x)")
     lines = []
     for record, setting in zip(records, setting_words(records), strict=True):
-        before, last, phase = 0, 0, None
-        for entry in rows(record["history"]):
-            if phase not in (None, entry["phase"]) or entry["step"] <= last:  # two phases may have the same name
-                before += last
-            phase, last = entry["phase"], entry["step"]
-            lines += [(record["method"], setting, each.name, before + last, each.of(entry)) for each in metrics if each.kept in entry]
+        for step, entry in over_phases(record["history"]):
+            lines += [(record["method"], setting, each.name, step, each.of(entry)) for each in metrics if each.kept in entry]
     return _checked(lines, metrics, records)
 
 

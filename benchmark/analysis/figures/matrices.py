@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.analysis.captions import trials_of
 from benchmark.analysis.figures import canvas
 from benchmark.analysis.figures.heatmap import names_at, shades
-from benchmark.analysis.figures.intervals import counted
 from benchmark.analysis.figures.request import Request
 from benchmark.analysis.words import setting_words
 from benchmark.records.store import Record
@@ -44,7 +44,7 @@ def confusion_figure(request: Request) -> Figure:
     panels = {f"{canvas.shown(method)}\n{setting}": confusion(trials) for (setting, method), trials in found.items()}
     classes = {f"{canvas.shown(method)}\n{setting}": trials[0]["data"]["classes"] for (setting, method), trials in found.items()}
     methods = len({method for _, method in found})
-    over = counted([len(each) for each in found.values()])
+    over = trials_of([len(each) for each in found.values()])
     said = f"Each row gives the predicted classes of the test images of one true class in %, mean over {over}."
     return matrix_figure(request, panels, classes, methods, ("Predicted class", "True class"), said)
 

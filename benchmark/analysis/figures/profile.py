@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmark.analysis.captions import trials_of
 from benchmark.analysis.figures import canvas
 from benchmark.analysis.figures.forest import selected_words
 from benchmark.analysis.figures.heatmap import names_at, shade
-from benchmark.analysis.figures.intervals import counted
 from benchmark.analysis.figures.request import Request
 from benchmark.analysis.overall import Common, common
 from benchmark.analysis.rows import ordered, rows_of
 from benchmark.analysis.statistics import performance_profile, probability_of_improvement
 from benchmark.metrics import Metric
+from robust_benchmark.words import number_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,8 +27,8 @@ def _common(request: Request, metric: Metric) -> Common:
 
 
 def _over(found: Common) -> str:
-    settings = f"{len(found.settings)} setting{'s' if len(found.settings) > 1 else ''}"
-    return f"Shares are over {settings} and {counted([len(found.seeds)])}. They are a description and not a test."
+    settings = number_of(len(found.settings), "setting")
+    return f"Shares are over {settings} and {trials_of([len(found.seeds)])}. They are a description and not a test."
 
 
 def profile_figure(request: Request) -> Figure:
