@@ -323,17 +323,3 @@ def test_an_unknown_precision_is_refused_with_the_known_ones(precision: str) -> 
 def test_a_cuda_graph_is_refused_on_a_cpu() -> None:
     with pytest.raises(UserError, match="cuda_graphs=true needs a CUDA device"):
         trainer("baseline", Compute(cuda_graphs=True))
-
-
-# --- on CUDA
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("name", METHODS)
-def test_replayed_steps_equal_launched_ones(name: str) -> None:
-    by_graph = []
-    for cuda_graphs in (False, True):
-        trained = Trainer(METHODS[name](), dropout_net, task(), SETTINGS, 0, torch.device("cuda"), compute=Compute(cuda_graphs=cuda_graphs))
-        trained.run()
-        by_graph.append(state(trained))
-    torch.testing.assert_close(by_graph[0], by_graph[1], rtol=1e-3, atol=1e-4)

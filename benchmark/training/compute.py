@@ -35,8 +35,13 @@ class Compute:
         choice("precision", self.precision, PRECISIONS)
 
     def on(self, device: torch.device) -> Compute:
-        """Return the options with the choices of `device`. Raises UserError for a CUDA graph on another device."""
+        """Return the options with the choices of `device`. Raises UserError for a CUDA graph on another device.
+
+        On CUDA, convolutions no longer use TF32, torch's default there: float32 has the same precision on every device.
+        """
         on_cuda = device.type == "cuda"
+        if on_cuda:
+            torch.backends.cudnn.allow_tf32 = False
         if self.cuda_graphs and not on_cuda:
             raise UserError(f"cuda_graphs=true needs a CUDA device, and this one is '{device}'")
         return replace(

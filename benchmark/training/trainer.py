@@ -320,7 +320,7 @@ class Trainer:
 
         def new(outputs: int | None = None) -> nn.Module:
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(stream_seed(self._seed, "initial weights", next(numbers)))
+                torch.default_generator.manual_seed(stream_seed(self._seed, "initial weights", next(numbers)))  # and none on CUDA
                 classes = len(self.task.classes) if outputs is None else int(at_least("outputs of a model", outputs, 1))
                 return make_model(classes, self.task.train.images.shape[1:])
 
