@@ -14,8 +14,8 @@ MOST = 5  # labels of a row that are printed by name
 
 
 def counts(examples: Examples, classes: int) -> torch.Tensor:
-    """Return the number of examples with each true label (row) and given label (column), int64 (classes, classes)."""
-    pairs = examples.true_labels * classes + examples.labels
+    """Return the number of examples with each true label (row) and given label (column), int64 (classes, classes), on the CPU."""
+    pairs = (examples.true_labels * classes + examples.labels).cpu()
     return torch.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from benchmark import trial
+from benchmark import run, trial
 from benchmark.check import small_cells
 from benchmark.checks.observed import Subject
 from benchmark.checks.waits import waits
 from benchmark.config import Cell
 from benchmark.models.resnet import ResNet
+from benchmark.records.store import read_all
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.compute import Compute
 from benchmark.training.graphs import WAITED, cuda_graph
@@ -152,6 +154,45 @@ def test_a_capture_detects_work_that_waits_and_no_other() -> None:
     assert number.item() == 3
     with pytest.raises(Exception, match="a step makes the host wait"):
         cuda_graph(lambda: float(number) and None, [])
+
+
+def test_the_end_of_one_capture_leaves_the_others_their_memory() -> None:
+    def product(size: int) -> tuple[Callable[[], None], torch.Tensor]:
+        a, b = torch.randn(4, size, device=CUDA), torch.randn(size, 4, device=CUDA)  # long sums, which cuBLAS adds up in its workspace
+        out = torch.empty(4, 4, device=CUDA)
+        work = partial(torch.mm, a, b, out=out)
+        work()
+        return cuda_graph(work, []), out
+
+    first, found = product(2**20)
+    expected = found.clone()
+    second, _ = product(2**20)
+    assert first._stream != second._stream
+    ended = second._stream
+    del second
+    torch.cuda.empty_cache()
+    found.zero_()
+    first()
+    torch.testing.assert_close(found, expected)
+    third, _ = product(2**10)
+    assert third._stream == ended  # streams are used again
+
+
+@pytest.mark.parametrize("noise", ["bgflip", "uniflip", "none"])
+def test_runs_leave_whole_records_and_artifacts(noise: str, tmp_path: Path) -> None:
+    arguments = [
+        *(f"noise={noise}", "method=baseline,l2rw,dividemix", "trainer.steps=40", "trainer.evaluate_every=20", "trials=2"),
+        *("dataset.preprocessing.pad=1", "keep=[weights,evidence,predictions]", "device=cuda", "side_by_side=3"),
+        *(f"results_dir={tmp_path}/results", f"checkpoint_dir={tmp_path}/checkpoints"),
+    ]
+    assert run.main(arguments) == 0
+    records, mistakes = read_all(tmp_path / "results")
+    assert len(records) == 6
+    assert not mistakes
+    for record in records:
+        assert record["environment"]["device"] == torch.cuda.get_device_name()
+        assert record["metrics"]["test_accuracy"] > 0.1
+        assert len([*(tmp_path / "checkpoints" / record["key"]).glob(f"seed-{record['seed']}.*")]) == 3
 
 
 def test_torch_warns_of_waiting_with_the_text_that_is_searched() -> None:

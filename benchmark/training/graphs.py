@@ -5,8 +5,9 @@ from __future__ import annotations
 import pickle
 import random
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence, Sized
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -29,17 +30,41 @@ def cuda_graph(work: Work, generators: Sequence[torch.Generator]) -> Work:
     """
     if _waits(work):
         raise NotCaptured("a step makes the host wait for the device")
-    graph = torch.cuda.CUDAGraph()
-    for generator in generators:
-        graph.register_generator_state(generator)
     try:
-        with torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            work()  # recorded, not executed
+        return _Graph(work, generators)
     except Exception:
         for generator in (torch.cuda.default_generators[torch.cuda.current_device()], *generators):
             generator.graphsafe_set_state(generator.clone_state())  # a failed capture makes the state it used unusable
         raise
-    return graph.replay
+
+
+class _Graph:
+    """A captured graph, with a stream that it was captured on and that no other graph uses while it exists.
+
+    torch keeps one workspace of cuBLAS per stream. Graphs from one stream would share it even while they run at once, and the first one
+    to be deleted would free it for all (pytorch/pytorch#193402).
+    """
+
+    _idle: ClassVar[defaultdict[int, list[torch.cuda.Stream]]] = defaultdict(list)  # streams without a graph, by device
+
+    def __init__(self, work: Work, generators: Sequence[torch.Generator]) -> None:
+        streams = self._idle[torch.cuda.current_device()]
+        self._stream = streams.pop() if streams else torch.cuda.Stream(priority=-1)  # lanes take theirs from another pool
+        self._graph = torch.cuda.CUDAGraph()
+        for generator in generators:
+            self._graph.register_generator_state(generator)
+        with (
+            torch.cuda.stream(torch.cuda.current_stream()),  # restored also after a failure
+            torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"),
+        ):
+            work()  # recorded, not executed
+
+    def __call__(self) -> None:
+        self._graph.replay()
+
+    def __del__(self) -> None:
+        self._graph.reset()
+        self._idle[self._stream.device_index].append(self._stream)
 
 
 def _waits(work: Work) -> bool:

@@ -104,6 +104,11 @@ class Running:
         """Check the state; call it after any code other than a step that may change the method (see Stepper)."""
         self._stepper.check()
 
+    def close(self) -> None:
+        """End the threads that read ahead, and discard the capture of the steps."""
+        self.batches.close()
+        self._stepper.close()
+
     def _begin_epoch(self, view: View) -> None:
         if self.phase.every_epoch:
             self._set_clock(0)

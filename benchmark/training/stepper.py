@@ -48,6 +48,10 @@ class Stepper:
             self._replay = None
             self._taken = 0
 
+    def close(self) -> None:
+        """Discard the capture, if any, and its memory on the device."""
+        self._replay = None
+
     def _watched(self) -> None:
         """Run the work, and stop capturing if it changes the host."""
         before = fingerprint(self._steps.method) | host_random()

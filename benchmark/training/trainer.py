@@ -207,7 +207,7 @@ class Trainer:
             saved = self._load()
             while self.progress.phase < len(self.phases) and not self.progress.diverged:
                 running = self.running(self.phases[self.progress.phase])
-                with contextlib.closing(running.batches):
+                with contextlib.closing(running):
                     if saved is None:
                         running.begin(self.view)
                     else:
