@@ -191,7 +191,7 @@ def test_runs_leave_whole_records_and_artifacts(noise: str, tmp_path: Path) -> N
     assert not mistakes
     for record in records:
         assert record["environment"]["device"] == torch.cuda.get_device_name()
-        assert record["metrics"]["test_accuracy"] > 0.1
+        assert record["metrics"]["test_accuracy"] > (0.4 if record["method"] == "l2rw" else 0)
         assert len([*(tmp_path / "checkpoints" / record["key"]).glob(f"seed-{record['seed']}.*")]) == 3
 
 
