@@ -20,7 +20,7 @@ class Compute:
 
     precision: precision of forward passes: float32, or bf16, autocast to bfloat16 with float32 losses, parameter gradients and updates
     compile: torch.compile compiles the losses
-    channels_last: memory format of the weights, and therefore of convolution outputs; by default on CPUs, where it is fastest
+    channels_last: memory format of the weights, and therefore of convolution outputs; by default on CPUs and for bf16, where it is fastest
     cuda_graphs: steps are captured, proved and replayed (see benchmark.training.proof); by default on CUDA
 
     Raises UserError for another precision.
@@ -37,16 +37,18 @@ class Compute:
     def on(self, device: torch.device) -> Compute:
         """Return the options with the choices of `device`. Raises UserError for a CUDA graph on another device.
 
-        On CUDA, convolutions no longer use TF32, torch's default there: float32 has the same precision on every device.
+        On CUDA, it also changes two settings of the process. Convolutions do not use TF32, so that float32 has the same precision on
+        every device. They add in a fixed order, so that numbers repeat and the proof of a capture compares equal numbers.
         """
         on_cuda = device.type == "cuda"
         if on_cuda:
             torch.backends.cudnn.allow_tf32 = False
+            torch.backends.cudnn.deterministic = True
         if self.cuda_graphs and not on_cuda:
             raise UserError(f"cuda_graphs=true needs a CUDA device, and this one is '{device}'")
         return replace(
             self,
-            channels_last=not on_cuda if self.channels_last is None else self.channels_last,
+            channels_last=not on_cuda or self.precision == "bf16" if self.channels_last is None else self.channels_last,
             cuda_graphs=on_cuda if self.cuda_graphs is None else self.cuda_graphs,
         )
 
