@@ -96,12 +96,17 @@ def test_replayed_steps_equal_launched_ones(name: str, precision: str, make: Cal
         torch.testing.assert_close(found[1], found[0], rtol=0.05, atol=0.02)
 
 
-@pytest.mark.parametrize(("name", "make"), [("baseline", small_resnet), ("l2rw", dropout_net)])
-def test_the_memory_format_changes_no_result(name: str, make: Callable[[int, torch.Size], nn.Module]) -> None:
-    found = []
+@pytest.mark.parametrize("name", METHODS)
+def test_the_memory_format_changes_no_result(name: str) -> None:
+    """Compare two steps, because a few more amplify rounding a thousand times."""
+    losses = []
     for channels_last in (False, True):
-        found.append(trainer(name, Compute(channels_last=channels_last), make=make).run().history[0]["train_loss"])
-    assert found[1] == pytest.approx(found[0], rel=1e-3)
+        trained = trainer(name, Compute(channels_last=channels_last), make=small_resnet)
+        running = trained.running(trained.phases[0])
+        for _ in range(2):
+            running.take_step(trained.view)
+        losses.append(trained.trial.loss_sum.item())
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
 
 @pytest.mark.parametrize("name", METHODS)
