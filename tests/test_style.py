@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.analysis.style import COLOURS, DASHES, MARKERS, looks, method_looks
+from benchmark.analysis.style import COLOURS, DASHES, MARKERS, USUAL, looks, method_looks
 from benchmark.analysis.words import option_words, setting_words, value_words
+from benchmark.names import choices
 from tests.records import config_of, record_of
 
 # Machado, Oliveira and Fernandes (2009), severity 1, for linear RGB
@@ -53,14 +54,19 @@ def test_neighbouring_looks_differ_in_colour_and_shape_and_the_first_520_are_all
     assert len({look[1:] for look in found[:40]}) == len(MARKERS) * len(DASHES)  # so that in grey 40 methods have their own shapes
 
 
-def test_the_methods_in_most_cells_come_first_and_equal_ones_go_by_name() -> None:
-    cells = {"rare": 1, "often": 3, "b": 2, "a": 2}
+def test_usual_methods_come_first_then_those_in_most_cells_and_equal_ones_go_by_name() -> None:
+    cells = {"rare": 1, "often": 3, "b": 2, "a": 2, "baseline": 1, "l2rw": 1}
     records = [
         record_of(config_of(method__name=method, noise__rate=rate / 10), seed)
         for (method, rates), seed in product(cells.items(), (0, 1))
         for rate in range(rates)
     ]
-    assert list(method_looks(records)) == ["often", "a", "b", "rare"]
+    assert list(method_looks(records)) == ["l2rw", "baseline", "often", "a", "b", "rare"]
+
+
+def test_each_usual_method_has_a_colour_of_its_own() -> None:
+    assert len({look.colour for look in looks(USUAL).values()}) == len(USUAL) == len(COLOURS)
+    assert set(USUAL) <= set(choices().values())
 
 
 @settings(deadline=None)

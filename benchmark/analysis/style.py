@@ -22,6 +22,10 @@ DASHES = (
     (5.0, 1.2, 1.2, 1.2, 1.2, 1.2),
 )  # lengths of line and gap in line widths; () is solid
 
+USUAL = (  # methods that figures often show together; each has a colour of its own
+    *("l2rw", "baseline", "baseline_ft", "clean_only", "random", "weighted", "reed", "mentornet", "elr", "dividemix", "resample"),
+    *("hard_mining", "proportion"),
+)
 GRID, INK, MUTED = "#d9d9d9", "#1a1a1a", "#595959"  # grid lines, text, and secondary text
 
 
@@ -50,14 +54,15 @@ def _look(place: int) -> Look:
 
 
 def method_looks(records: Iterable[Record]) -> dict[str, Look]:
-    """The look of each method (by its label) from all records of a report. The methods with the most cells come first, then by name.
+    """The look of each method (by its label) from all records of a report: the USUAL ones first, then those with the most cells, then by name.
 
     All records count, also those that a figure omits, so a method has the same look in every figure.
     """
     cells: dict[str, set[str]] = {}
     for record in records:
         cells.setdefault(label(record), set()).add(record["key"])
-    return looks(sorted(cells, key=lambda method: (-len(cells[method]), method)))
+    usual = {method: place for place, method in enumerate(USUAL)}
+    return looks(sorted(cells, key=lambda method: (usual.get(method, len(usual)), -len(cells[method]), method)))
 
 
 def label(record: Record) -> str:
