@@ -33,6 +33,7 @@ from robust_benchmark.errors import UserError
 PAGE = ROOT / "docs" / "choosing.md"
 README = ROOT / "README.md"
 EXPERIMENTS = {"digits": "digits", "digits_modern": "digits, cropped"}  # choice of experiment= and name of its columns
+SHIPPED = {"results": "readme.md", "cifar10": "readme-cifar10.md"}  # tables of the README, by the names of its parts
 NOISES = ("bgflip", "uniflip")
 HEADERS = ["method", "needs", "networks", "state", "cost", "year"]
 PART = re.compile(r"<!-- begin: (\w+) -->\n.*?<!-- end -->", re.DOTALL)
@@ -44,8 +45,13 @@ def main() -> None:
     """Update both pages."""
     with one_thread(CPU):
         PAGE.write_text(updated(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-    shipped = (ROOT / "results" / "tables" / "readme.md").read_text(encoding="utf-8")
-    README.write_text(_filled(README.read_text(encoding="utf-8"), {"results": shipped.rstrip()}), encoding="utf-8")
+    readme = _filled(README.read_text(encoding="utf-8"), {part: shipped(name) for part, name in SHIPPED.items()})
+    README.write_text(readme, encoding="utf-8")
+
+
+def shipped(name: str) -> str:
+    """The first table of a file in results/tables, and its caption."""
+    return "\n\n".join((ROOT / "results" / "tables" / name).read_text(encoding="utf-8").strip().split("\n\n")[:2])
 
 
 def updated(page: str) -> str:
