@@ -22,12 +22,12 @@ class ClassBalanced(Wrapper):
         plain mean: loss = 1/n sum_i w_{y_i} l_i;   weighted mean: loss = sum_i w_{y_i} l_i / sum_i w_{y_i}
 
     l_i: the loss of example i by `base`: cross-entropy for `baseline` (also resampled), or that of `focal`, `logit_adjustment`, `vs_loss`
-    n_k: number of training examples with the given label k; a class without examples has the weight 0. The weight 1 / n (plain) or
-    1 / sum_j w_{y_j} of w_{y_i} is part of the example weight, a factor that `base` itself gives is not.
+    n_k: number of training examples with the given label k; a class without examples has the weight 0
+    The example weight is w_{y_i} over n or over the sum of weights, also if `base` weights examples itself, as `focal` does.
 
     beta: from equal weights at 0 towards inverse counts, in [0, 0.999999]
     begin: the share of training after which class weights apply, in [0, 1]; 1: never
-    mean: one of plain, weighted; the plain mean of these weights over an imbalanced training set is below 1, which lowers the steps
+    mean: one of plain, weighted, as above; on imbalanced data the weights are below 1 on average, so plain means smaller steps
 
     Source: Cui et al., "Class-Balanced Loss Based on Effective Number of Samples", CVPR 2019, with their beta for CIFAR and the plain mean
     of their code. Their focal loss uses a sigmoid for each class. Deferred re-weighting (conf/method/drw.yaml: begin 0.8, weighted mean) is

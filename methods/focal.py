@@ -16,7 +16,7 @@ class Focal(LogitLoss):
         loss = 1/n sum_i (1 - p_iy)^gamma CE_i;   gamma = 0 gives cross-entropy
 
     The gradient is that of cross-entropy times (1 - p_y)^gamma [1 - gamma p_y log p_y / (1 - p_y)]. The example weight is this factor
-    divided by n. Examples with wrong labels have large ones.
+    divided by n. It is large for unlikely labels, which include most wrong ones.
 
     gamma: exponent, at least 0
 

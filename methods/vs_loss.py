@@ -15,11 +15,11 @@ class VSLoss(LogitLoss):
 
         loss = 1/n sum_i CE(z_i / D + tau log pi, y_i),   D_k = (max_j n_j / n_k)^gamma,   pi_k = n_k / sum_j n_j;   prediction: z
 
-    n_k: number of training examples with the given label k; a class without examples counts as one. The added term matters early in
-    training. In the separable linear case only the divided one has an effect at the end, and alone it hurts at the start.
+    n_k: number of training examples with the given label k; a class without examples counts as one. For linear models on separable data,
+    the added term has no effect at the end of training, and the divisors alone slow its start.
 
     gamma: exponent of the divisors, at least 0; 0 gives `logit_adjustment`
-    tau: weight of the log frequencies, at least 0; 0 gives class-dependent temperatures (CDT, Ye et al., 2020)
+    tau: weight of the log frequencies, at least 0; 0 gives class-dependent temperatures (CDT)
 
     Needs: nothing beyond noisy labels; with wrong labels, counts are those of the given ones.
     Source: Kini et al., "Label-Imbalanced and Group-Sensitive Classification under Overparameterization", NeurIPS 2021; defaults from the
