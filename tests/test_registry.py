@@ -217,7 +217,8 @@ def test_a_wrong_option_is_reported_in_a_sentence(overrides: list[str], words: s
 
 
 def test_wrappers_are_those_with_a_base() -> None:
-    assert {name for name in registry.names() if registry.wraps(name)} == {"early_stopping", "finetune", "sam"}
+    wrappers = {"class_balanced", "early_stopping", "finetune", "logit_adjustment_post_hoc", "sam"}
+    assert {name for name in registry.names() if registry.wraps(name)} == wrappers
 
 
 LABELS = {
