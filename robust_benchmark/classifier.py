@@ -33,7 +33,7 @@ class RobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
     model: None for mlp on rows and convnet on images; the name of a model, such as "lenet"; a torch.nn.Module, which is copied with its
         weights; or a function of (number of classes, shape of an example) that returns one. It maps a batch to logits, (n, classes)
     steps, batch_size, lr: the options of the trainer; None for those of trainer=tables on rows and trainer=digits on images
-    overrides: further options, such as ["trainer.weight_decay=1e-4", "method.clean_batch_size=50"]
+    overrides: further options, such as ["trainer.weight_decay=1e-4", "method.clean_batch_size=50"], or a text with spaces between them
     random_state: an integer is the seed of a trial; else as in scikit-learn
     device: auto, cpu, cuda or cuda:N; auto is cuda if available
 
@@ -55,7 +55,7 @@ class RobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         steps: int | None = None,
         batch_size: int | None = None,
         lr: float | None = None,
-        overrides: Sequence[str] = (),
+        overrides: str | Sequence[str] = (),
         random_state: int | np.random.RandomState | None = None,
         device: str = "auto",
     ) -> None:
@@ -88,9 +88,8 @@ class RobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
 
     def _fit(self, X: np.ndarray, labels: np.ndarray, clean: tuple[np.ndarray, np.ndarray] | None) -> None:
         suite = imports.module("benchmark.fitting")
-        options = suite.Options(
-            self.method, self.model, self.steps, self.batch_size, self.lr, tuple(self.overrides), self.device, self._seed()
-        )
+        overrides = self.overrides.split() if isinstance(self.overrides, str) else self.overrides
+        options = suite.Options(self.method, self.model, self.steps, self.batch_size, self.lr, overrides, self.device, self._seed())
         names = tuple(map(str, self.classes_))
         self._fitted = suite.fit(suite.Labelled(X, labels), clean and suite.Labelled(*clean), names, options)
         self.example_weights_ = self._fitted.weights
