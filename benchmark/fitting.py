@@ -114,7 +114,7 @@ def _cell(options: Options, is_table: bool) -> Cell:
         if part not in SETTABLE and not override.startswith("dataset.preprocessing."):
             raise UserError(f"override '{override}' is not accepted here: set dataset.preprocessing or one of {', '.join(SETTABLE)}")
     named = {"trainer.steps": options.steps, "trainer.batch_size": options.batch_size, "trainer.lr": options.lr, "device": options.device}
-    if options.steps is not None:
+    if isinstance(options.steps, int | np.integer):
         named["trainer.evaluate_every"] = max(1, options.steps // 10)
     named["model"] = options.model if isinstance(options.model, str) else None
     given = [f"{name}={value}" for name, value in named.items() if value is not None]
@@ -182,8 +182,16 @@ def _model_maker(cell: Cell, given: Any) -> ModelFactory:
     if not callable(given):
         raise UserError(f"model must be a torch.nn.Module, a function of (classes, shape) or a name such as mlp, not {given!r}")
     factory = _Copies(given) if isinstance(given, nn.Module) else given
-    name = getattr(given, "__name__", type(given).__name__)
-    return functools.partial(tried, lambda classes, shape: usable(factory(classes, shape), f"model {name}", classes, shape), name)
+    said = f"model {getattr(given, '__name__', type(given).__name__)}"
+
+    def made(classes: int, shape: torch.Size) -> nn.Module:
+        try:
+            return usable(factory(classes, shape), said, classes, shape)
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UserError(f"{said} does not fit {classes} classes and examples of shape {tuple(shape)}: {reason}") from error
+
+    return made
 
 
 class _Copies:

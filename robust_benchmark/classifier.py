@@ -32,7 +32,8 @@ class RobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
     method: name of a method, with options as on the command line, such as "l2rw" or "reed:beta=0.5"
     model: None for mlp on rows and convnet on images; the name of a model, such as "lenet"; a torch.nn.Module, which is copied with its
         weights; or a function of (number of classes, shape of an example) that returns one. It maps a batch to logits, (n, classes)
-    steps, batch_size, lr: the options of the trainer; None for those of trainer=tables on rows and trainer=digits on images
+    steps, batch_size, lr: the options of the trainer; None for those of trainer=tables on rows and trainer=digits on images. With `steps`,
+        an evaluation follows each tenth of them
     overrides: further options, such as ["trainer.weight_decay=1e-4", "method.clean_batch_size=50"], or a text with spaces between them
     random_state: an integer is the seed of a trial; else as in scikit-learn
     device: auto, cpu, cuda or cuda:N; auto is cuda if available
@@ -79,7 +80,6 @@ class RobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         """
         with _as_value_errors():
             examples, given = self._checked(X, y, reset=True)
-            check_classification_targets(given)
             self.classes_, labels = np.unique(given, return_inverse=True)
             if len(self.classes_) < 2:
                 raise UserError(f"y has 1 class, {self.classes_[0]}, and at least 2 are needed")
@@ -116,6 +116,8 @@ class RobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         """Return finite examples, with labels if there are some. Raises UserError for others."""
         try:
             checked = validate_data(self, X, y, reset=reset, allow_nd=True, ensure_all_finite=False)
+            if isinstance(checked, tuple):
+                check_classification_targets(checked[1])
         except ValueError as error:
             raise UserError(" ".join(str(error).split())) from error
         return (_examples(checked[0]), checked[1]) if isinstance(checked, tuple) else _examples(checked)

@@ -230,7 +230,8 @@ def test_another_process_reads_a_fitted_classifier_without_importing_the_suite_f
 def test_averaged_parameters_predict_if_the_trainer_averages() -> None:
     X, y = blobs(60)
     plain, averaged = (
-        RobustClassifier("baseline", steps=10, random_state=0, overrides=more).fit(X, y) for more in ([], ["trainer.ema=0.5"])
+        RobustClassifier("baseline", steps=10, random_state=0, overrides=more).fit(X, y)
+        for more in ([], "trainer.ema=0.5 trainer.momentum=0")
     )
     assert averaged.history_[-1]["nll"] != plain.history_[-1]["nll"]
     chosen = averaged.predict_proba(X)[np.arange(60), y]
@@ -246,6 +247,13 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[Any, ...], str]] = {
     "unknown model": ({"model": "mpl"}, (X, y), "no model 'mpl'; nearest: mlp"),
     "two methods": ({"method": "gce,elr"}, (X, y), "describe 2 configurations, and a classifier has one"),
     "data": ({"overrides": ["noise=bgflip"]}, (X, y), "override 'noise=bgflip' is not accepted here"),
+    "no function of two": (
+        {"model": lambda classes: None},
+        (X, y),
+        r"model <lambda> does not fit 3 classes .* takes 1 positional argument",
+    ),
+    "text as steps": ({"steps": "many"}, (X, y), "trainer.steps must be a whole number of at least 1, not 'many'"),
+    "no labels": ({}, (X, [None] * 30), "Unknown label type"),
     "steps": ({"steps": 0}, (X, y), "trainer.steps"),
     "lengths": ({}, (X, y[:-1]), r"inconsistent numbers of samples: \[30, 29\]"),
     "NaN": ({}, (NAN, y), "X must be finite, and example 4 contains NaN or inf"),
@@ -261,7 +269,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[Any, ...], str]] = {
     ),
     "no logits": ({"model": nn.Linear(5, 2)}, (X, y), r"model Linear maps a batch \(1, 5\) to .* not to logits \(1, 3\)"),
     "no model": ({"model": 3}, (X, y), "model must be a torch.nn.Module, a function of .* not 3"),
-    "other rows": ({"model": nn.Linear(4, 3)}, (X, y), "model Linear needs images, and this data set is a table of 5 features"),
+    "other rows": ({"model": nn.Linear(4, 3)}, (X, y), r"model Linear does not fit 3 classes and examples of shape \(5,\): mat1 and mat2"),
     "truth": ({"method": "coteaching"}, (X, y), "needs the noise rate, which derive from true labels"),
     "strong": ({"method": "gjs_strong"}, (PICTURES / 255, OF_PICTURES), "needs strong views, which exist for uint8 images only"),
     "divergence": ({"lr": 1e30, "steps": 20}, (X, y), "training diverged at step .*: give a smaller lr than 1e"),
