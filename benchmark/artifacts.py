@@ -43,7 +43,6 @@ class TrainedModel:
     image_shape: tuple[int, ...]
     encoding: Encoding | None = None
 
-    @torch.no_grad()
     def predict_proba(self, examples: np.ndarray | torch.Tensor | pd.DataFrame) -> np.ndarray:
         """Return the probabilities of the classes, float32 (n, classes).
 
@@ -51,7 +50,11 @@ class TrainedModel:
             DataFrame or an array of its feature columns in their order
         Raises UserError for examples of another type or shape.
         """
-        stored = self._images(examples) if self.encoding is None else torch.from_numpy(self.encoding.encode(examples))
+        return self.probabilities(self._images(examples) if self.encoding is None else torch.from_numpy(self.encoding.encode(examples)))
+
+    @torch.no_grad()
+    def probabilities(self, stored: torch.Tensor) -> np.ndarray:
+        """Return the probabilities of the classes, float32 (n, classes), of examples as a task stores them, (n, *image_shape)."""
         logits = [self.method.predict(self.preprocessing.normalise(part)) for part in stored.split(250) if len(part)]
         return torch.cat(logits).softmax(dim=1).float().numpy() if logits else np.empty((0, len(self.classes)), dtype=np.float32)
 

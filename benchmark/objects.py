@@ -74,13 +74,17 @@ def model_factory(options: Mapping[str, Any]) -> Callable[[int, torch.Size], nn.
 
     def checked(num_classes: int, image_shape: torch.Size) -> nn.Module:
         with nullcontext() if package in OURS else blaming([Owner(said, package)]):
-            model = factory(num_classes, image_shape)
-            if not isinstance(model, nn.Module) or next(model.parameters(), None) is None:
-                raise UserError(f"{said}: {target} returns {_kind(model)}, but a torch.nn.Module with parameters is needed")
-            _try(model, f"{said}: {target}", num_classes, image_shape)
-        return model
+            return usable(factory(num_classes, image_shape), f"{said}: {target}", num_classes, image_shape)
 
     return checked
+
+
+def usable(model: Any, said: str, num_classes: int, image_shape: torch.Size) -> nn.Module:
+    """Return the model. Raises UserError unless it is a module with parameters that gives logits for an image. said: what returned it"""
+    if not isinstance(model, nn.Module) or next(model.parameters(), None) is None:
+        raise UserError(f"{said} returns {_kind(model)}, but a torch.nn.Module with parameters is needed")
+    _try(model, said, num_classes, image_shape)
+    return model
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ Large packages are imported on first use. `load` works beside Hugging Face's `da
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -25,12 +26,13 @@ from robust_benchmark.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from robust_benchmark.classifier import RobustClassifier
     from robust_benchmark.suite.benchmark.artifacts import load_model  # type: ignore[import-not-found]  # a checkout has no suite/
     from robust_benchmark.suite.benchmark.observers import Observer  # type: ignore[import-not-found]
     from robust_benchmark.suite.methods.base import Batch, Knowledge, Method  # type: ignore[import-not-found]
     from robust_benchmark.suite.methods.registry import register  # type: ignore[import-not-found]
 
-__all__ = ["Batch", "Knowledge", "Method", "Observer", "UserError", "load", "load_model", "register", "run_grid"]
+__all__ = ["Batch", "Knowledge", "Method", "Observer", "RobustClassifier", "UserError", "load", "load_model", "register", "run_grid"]
 
 PYTHONS = ((3, 11), (3, 13))  # the first and the last; older versions can read this file and its imports to report it
 if not PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]:
@@ -75,6 +77,8 @@ if not TYPE_CHECKING:  # a type checker would accept any name for one of these
     def __getattr__(name: str) -> Any:
         homes = {"load_model": "benchmark.artifacts", "register": "methods.registry", "Observer": "benchmark.observers"}
         homes |= dict.fromkeys(("Batch", "Knowledge", "Method"), "methods.base")
+        if name == "RobustClassifier":  # its own module in this package, so that it can be pickled
+            return importlib.import_module("robust_benchmark.classifier").RobustClassifier
         if name not in homes:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return getattr(imports.module(homes[name]), name)

@@ -37,11 +37,13 @@ from sybil.parsers.markdown import CodeBlockParser
 
 import benchmark.check
 import benchmark.convert
+import benchmark.merge
 import benchmark.prepare
 import benchmark.report
 import benchmark.run
 import benchmark.speed.__main__
 import benchmark.status
+import benchmark.verify
 import robust_benchmark
 from benchmark import ROOT
 from benchmark.config import cells
@@ -63,6 +65,8 @@ MAINS: dict[str, Callable[[list[str]], int]] = {
     "benchmark.speed": benchmark.speed.__main__.main,
     "benchmark.status": benchmark.status.main,
     "benchmark.convert": benchmark.convert.main,
+    "benchmark.merge": benchmark.merge.main,
+    "benchmark.verify": benchmark.verify.main,
 }
 SUITE = re.compile(r"(?:python -m (?P<module>benchmark\.\w+)|robust-benchmark (?P<command>\w+)) ?(?P<arguments>.*)")
 EXAMPLE = re.compile(r"pip install \./examples/(?P<folder>\w+)")

@@ -60,6 +60,7 @@ WITHOUT_TORCH = (
     "benchmark.analysis",
     "benchmark.metrics",
     "benchmark.fingerprint",
+    "benchmark.merge",
     "benchmark.launching.jobs",
     "benchmark.launching.look",
     "benchmark.overview",
