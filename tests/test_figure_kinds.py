@@ -140,10 +140,10 @@ def evidence(wrong: list[bool], weights: list[float], losses: list[float]) -> pd
 
 def test_low_weights_are_suspicious_and_high_losses_where_there_are_no_weights() -> None:
     wrong = [True, False, False]
-    suspicion, found, weighs = suspicion_of(evidence(wrong, [0.1, math.nan, 2.0], [0, 0, 0]))
-    assert (suspicion.tolist(), found.tolist(), weighs) == ([-0.1, -2.0], [True, False], True)
-    suspicion, found, weighs = suspicion_of(evidence(wrong, [math.nan] * 3, [3, 1, 2]))
-    assert (suspicion.tolist(), found.tolist(), weighs) == ([3, 1, 2], wrong, False)
+    suspicion, found, by = suspicion_of(evidence(wrong, [0.1, math.nan, 2.0], [0, 0, 0]))
+    assert (suspicion.tolist(), found.tolist(), by) == ([-0.1, -2.0], [True, False], "weight")
+    suspicion, found, by = suspicion_of(evidence(wrong, [math.nan] * 3, [3, 1, 2]))
+    assert (suspicion.tolist(), found.tolist(), by) == ([3, 1, 2], wrong, "loss")
 
 
 def test_curves_are_drawn_of_the_methods_that_kept_evidence(tmp_path: Path) -> None:
