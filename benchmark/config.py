@@ -208,7 +208,7 @@ def composed_choice(group: str, name: str, data_dir: str | Path = "data") -> dic
     try:
         return cast(dict[str, Any], OmegaConf.to_container(composed[group], resolve=True))
     except OmegaConfBaseException as error:
-        raise _user_error(error) from error
+        raise UserError(f"{group}={name} has options without a default, such as a path") from error
 
 
 def _template(fixed: Sequence[str]) -> Template:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import pkgutil
 from collections.abc import Callable, Mapping
@@ -54,26 +53,12 @@ def make(group: str, options: Mapping[str, Any], name: str = "") -> Any:
     """Create the object of a choice of dataset (its `source`), noise or imbalance. Raises UserError, which names the file.
 
     name: name of the choice, if the options lack it
-    A noise with an argument `source_of` gets `source_on_disk`, because it uses another data set.
     """
     said = _said(group, name or options["name"])
-    given = options if name else {key: value for key, value in options.items() if key != "name"}
-    more = {"source_of": source_on_disk} if group == "noise" and takes(options["_target_"], "source_of") else {}
-    made = _instantiated(said, {**given, **more})
+    made = _instantiated(said, options if name else {key: value for key, value in options.items() if key != "name"})
     if not isinstance(made, KINDS[group]):
         raise UserError(f"{said}: {options['_target_']} returns {_kind(made)}, but {_kind(KINDS[group])} is needed")
     return made
-
-
-@functools.lru_cache(maxsize=1)
-def source_on_disk(name: str, data_dir: str) -> Source:
-    """Return a configured data set with its default options; downloads nothing. Raises UserError if it is unknown or not in `data_dir`."""
-    from benchmark.config import composed_choice  # it imports this module
-
-    options = composed_choice("dataset", name, data_dir)["source"]
-    without = {option: False for option in ("download", "resident") if takes(options["_target_"], option)}
-    source: Source = make("dataset", options | without, name)
-    return source
 
 
 def model_factory(options: Mapping[str, Any]) -> Callable[[int, torch.Size], nn.Module]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmark.analysis.figures.request import Labels
 from benchmark.config import composed_choice
+from benchmark.donors import make_noise
 from benchmark.objects import make, takes
 from benchmark.records.store import Record, canonical
 from datasets.source import UNKNOWN, Source
@@ -24,7 +25,7 @@ def labels_of(record: Record, data_dir: str | Path = "data") -> Labels:
     config = record["config"]
     options = composed_choice("dataset", config["dataset"]["name"], data_dir)["source"] | config["dataset"]["source"]
     source = _source(config["dataset"]["name"], canonical(options))
-    noise = make("noise", composed_choice("noise", config["noise"]["name"], data_dir) | config["noise"]).on(source)
+    noise = make_noise(composed_choice("noise", config["noise"]["name"], data_dir) | config["noise"]).on(source)
     imbalance = config.get("imbalance", {"name": "none"})
     chosen = make("imbalance", composed_choice("imbalance", imbalance["name"], data_dir) | imbalance)
     drawn = draw(source, noise, Split(**config["split"]), record["seed"], "clean_set" in record["needs"], chosen)
