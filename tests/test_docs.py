@@ -62,9 +62,6 @@ def test_each_word_on_hyper_parameters_is_of_a_method_and_each_method_has_one_wo
     assert method_table._origin("reed_soft_es", "early_stopping") == "shared"
     assert method_table._origin("peer_loss", "peer_loss") == "shared"
     assert method_table._origin("peer_loss_constant", "peer_loss") == "authors'"
-        "shared",
-        "authors'",
-    ]
 
 
 def test_every_package_of_examples_has_its_page() -> None:
