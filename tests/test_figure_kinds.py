@@ -23,7 +23,7 @@ from benchmark import ROOT, report
 from benchmark.analysis.figures import KINDS, draw
 from benchmark.analysis.figures.axes import positions, scale_of
 from benchmark.analysis.figures.canvas import plt, spread
-from benchmark.analysis.figures.detection import ENDING, RANKINGS, detection_figure, precision_at, roc, suspicion_of
+from benchmark.analysis.figures.detection import ENDING, RANKED_BY, detection_figure, precision_at, roc, suspicion_of
 from benchmark.analysis.figures.forest import by_setting, forest_figure
 from benchmark.analysis.figures.heatmap import heatmap_figure, means
 from benchmark.analysis.figures.pareto import front
@@ -174,7 +174,7 @@ def test_a_ranking_applies_to_every_method(tmp_path: Path) -> None:
     for ranking, found in (("loss", 0), ("margin", 100), ("wrong_events", 100)):
         figure = detection_figure(type(request(records))(**{**vars(request(records)), "checkpoint_dir": tmp_path, "ranking": ranking}))
         assert [line.get_ydata()[1] for line in figure.axes[0].lines] == pytest.approx([found] * 2)
-        assert f"Examples are ranked by {RANKINGS[ranking]}." in " ".join(text.get_text() for text in figure.texts).replace("\n", " ")
+        assert f"Examples are ranked by {RANKED_BY[ranking]}." in " ".join(text.get_text() for text in figure.texts).replace("\n", " ")
 
 
 def test_a_wrong_ranking_and_evidence_without_it_are_one_sentence(tmp_path: Path) -> None:

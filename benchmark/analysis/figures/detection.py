@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from benchmark.analysis.style import Look
 
 ENDING = ".evidence.parquet"  # as benchmark.training.artifacts writes them
-RANKINGS = {"weight": "low weight", "loss": "mean loss", "margin": "low mean margin", "wrong_events": "number of wrong events"}
+RANKED_BY = {"weight": "low weight", "loss": "mean loss", "margin": "low mean margin", "wrong_events": "number of wrong events"}
 LOW = ("weight", "margin")  # rankings in which a low value is suspicious
 SHARES = np.linspace(0, 1, 201)  # shares of right labels or of all examples, at which curves are averaged over trials
 PERCENT = METRICS["weights_precision"]  # a metric in percent: intervals end at 0 and 100 %
@@ -82,7 +82,7 @@ def read_evidence(record: Record, checkpoint_dir: Path, ranking: str | None = No
 
 
 def suspicion_of(evidence: pd.DataFrame, ranking: str | None = None) -> tuple[NDArray[np.float64], NDArray[np.bool_], str]:
-    """The suspicion of each example, whether its label is wrong, and the ranking, one of RANKINGS.
+    """The suspicion of each example, whether its label is wrong, and the ranking, one of RANKED_BY.
 
     ranking: None for the weight, or the mean loss if there are no weights
     The result omits examples without a weight, which were never drawn, and examples with an unknown true label.
@@ -147,7 +147,7 @@ def detection_figure(request: Request) -> Figure:
 def _said(found: Sequence[tuple[str, Found]], ranking: str | None) -> list[str]:
     by_loss = sorted({canvas.shown(method) for method, each in found if each.by == "loss"})
     if ranking or not by_loss:
-        how = f"Examples are ranked by {RANKINGS[ranking or 'weight']}."
+        how = f"Examples are ranked by {RANKED_BY[ranking or 'weight']}."
     else:
         how = f"Examples are ranked by mean loss for {', '.join(by_loss)}, and by low weight for other methods."
     trials = [each.curves[:, 0, 0].tolist() for _, each in found]
