@@ -9,7 +9,7 @@ from benchmark.training.batches import in_order
 from datasets.task import Task
 from methods.base import Method
 
-SUMS = ("loss", "margin", "prediction", "wrong_events")
+FIELDS = ("loss", "margin", "prediction", "wrong_events")
 
 
 class Evidence:
@@ -53,12 +53,12 @@ class Evidence:
 
     def state(self) -> dict[str, torch.Tensor | int]:
         """Return the state that `restore` needs to continue from here."""
-        return {**{name: getattr(self, name) for name in SUMS}, "evaluations": self.evaluations}
+        return {**{name: getattr(self, name) for name in FIELDS}, "evaluations": self.evaluations}
 
     def restore(self, state: dict[str, torch.Tensor | int]) -> None:
-        """Continue the evidence that returned `state`; a state of an earlier version, without some sums, is left out."""
-        if not state.keys() >= {*SUMS}:
+        """Continue the evidence that returned `state`; a state of an earlier version, without some of FIELDS, is left out."""
+        if not state.keys() >= {*FIELDS}:
             return
-        for name in SUMS:
+        for name in FIELDS:
             getattr(self, name).copy_(state[name])
         self.evaluations = int(state["evaluations"])
