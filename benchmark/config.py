@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
@@ -195,11 +196,19 @@ def _cell(overrides: Sequence[str], swept: set[str], templates: dict[tuple[str, 
     return Cell(config, determined, digest(determined, KEY), name, name if changed else choices[-1], tuple(overrides))
 
 
-def composed_choice(group: str, name: str) -> dict[str, Any]:
-    """Return the options of a choice with its import path, from its file. Raises UserError if there is no such choice."""
+def composed_choice(group: str, name: str, data_dir: str | Path = "data") -> dict[str, Any]:
+    """Return the options of a choice with its import path, from its file.
+
+    data_dir: directory of published data sets
+    Raises UserError if there is no such choice, or if its options have no default.
+    """
     with _hydra():
         composed = _compose([f"{group}={name}"])
-    return cast(dict[str, Any], OmegaConf.to_container(composed[group], resolve=True))
+    composed.data_dir = str(data_dir)
+    try:
+        return cast(dict[str, Any], OmegaConf.to_container(composed[group], resolve=True))
+    except OmegaConfBaseException as error:
+        raise UserError(f"{group}={name} has options without a default, such as a path") from error
 
 
 def _template(fixed: Sequence[str]) -> Template:

@@ -14,15 +14,19 @@ MOST = 5  # labels of a row that are printed by name
 
 
 def counts(examples: Examples, classes: int) -> torch.Tensor:
-    """Return the number of examples with each true label (row) and given label (column), int64 (classes, classes), on the CPU."""
+    """Return the number of examples with each true label (row) and given label (column), int64 (classes, classes), on the CPU.
+
+    Images of another data set, which have no true class, do not count.
+    """
     pairs = (examples.true_labels * classes + examples.labels).cpu()
-    return torch.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+    return torch.bincount(pairs, minlength=classes * (classes + 1))[: classes**2].reshape(classes, classes)
 
 
 def of_record(task: Task) -> dict[str, Any]:
     """Return the fields of a record on its training labels; those on true labels only if these are known.
 
-    The transition matrix is present if it differs from the shares of the counts, so if the noise states it.
+    The transition matrix is present if it differs from the shares of the counts, so if the noise states it. The counts of images of
+    another data set are present if there are any.
     """
     train, classes = task.train, len(task.classes)
     found = {"train_labels_per_class": torch.bincount(train.labels, minlength=classes).tolist()}
@@ -34,8 +38,15 @@ def of_record(task: Task) -> dict[str, Any]:
         "wrong_labels_per_true_class": (counted.sum(dim=1) - counted.diagonal()).tolist(),
         "given_labels_per_true_class": counted.tolist(),
     }
+    if task.replaced.any():
+        found["replaced_images_per_given_label"] = _replaced(task).tolist()
     T, shares = task.transition_matrix, counted.double() / counted.sum(dim=1, keepdim=True)
     return found if T is None or torch.allclose(T, shares) else found | {"transition_matrix": _rounded(T)}
+
+
+def _replaced(task: Task) -> torch.Tensor:
+    """Return the number of training images of another data set with each given label, int64 (classes,), on the CPU."""
+    return torch.bincount(task.train.labels[task.replaced].cpu(), minlength=len(task.classes))
 
 
 def _rounded(T: torch.Tensor) -> list[list[float]]:
@@ -43,7 +54,14 @@ def _rounded(T: torch.Tensor) -> list[list[float]]:
 
 
 def lines(task: Task) -> Iterator[str]:
-    """Yield a line for each true class: its examples, the wrong ones among them, and its row of the transition matrix."""
+    """Yield a line for each true class: its examples, the wrong ones among them, and its row of the transition matrix.
+
+    With images of another data set, yield a line for each given label: its examples, and those of the other data set among them.
+    """
+    if task.replaced.any():
+        given = torch.bincount(task.train.labels.cpu(), minlength=len(task.classes)).tolist()
+        for name, n, others in zip(task.classes, given, _replaced(task).tolist(), strict=True):
+            yield f"{name}: {n:,} examples with this given label, {others:,} of another data set" + (f" ({others / n:.2%})" if n else "")
     if task.transition_matrix is None:
         return
     counted = counts(task.train, len(task.classes))

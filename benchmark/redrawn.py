@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Any
 
 from benchmark.analysis.figures.request import Labels
 from benchmark.config import composed_choice
+from benchmark.donors import make_noise
 from benchmark.objects import make, takes
 from benchmark.records.store import Record, canonical
 from datasets.source import UNKNOWN, Source
@@ -20,32 +20,26 @@ def labels_of(record: Record, data_dir: str | Path = "data") -> Labels:
     """The training labels of a recorded trial.
 
     data_dir: directory of published data sets; nothing is downloaded
-    Raises UserError if the data is missing, if it differs from the record's data, or if its true labels are unknown.
+    Raises UserError if the data is missing, if it differs from the record's data, or if some true labels are unknown or no class.
     """
     config = record["config"]
-    options = _whole("dataset", config["dataset"]["name"], data_dir)["source"] | config["dataset"]["source"]
+    options = composed_choice("dataset", config["dataset"]["name"], data_dir)["source"] | config["dataset"]["source"]
     source = _source(config["dataset"]["name"], canonical(options))
-    noise = make("noise", _whole("noise", config["noise"]["name"], data_dir) | config["noise"]).on(source)
+    noise = make_noise(composed_choice("noise", config["noise"]["name"], data_dir) | config["noise"]).on(source)
     imbalance = config.get("imbalance", {"name": "none"})
-    chosen = make("imbalance", _whole("imbalance", imbalance["name"], data_dir) | imbalance)
+    chosen = make("imbalance", composed_choice("imbalance", imbalance["name"], data_dir) | imbalance)
     drawn = draw(source, noise, Split(**config["split"]), record["seed"], "clean_set" in record["needs"], chosen)
     digests = {"source": source.digest, "drawn": drawn.digest}
     if digests != record["digests"]:
         raise UserError(f"record {record['path']} comes from different images or labels than the data on this machine")
     true = source.true_labels.numpy()[drawn.train]
+    if drawn.replacement:
+        raise UserError(f"record {record['path']} has training images of another data set, which have no true class")
     if (true == UNKNOWN).any():
         raise UserError(f"the true labels of the training set of record {record['path']} are unknown")
     classes = len(source.classes)
     stated = noise.transition_matrix(noise.targets(classes, record["seed"], numpy_stream(record["seed"], "noise targets")))
     return Labels(drawn.train_labels, true, stated if noise.synthetic else None)
-
-
-def _whole(group: str, name: str, data_dir: str | Path) -> dict[str, Any]:
-    """The options in the file of a choice, with the directory of published data."""
-    options = composed_choice(group, name)
-    for part in (options, options.get("source", {})):
-        part |= {place: str(data_dir) for place in ("root",) if place in part}
-    return options
 
 
 @functools.lru_cache(maxsize=2)

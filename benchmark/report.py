@@ -103,6 +103,8 @@ def _of_figures(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--x", help="x axis of the figure: an option such as noise.rate; for kind pareto, the cost")
     parser.add_argument("--width", help=f"width of the figure, {' or '.join(figures.WIDTHS)}, for a two-column paper (default full)")
+    rankings = ", ".join(figures.RANKINGS)
+    parser.add_argument("--ranking", help=f"for kind detection: {rankings}; default: low weight, or mean loss of methods without weights")
     parser.add_argument("--checkpoint-dir", type=Path, metavar="DIR", help="directory of kept evidence and weights (default .checkpoints)")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="directory of published data sets, for kind transition (default data)")
 
@@ -110,7 +112,7 @@ def _of_figures(parser: argparse.ArgumentParser) -> None:
 def _report(given: argparse.Namespace) -> int:
     for name in given.select:
         check_selection(name, [])
-    for name in ("kind", "x", "width", "checkpoint_dir", "data_dir"):
+    for name in ("kind", "x", "width", "ranking", "checkpoint_dir", "data_dir"):
         value = getattr(given, name)
         if value is not None and given.figure is None:
             raise UserError(f"--{name.replace('_', '-')} {value} is an option of figures and needs --figure FILE")
@@ -305,7 +307,7 @@ def _draw(given: argparse.Namespace, shown: list[Record], records: list[Record],
     if given.figure is None:
         return
     kind = given.kind or ("against" if given.x is not None else figure.get("kind", "training"))
-    asked = {name: getattr(given, name) for name in ("x", "y", "width", "checkpoint_dir")} | {"kind": kind}
+    asked = {name: getattr(given, name) for name in ("x", "y", "width", "ranking", "checkpoint_dir")} | {"kind": kind}
     if given.select != [LAST]:
         asked["selections"] = given.select
     if kind == "transition":

@@ -22,6 +22,7 @@ import torch
 
 from benchmark import ROOT, fingerprint, labels
 from benchmark.config import Cell
+from benchmark.donors import make_noise
 from benchmark.features import check_views_of_features, tried
 from benchmark.fingerprint import Fingerprint
 from benchmark.metrics import METRICS
@@ -254,7 +255,7 @@ def source_of(cell: Cell) -> Source:
 def task_of(cell: Cell, seed: int, sees_clean: bool = True) -> Task:
     """Return the data of one trial. sees_clean: whether its method may see the clean set. Raises the errors of its source and task."""
     config = cell.config
-    imbalance, noise = make("imbalance", config.imbalance), make("noise", config.noise)
+    imbalance, noise = make("imbalance", config.imbalance), make_noise(config.noise)
     return make_task(source_of(cell), noise, config.split, preprocessing(config), seed, sees_clean, imbalance)
 
 
@@ -273,7 +274,7 @@ def _digests(name: str, source: str, imbalance: str, noise: str, split: str, see
     if takes(options["_target_"], "download"):
         source = canonical(options | {"download": False})
     data = _source(name, source)
-    choices = make("noise", json.loads(noise)), Split(**json.loads(split)), seed, sees_clean, make("imbalance", json.loads(imbalance))
+    choices = make_noise(json.loads(noise)), Split(**json.loads(split)), seed, sees_clean, make("imbalance", json.loads(imbalance))
     drawn = draw(data, *choices)
     return {"source": data.digest, "drawn": drawn.digest}
 

@@ -6,7 +6,9 @@ T[i, j] = p(noisy label j | true label i).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +30,18 @@ class Seen:
     def images(self) -> torch.Tensor:
         """The images as stored, copied, or read from a mapped file on request."""
         return self.source.train_images[self.positions]
+
+
+class Replacement(NamedTuple):
+    """Images of none of the classes that replace training images, whose given labels stay.
+
+    train, hyper_validation: places of the replaced images in each set, int64 (k,) and (h,)
+    images: the new images, uint8 (k + h, channels, height, width), in the same order
+    """
+
+    train: np.ndarray
+    hyper_validation: np.ndarray
+    images: np.ndarray
 
 
 class Corruption:
@@ -55,6 +69,10 @@ class Corruption:
     def relabel(self, seen: Seen, targets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return given labels, (n,). Noise that depends on more than the true label overrides it."""
         return self.corrupt(seen.labels, targets, rng)
+
+    def replacement(self, sizes: Sequence[int], source: Source, trial_seed: int) -> Replacement | None:
+        """Return the images to replace in the training and the hyper-validation set of these sizes; None if all images stay."""
+        return None
 
     def corrupt(self, labels: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return labels, (n,), with exactly round(rate n) of them, selected uniformly, redrawn from `targets`[true label]."""

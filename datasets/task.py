@@ -12,7 +12,7 @@ from datasets.augment import Preprocessing
 from datasets.checks import check_matrix, check_rate, check_whole_numbers
 from datasets.imbalance import Imbalance
 from datasets.mapped import Images, Mapped, taken
-from datasets.noise import Corruption, Seen, UniformFlip
+from datasets.noise import Corruption, Replacement, Seen, UniformFlip
 from datasets.source import UNKNOWN, Source
 from datasets.streams import numpy_stream
 from robust_benchmark.errors import UserError, in_range, whole
@@ -44,8 +44,8 @@ class Split:
 class Examples:
     """Images, uint8 (n, channels, height, width), or features, float32 (n, width), with given and true labels.
 
-    Labels are int64 (n,). True labels count as known only if none is UNKNOWN (see Source). Images may be in a mapped file:
-    `images[index]` reads some of them.
+    Labels are int64 (n,). True labels count as known only if none is UNKNOWN (see Source). The true label of an image of another data
+    set is the number of classes: no given label is right. Images may be in a mapped file: `images[index]` reads some of them.
     """
 
     images: Images
@@ -89,7 +89,7 @@ class Task:
 
     noise_rate: the share of examples selected for relabelling, or, without such an option, of wrong labels in the training set
     transition_matrix: float64 (classes, classes), T[i, j] = p(noisy label j | true label i)
-    both are None if the true labels are unknown
+    both are None if the true labels are unknown; a task with images of another data set has no transition matrix
     digests: digests of the source and of the draw from it
     train_positions: positions of the training set among the source's training images, int64 (n,)
     encoding: the conversion of a table's columns to features, as text of datasets.encoding.Encoding
@@ -107,6 +107,11 @@ class Task:
     train_positions: torch.Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
     encoding: str | None = None
 
+    @property
+    def replaced(self) -> torch.Tensor:
+        """Which training images are of another data set, and so of none of the classes, bool (n,)."""
+        return self.train.true_labels == len(self.classes)
+
     def to(self, device: torch.device) -> Task:
         """Return the same task with its images and labels on `device`."""
         parts = {name: getattr(self, name).to(device) for name in ("train", "clean", "hyper_validation", "test")}
@@ -119,6 +124,7 @@ class Draw:
 
     targets: matrix Q of the label noise, float64 (classes, classes)
     clean_labels: labels of the clean set, if some are made wrong
+    replacement: images of another data set that replace some of the training and the hyper-validation images
     """
 
     train: np.ndarray
@@ -128,12 +134,14 @@ class Draw:
     hyper_validation_labels: np.ndarray
     targets: np.ndarray
     clean_labels: np.ndarray | None = None
+    replacement: Replacement | None = None
 
     @property
     def digest(self) -> str:
-        """Return the shortened hexadecimal SHA-256 of all positions and labels."""
+        """Return the shortened hexadecimal SHA-256 of all positions and labels, and of images of another data set."""
         sha = hashlib.sha256()
-        for array in astuple(self):
+        *arrays, replacement = astuple(self)
+        for array in (*arrays, *(replacement or ())):
             if array is not None:
                 sha.update(repr(array.shape).encode())
                 sha.update(np.ascontiguousarray(array).data)
@@ -167,11 +175,12 @@ def draw(
         return given
 
     train_labels, hyper_labels = relabelled(train, "training labels"), relabelled(hyper, "hyper-validation labels")
+    replacement = corruption.replacement((len(train), len(hyper)), source, seed)
     clean_labels = _made_wrong(true[clean], split.clean_noise_rate, num_classes, numpy_stream(seed, "clean labels"))
     if split.clean_returns and not sees_clean:
         returning = true[clean] if clean_labels is None else clean_labels
         train, train_labels = np.concatenate([train, clean]), np.concatenate([train_labels, returning])
-    return Draw(train, train_labels, clean, hyper, hyper_labels, targets, clean_labels)
+    return Draw(train, train_labels, clean, hyper, hyper_labels, targets, clean_labels, replacement)
 
 
 def _positions(
@@ -209,13 +218,17 @@ def make_task(
     def examples(index: np.ndarray, labels: np.ndarray) -> Examples:
         return Examples(taken(source.train_images, index), torch.from_numpy(labels), source.true_labels[index])
 
-    train = examples(drawn.train, drawn.train_labels)
+    train, hyper_validation = examples(drawn.train, drawn.train_labels), examples(drawn.hyper_validation, drawn.hyper_validation_labels)
+    if drawn.replacement:
+        places, hyper_places, images = drawn.replacement
+        train = _with_others(train, places, images[: len(places)], len(source.classes))
+        hyper_validation = _with_others(hyper_validation, hyper_places, images[len(places) :], len(source.classes))
     clean_labels = source.true_labels.numpy()[drawn.clean] if drawn.clean_labels is None else drawn.clean_labels
     rate, transition_matrix = _noise_of(corruption.on(source), drawn, train, len(source.classes))
     return Task(
         train=train,
         clean=examples(drawn.clean, clean_labels),
-        hyper_validation=examples(drawn.hyper_validation, drawn.hyper_validation_labels),
+        hyper_validation=hyper_validation,
         test=Examples(source.test_images, source.test_labels, source.test_labels),
         classes=source.classes,
         noise_rate=rate,
@@ -225,6 +238,14 @@ def make_task(
         digests={"source": source.digest, "drawn": drawn.digest},
         encoding=source.encoding,
     )
+
+
+def _with_others(examples: Examples, places: np.ndarray, images: np.ndarray, num_classes: int) -> Examples:
+    """Return the examples with `images` of none of the classes at `places`; their given labels stay."""
+    order = np.arange(len(examples))
+    order[places] = len(examples) + np.arange(len(places))
+    others = Examples(torch.from_numpy(images), examples.labels[places], torch.full((len(places),), num_classes))
+    return examples.join(others).take(order)
 
 
 def _check_truth(source: Source, corruption: Corruption) -> None:
@@ -248,10 +269,12 @@ def _check_training_set(true: np.ndarray, train: np.ndarray, clean: np.ndarray, 
 
 
 def _noise_of(corruption: Corruption, drawn: Draw, train: Examples, num_classes: int) -> tuple[float | None, torch.Tensor | None]:
-    """Return rate and transition matrix: those of the corruption, or those counted on the training set."""
+    """Return rate and transition matrix: those of the corruption, or those counted on the training set; no matrix for other images."""
     if not train.truth_is_known:
         return None, None
     share = (train.wrong() or 0) / len(train)
+    if drawn.replacement:
+        return share, None
     brought = not corruption.synthetic and share > 0
     stated = None if brought else corruption.transition_matrix(drawn.targets)
     if stated is not None:

@@ -1,6 +1,6 @@
 """`python -m docs.method_table`: writes the tables of docs/choosing.md and README.md from code, records and measured costs.
 
-A new method needs no change here. Its year is the first year after "Source:" in its docstring.
+A new method needs only its word in HYPER_PARAMETERS. Its year is the first year after "Source:" in its docstring.
 """
 
 from __future__ import annotations
@@ -35,7 +35,17 @@ README = ROOT / "README.md"
 EXPERIMENTS = {"digits": "digits", "digits_modern": "digits, cropped"}  # choice of experiment= and name of its columns
 SHIPPED = {"results": "readme.md", "cifar10": "readme-cifar10.md"}  # tables of the README, by the names of its parts
 NOISES = ("bgflip", "uniflip")
-HEADERS = ["method", "needs", "networks", "state", "cost", "year"]
+HEADERS = ["method", "needs", "networks", "state", "cost", "year", "hyper-parameters"]
+HYPER_PARAMETERS = {  # the origin of the defaults: names of methods, or of choices that differ; methods without options are in neither
+    "authors'": (
+        "backward coteaching elr forward gjs hard_mining_released js l2rw label_smoothing mentornet meta_weight_net mixup nce_mae nce_rce"
+        " peer_loss_constant reed sam sce volminnet"
+    ),
+    "shared": (
+        "aum clean_weighted cores2 coteaching_plus crt decoupling disc dividemix dual_t early_stopping elr_plus finetune gce hard_mining"
+        " jocor ldam logit_clip mdyr mentornet_dd nlnl peer_loss pes promix relabel s_model self_paced small_loss sop t_revision"
+    ),
+}
 PART = re.compile(r"<!-- begin: (\w+) -->\n.*?<!-- end -->", re.DOTALL)
 
 Accuracies = Mapping[tuple[str, str, str], str]  # by experiment, noise and method
@@ -84,7 +94,7 @@ def _row(label: str, config: Mapping[str, Any], small: _Small, accuracies: Accur
     method = registry.build(config)
     needs = ", ".join(need.replace("_", " ") for need in method.needs.names())
     shown = [accuracies.get((experiment, noise, label), "") for experiment in EXPERIMENTS for noise in NOISES]
-    return [f"`{label}`", needs, *small.parts(method), _cost(label), _year(config["name"]), *shown]
+    return [f"`{label}`", needs, *small.parts(method), _cost(label), _year(config["name"]), _origin(label, config["name"]), *shown]
 
 
 class _Small:
@@ -119,6 +129,11 @@ def _cost(label: str) -> str:
 def _year(name: str) -> str:
     source = re.search(r"Source:.*?\b((?:19|20)\d\d)\b", inspect.getdoc(registry.get(name)) or "", re.DOTALL)
     return source[1] if source else ""
+
+
+def _origin(label: str, name: str) -> str:
+    words = {each: word for word, names in HYPER_PARAMETERS.items() for each in names.split()}
+    return words.get(label, words.get(name, ""))
 
 
 def _accuracies() -> Iterator[tuple[tuple[str, str, str], str]]:

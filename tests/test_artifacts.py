@@ -8,12 +8,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from benchmark import run, trial
 from benchmark.artifacts import load_model
 from benchmark.config import cells
 from benchmark.records.store import read_all
+from benchmark.training.evaluation import logits_on
+from benchmark.training.evidence import Evidence
+from methods.base import Method
 from robust_benchmark.errors import UserError
 
 KEEP = "keep=[weights,evidence,predictions]"
@@ -77,6 +81,48 @@ def test_loss_and_margin_agree_where_there_is_one_evaluation(tmp_path: Path) -> 
     np.testing.assert_allclose(table["loss"], -np.log(given), rtol=2e-3, atol=2e-5)
     np.testing.assert_allclose(table["margin"], np.log(given / others.max(axis=1)), rtol=2e-3, atol=2e-4)
     assert (table["prediction"] == p.argmax(axis=1)).all()
+
+
+def test_wrong_events_count_the_evaluations_with_another_prediction_and_the_margin_is_their_mean(tmp_path: Path) -> None:
+    (cell,) = cells(command(tmp_path, "method=baseline", "keep=[evidence]"))
+    trainer = trial.prepare(cell, 0)
+    margins, events = [], []
+
+    class Spying(Evidence):
+        def note(self, method: Method) -> None:
+            super().note(method)
+            p = torch.from_numpy(logits_on(trainer.task.train, method, trainer.task.preprocessing, 10))
+            given = trainer.task.train.labels
+            events.append(p.argmax(dim=1) != given)
+            own, others = p[range(len(p)), given], p.clone()
+            others[range(len(p)), given] = -torch.inf
+            margins.append(own - others.amax(dim=1))
+
+    trainer.evidence = Spying(trainer.task)
+    trainer.run()
+    assert torch.equal(trainer.evidence.wrong_events, torch.stack(events).sum(dim=0))
+    assert {*trainer.evidence.wrong_events.tolist()} >= {0, 3}  # of three evaluations
+    torch.testing.assert_close(trainer.evidence.means()[1], torch.stack(margins).mean(dim=0))
+
+
+def test_wrong_events_of_every_method_agree_with_its_last_prediction(kept: Path) -> None:
+    records, _ = read_all(kept / "results")
+    for record in records:
+        table = pd.read_parquet(artifacts(kept, record, "evidence.parquet"))
+        evaluations, last_is_wrong = len(record["history"]["step"]), table["prediction"] != table["given_label"]
+        assert table["wrong_events"][last_is_wrong].between(1, evaluations).all()
+        assert table["wrong_events"][~last_is_wrong].between(0, evaluations - 1).all()
+
+
+def test_evidence_continues_from_its_state_and_leaves_out_a_state_without_wrong_events(kept: Path) -> None:
+    (cell,) = cells(["method=baseline", "trials=1"])
+    trainer = trial.prepare(cell, 0)
+    evidence, again, anew = (Evidence(trainer.task) for _ in range(3))
+    evidence.note(trainer.method)
+    again.restore(evidence.state())
+    assert all(torch.equal(getattr(again, name), getattr(evidence, name)) for name in ("loss", "margin", "prediction", "wrong_events"))
+    anew.restore({name: value for name, value in evidence.state().items() if name != "wrong_events"})
+    assert (anew.evaluations, anew.loss.sum().item()) == (0, 0)
 
 
 def test_a_record_does_not_depend_on_what_is_kept(kept: Path, tmp_path: Path) -> None:

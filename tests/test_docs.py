@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from benchmark import ROOT
+from benchmark.names import choices
 from docs import method_table
+from methods import registry
 from robust_benchmark import errors, files
 from robust_benchmark.__main__ import COMMANDS
 
@@ -51,6 +53,15 @@ def test_every_link_of_a_page_leads_to_a_file_and_a_heading(file: Path) -> None:
 def test_the_tables_of_methods_are_what_the_code_and_the_records_give() -> None:
     page = method_table.PAGE.read_text(encoding="utf-8")
     assert method_table.updated(page) == page, "python -m docs.method_table makes the tables again"
+
+
+def test_each_word_on_hyper_parameters_is_of_a_method_and_each_method_has_one_word() -> None:
+    named = [name for names in method_table.HYPER_PARAMETERS.values() for name in names.split()]
+    assert len(set(named)) == len(named)
+    assert {*named} <= {*choices().values(), *registry.names()}
+    assert method_table._origin("reed_soft_es", "early_stopping") == "shared"
+    assert method_table._origin("peer_loss", "peer_loss") == "shared"
+    assert method_table._origin("peer_loss_constant", "peer_loss") == "authors'"
 
 
 def test_every_package_of_examples_has_its_page() -> None:

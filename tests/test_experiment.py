@@ -271,6 +271,27 @@ def test_a_small_grid_is_held_against_no_number_of_the_papers(name: str) -> None
     assert comparison(find(wanted_cells, []), found[0].config.experiment.rows)["paper"].isna().all()
 
 
+def test_the_atlas_of_noise_on_mnist_has_fifteen_methods_on_three_hard_noises() -> None:
+    found = grid("experiment=noise_atlas_mnist")
+    noises = {(cell.identity["noise"]["name"], cell.identity["noise"]["rate"]) for cell in found}
+    assert noises == {("uniflip", 0.5), ("pairflip", 0.45), ("instance", 0.4)}
+    assert [sum(cell.identity["noise"]["name"] == noise for cell in found) for noise, _ in noises] == [15] * 3
+    assert {"baseline", "dividemix", "coteaching", "l2rw"} < labels(found)
+    assert [the(found, part, "name") for part in ("dataset", "model", "trainer")] == ["mnist", "lenet", "mnist_fast"]
+    assert (the(found, "dataset", "source", "train_size"), the(found, "dataset", "preprocessing", "pad")) == (10_000, 1)
+    assert {cell.config.trials for cell in found} == {3}
+    assert min(map(trial.steps, found)) > 0  # the phases of each method exist
+
+
+def test_cifar_10n_at_laptop_size_is_six_methods_on_the_worst_labels_in_bf16() -> None:
+    found = grid("experiment=cifar10n_small")
+    assert names(found) == ["cifar10_jpeg", "human", "fastnet", "cifar_fast"]
+    assert labels(found) == {"baseline", "gce", "elr", "coteaching", "dividemix", "l2rw"}
+    assert (the(found, "noise", "kind"), the(found, "precision"), the(found, "dataset", "preprocessing", "pad")) == ("worse", "bf16", 0)
+    assert {cell.config.trials for cell in found} == {1}
+    assert min(map(trial.steps, found)) > 0
+
+
 # --- options that sweep together
 
 

@@ -23,7 +23,7 @@ from benchmark import ROOT, report
 from benchmark.analysis.figures import KINDS, draw
 from benchmark.analysis.figures.axes import positions, scale_of
 from benchmark.analysis.figures.canvas import plt, spread
-from benchmark.analysis.figures.detection import ENDING, detection_figure, precision_at, roc, suspicion_of
+from benchmark.analysis.figures.detection import ENDING, RANKED_BY, detection_figure, precision_at, roc, suspicion_of
 from benchmark.analysis.figures.forest import by_setting, forest_figure
 from benchmark.analysis.figures.heatmap import heatmap_figure, means
 from benchmark.analysis.figures.pareto import front
@@ -140,10 +140,10 @@ def evidence(wrong: list[bool], weights: list[float], losses: list[float]) -> pd
 
 def test_low_weights_are_suspicious_and_high_losses_where_there_are_no_weights() -> None:
     wrong = [True, False, False]
-    suspicion, found, weighs = suspicion_of(evidence(wrong, [0.1, math.nan, 2.0], [0, 0, 0]))
-    assert (suspicion.tolist(), found.tolist(), weighs) == ([-0.1, -2.0], [True, False], True)
-    suspicion, found, weighs = suspicion_of(evidence(wrong, [math.nan] * 3, [3, 1, 2]))
-    assert (suspicion.tolist(), found.tolist(), weighs) == ([3, 1, 2], wrong, False)
+    suspicion, found, by = suspicion_of(evidence(wrong, [0.1, math.nan, 2.0], [0, 0, 0]))
+    assert (suspicion.tolist(), found.tolist(), by) == ([-0.1, -2.0], [True, False], "weight")
+    suspicion, found, by = suspicion_of(evidence(wrong, [math.nan] * 3, [3, 1, 2]))
+    assert (suspicion.tolist(), found.tolist(), by) == ([3, 1, 2], wrong, "loss")
 
 
 def test_curves_are_drawn_of_the_methods_that_kept_evidence(tmp_path: Path) -> None:
@@ -161,6 +161,35 @@ def test_curves_are_drawn_of_the_methods_that_kept_evidence(tmp_path: Path) -> N
     assert curve.lines[1].get_ydata()[66] == pytest.approx(0, abs=1)  # and the least loss, so that all right ones come before it
     assert precision.lines[0].get_ydata()[[0, 200]].tolist() == [100, 25]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["l2rw", "reed"]
+
+
+def test_a_ranking_applies_to_every_method(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    records = [trial(method, 0.5) for method in ("l2rw", "reed")]
+    for each in records:
+        path = tmp_path / each["key"] / f"seed-0{ENDING}"
+        path.parent.mkdir()
+        table = evidence([True, False, False, False], [1.0, 0.0, 0.0, 0.0] if each["method"] == "l2rw" else [math.nan] * 4, [0.0, 1, 1, 1])
+        table.assign(margin=[-1.0, 0, 1, 2], wrong_events=[3, 1, 0, 1]).to_parquet(path)
+    for ranking, found in (("loss", 0), ("margin", 100), ("wrong_events", 100)):
+        figure = detection_figure(type(request(records))(**{**vars(request(records)), "checkpoint_dir": tmp_path, "ranking": ranking}))
+        assert [line.get_ydata()[1] for line in figure.axes[0].lines] == pytest.approx([found] * 2)
+        assert f"Examples are ranked by {RANKED_BY[ranking]}." in " ".join(text.get_text() for text in figure.texts).replace("\n", " ")
+
+
+def test_a_wrong_ranking_and_evidence_without_it_are_one_sentence(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    each = trial("l2rw", 0.5)
+    path = tmp_path / each["key"] / f"seed-0{ENDING}"
+    path.parent.mkdir()
+    evidence([True, False, False, False], [math.nan] * 4, [1.0] * 4).to_parquet(path)  # as earlier versions kept it
+    draw([each], tmp_path / "figure.png", kind="detection", checkpoint_dir=tmp_path)
+    with pytest.raises(UserError, match="has no column wrong_events, because an earlier version kept it"):
+        draw([each], tmp_path / "figure.png", kind="detection", checkpoint_dir=tmp_path, ranking="wrong_events")
+    with pytest.raises(UserError, match="no ranking 'weights'; nearest: wrong_events"):
+        draw([each], tmp_path / "figure.png", kind="detection", checkpoint_dir=tmp_path, ranking="weights")
+    with pytest.raises(UserError, match="a figure of kind training has no ranking"):
+        draw([each], tmp_path / "figure.png", ranking="loss")
 
 
 def test_evidence_lies_where_runs_write_it() -> None:

@@ -87,7 +87,10 @@ class Sizes(TypedDict):
 
 
 class Data(TypedDict):
-    """The data of the trial; counts of wrong labels are None if unknown. Rows of matrices are true classes, columns given labels."""
+    """The data of the trial; counts of wrong labels are None if unknown. Rows of matrices are true classes, columns given labels.
+
+    Counts by true label exclude images of another data set, which `replaced_images_per_given_label` counts if there are any.
+    """
 
     classes: Annotated[list[str | int], Meta(min_length=1)]
     image_shape: NotRequired[list[Positive]]
@@ -98,6 +101,7 @@ class Data(TypedDict):
     train_true_labels_per_class: NotRequired[Counts]
     wrong_labels_per_true_class: NotRequired[Counts]
     given_labels_per_true_class: NotRequired[list[Counts]]
+    replaced_images_per_given_label: NotRequired[Counts]
     transition_matrix: NotRequired[list[list[Share]]]
 
 
@@ -211,11 +215,12 @@ def _history(record: Any) -> Iterator[str]:
 
 
 def _data(data: Mapping[str, Any]) -> Iterator[str]:
-    wrong = data["wrong_labels"]
+    wrong, replaced = data["wrong_labels"], data.get("replaced_images_per_given_label", [])
     totals = {
         "train_labels_per_class": data["sizes"]["train"],
-        "train_true_labels_per_class": data["sizes"]["train"],
-        "wrong_labels_per_true_class": wrong.get("train"),
+        "train_true_labels_per_class": data["sizes"]["train"] - sum(replaced),
+        "wrong_labels_per_true_class": None if wrong.get("train") is None else wrong["train"] - sum(replaced),
+        "replaced_images_per_given_label": sum(replaced),
     }
     for name, total in totals.items():
         if name in data and (len(data[name]), sum(data[name])) != (len(data["classes"]), total):
@@ -232,7 +237,8 @@ def _matrices(data: Mapping[str, Any]) -> Iterator[str]:
         if matrix is not None and {len(each) for each in (matrix, *matrix)} != {classes}:
             yield f"has a {name} that is not of {classes} x {classes} classes"
             return
-    if counts and [*map(sum, zip(*counts, strict=True))] != data["train_labels_per_class"]:
+    replaced = data.get("replaced_images_per_given_label") or [0] * classes
+    if counts and [sum(column) for column in zip(*counts, replaced, strict=True)] != data["train_labels_per_class"]:
         yield "has given_labels_per_true_class that differ from train_labels_per_class"
     if counts and [*map(sum, counts)] != data.get("train_true_labels_per_class"):
         yield "has given_labels_per_true_class that differ from train_true_labels_per_class"

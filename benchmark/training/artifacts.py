@@ -54,8 +54,9 @@ def _predictions(trainer: Trainer, metadata: dict[str, str]) -> bytes:
 def _evidence(trainer: Trainer, _: dict[str, str]) -> bytes:
     """Return a row for each training example, as Parquet.
 
-    Columns: position in the source's training images, given and true label, mean loss and mean margin over all evaluations, last
-    prediction, and last example weight times the batch size (missing without weights). Unknown true labels are missing.
+    Columns: position in the source's training images, given and true label, mean loss and mean margin over all evaluations, number of
+    evaluations with another prediction than the given label, last prediction, and last example weight times the batch size (missing
+    without weights). Unknown true labels are missing; that of an image of another data set is the number of classes.
     """
     import pandas as pd  # import takes a second, and only this artifact needs it
 
@@ -66,6 +67,7 @@ def _evidence(trainer: Trainer, _: dict[str, str]) -> bytes:
         "true_label": train.true_labels,
         "loss": loss,
         "margin": margin,
+        "wrong_events": trainer.evidence.wrong_events,
         "prediction": trainer.evidence.prediction,
         "weight": trainer.example_weights,
     }

@@ -40,7 +40,7 @@ class Evaluator:
         self._train = Part(training_sample(task.train, seed))
         self._groups = {}
         if task.train.truth_is_known:
-            self._groups = shot_groups(np.bincount(task.train.true_labels.cpu().numpy(), minlength=self._classes))
+            self._groups = shot_groups(np.bincount(task.train.true_labels.cpu().numpy(), minlength=self._classes)[: self._classes])
 
     def evaluate(self, method: Method) -> tuple[dict[str, float], list[list[int]]]:
         """Return metrics, and the confusion matrix of the test set: counts, rows the true class, columns the predicted class.
@@ -54,9 +54,9 @@ class Evaluator:
         found = class_metrics(confusion) | shot_metrics(confusion, self._groups) | probability_metrics(test, true)
         if len(self._hyper_validation.examples) > 0:
             predicted = self._logits(method, self._hyper_validation).argmax(axis=1)
-            found |= _accuracies("hyper_validation", predicted, self._hyper_validation)
+            found |= _accuracies("hyper_validation", predicted, self._hyper_validation, self._classes)
         predicted = self._logits(method, self._train).argmax(axis=1)
-        found |= _accuracies("train", predicted, self._train) | memorisation(predicted, self._train.given, self._train.true)
+        found |= _accuracies("train", predicted, self._train, self._classes) | memorisation(predicted, self._train.given, self._train.true)
         return found, confusion.tolist()
 
     def _logits(self, method: Method, part: Part) -> np.ndarray:
@@ -158,6 +158,8 @@ def memorisation(predicted: np.ndarray, given: np.ndarray, true: np.ndarray | No
     return {"wrong_labels_memorised": float((predicted == given)[wrong].mean())} if wrong.any() else {}
 
 
-def _accuracies(name: str, predicted: np.ndarray, part: Part) -> dict[str, float]:
-    found = {} if part.true is None else {f"{name}_accuracy": float((predicted == part.true).mean())}
+def _accuracies(name: str, predicted: np.ndarray, part: Part, classes: int) -> dict[str, float]:
+    """Return the accuracies on true labels, without images of another data set, and on given labels."""
+    of_classes = part.true < classes if part.true is not None else np.zeros(len(predicted), dtype=bool)
+    found = {f"{name}_accuracy": float((predicted == part.true)[of_classes].mean())} if of_classes.any() else {}
     return found | {f"{name}_accuracy_on_given_labels": float((predicted == part.given).mean())}

@@ -140,6 +140,8 @@ class Trainer:
             raise UserError(
                 f"{type(method).__name__} needs the {needs}, which derive from true labels, and this data set does not know them"
             )
+        if method.needs & (Knowledge.TRANSITION_MATRIX | Knowledge.TRUE_LABELS) and task.replaced.any():
+            raise UserError(f"{type(method).__name__} needs a true class of each image, and images of another data set have none")
         self.task = task.to(device)
         self.settings = settings
         self.progress = Progress()
@@ -287,7 +289,7 @@ class Trainer:
         """Measure the properties of example weights that are recorded only at the end."""
         progress = self.progress
         progress.weights_precision = self.trial.weights.precision_per_class(self.task.train, len(self.task.classes))
-        if len(self.task.hyper_validation) > 0 and self.task.train.truth_is_known:
+        if len(self.task.hyper_validation) > 0 and self.task.transition_matrix is not None:
             with contextlib.suppress(HeldOut):  # weights that depend on per-example state of the method
                 progress.weight_histograms = weight_histograms(self._weigh, self.task, self.settings.batch_size, self._seed)
 

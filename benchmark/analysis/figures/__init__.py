@@ -18,6 +18,7 @@ from benchmark.records.store import Record
 from robust_benchmark.errors import UserError, unknown
 
 FORMATS = (".png", ".pdf", ".svg")
+RANKINGS = ("loss", "margin", "wrong_events")  # evidence that exists for every method, for kind detection
 WIDTHS = {"column": 3.3, "full": 6.9}  # inches, for a column and the text width of a two-column paper
 
 
@@ -64,6 +65,7 @@ def draw(
     width: str = "full",
     checkpoint_dir: str | Path = ".checkpoints",
     labels_of: Callable[[Record], Labels] | None = None,
+    ranking: str | None = None,
 ) -> None:
     """Draw a figure and write it as PNG, PDF or SVG by the suffix of `path`. A path without a suffix gives PNG and PDF.
 
@@ -76,6 +78,7 @@ def draw(
     width: one of WIDTHS
     checkpoint_dir: directory of evidence and weights (keep=[evidence,weights])
     labels_of: returns the training labels of a recorded trial, for kind transition (benchmark.redrawn)
+    ranking: one of RANKINGS, for kind detection; None ranks by weights, or by losses without weights
     Raises UserError for unknown names, with the nearest name, and for records without the data of the figure.
     """
     if path.suffix not in (*FORMATS, ""):
@@ -83,6 +86,8 @@ def draw(
     found = _kind(kind, selections)
     if width not in WIDTHS:
         raise unknown("width of figures", width, WIDTHS)
+    if ranking is not None and (kind != "detection" or ranking not in RANKINGS):
+        raise unknown("ranking", ranking, RANKINGS) if kind == "detection" else UserError(f"a figure of kind {kind} has no ranking")
     _check_number({record["method"] for record in records}, kind, found.most)
     request = Request(
         records=records,
@@ -94,6 +99,7 @@ def draw(
         width=WIDTHS[width],
         checkpoint_dir=Path(checkpoint_dir),
         labels_of=labels_of,
+        ranking=ranking,
     )
     from benchmark.analysis.figures import canvas
 

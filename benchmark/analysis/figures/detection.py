@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from benchmark.analysis.style import Look
 
 ENDING = ".evidence.parquet"  # as benchmark.training.artifacts writes them
+RANKED_BY = {"weight": "low weight", "loss": "mean loss", "margin": "low mean margin", "wrong_events": "number of wrong events"}
+LOW = ("weight", "margin")  # rankings in which a low value is suspicious
 SHARES = np.linspace(0, 1, 201)  # shares of right labels or of all examples, at which curves are averaged over trials
 PERCENT = METRICS["weights_precision"]  # a metric in percent: intervals end at 0 and 100 %
 
@@ -56,8 +58,11 @@ def precision_at(k: ArrayLike, suspicion: ArrayLike, wrong: ArrayLike) -> NDArra
     return np.interp(counts, *found_by(suspicion, wrong)) / counts
 
 
-def read_evidence(record: Record, checkpoint_dir: Path) -> pd.DataFrame | None:
-    """The evidence on the training examples of a trial; None if it was not kept. Raises UserError if it cannot be read."""
+def read_evidence(record: Record, checkpoint_dir: Path, ranking: str | None = None) -> pd.DataFrame | None:
+    """The evidence on the training examples of a trial; None if it was not kept. Raises UserError if it cannot be read.
+
+    ranking: a column that it must have; files of earlier versions have no wrong_events
+    """
     path = checkpoint_dir / record["key"] / f"seed-{record['seed']}{ENDING}"
     try:
         check_regular(path)
@@ -71,18 +76,21 @@ def read_evidence(record: Record, checkpoint_dir: Path) -> pd.DataFrame | None:
     lacking = {"given_label", "true_label", "loss", "weight"} - set(table)
     if lacking or len(table) != record["data"]["sizes"]["train"]:
         raise UserError(f"{path} is not the evidence on the {record['data']['sizes']['train']} training examples of {record['path']}")
+    if ranking and ranking not in table:
+        raise UserError(f"{path} has no column {ranking}, because an earlier version kept it: train with keep=[evidence] again")
     return table
 
 
-def suspicion_of(evidence: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.bool_], bool]:
-    """The suspicion of each example, whether its label is wrong, and whether the suspicion is a low weight (or a high mean loss).
+def suspicion_of(evidence: pd.DataFrame, ranking: str | None = None) -> tuple[NDArray[np.float64], NDArray[np.bool_], str]:
+    """The suspicion of each example, whether its label is wrong, and the ranking, one of RANKED_BY.
 
+    ranking: None for the weight, or the mean loss if there are no weights
     The result omits examples without a weight, which were never drawn, and examples with an unknown true label.
     """
-    weighs = bool(evidence["weight"].notna().any())
-    known = evidence[evidence["true_label"].notna() & (evidence["weight"].notna() if weighs else True)]
-    suspicion = -known["weight"] if weighs else known["loss"]
-    return suspicion.to_numpy(float), (known["given_label"] != known["true_label"]).to_numpy(bool), weighs
+    by = ranking or ("weight" if evidence["weight"].notna().any() else "loss")
+    known = evidence[evidence["true_label"].notna() & evidence[by].notna()]
+    suspicion = -known[by] if by in LOW else known[by]
+    return suspicion.to_numpy(float), (known["given_label"] != known["true_label"]).to_numpy(bool), by
 
 
 def curves(suspicion: NDArray[np.float64], wrong: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -92,16 +100,17 @@ def curves(suspicion: NDArray[np.float64], wrong: NDArray[np.bool_]) -> NDArray[
 
 
 class Found(NamedTuple):
-    """The results of a method's trials in one setting. curves: (trials, 2, shares); wrong: share of wrong labels in percent"""
+    """The results of a method's trials in one setting. curves: (trials, 2, shares); wrong: share of wrong labels in percent; by: ranking"""
 
     curves: NDArray[np.float64]
     wrong: float
-    weighs: bool
+    by: str
 
 
-def found_of(tables: Sequence[pd.DataFrame]) -> Found | None:
+def found_of(tables: Sequence[pd.DataFrame], ranking: str | None = None) -> Found | None:
     """The results of the trials with both right and wrong labels; None if there is none."""
-    read = [(suspicion, wrong, weighs) for suspicion, wrong, weighs in map(suspicion_of, tables) if wrong.any() and not wrong.all()]
+    ranked = [suspicion_of(table, ranking) for table in tables]
+    read = [(suspicion, wrong, by) for suspicion, wrong, by in ranked if wrong.any() and not wrong.all()]
     if not read:
         return None
     shares = [float(wrong.mean()) for _, wrong, _ in read]
@@ -113,7 +122,7 @@ def detection_figure(request: Request) -> Figure:
     looks = request.shown_looks()
     settings: dict[str, dict[str, Found]] = {}
     for (setting, method), tables in _kept(request).items():
-        found = found_of(tables)
+        found = found_of(tables, request.ranking)
         if found:
             settings.setdefault(setting, {})[method] = found
     if not settings:
@@ -130,16 +139,20 @@ def detection_figure(request: Request) -> Figure:
         canvas.title(left, setting, request.width / sheet.columns - 0.4)
     names = dict.fromkeys(method for methods in settings.values() for method in methods)
     canvas.legend(sheet.figure, {method: looks[method] for method in names})
-    canvas.note(sheet.figure, request, _said([(method, each) for methods in settings.values() for method, each in methods.items()]))
+    found_methods = [(method, each) for methods in settings.values() for method, each in methods.items()]
+    canvas.note(sheet.figure, request, _said(found_methods, request.ranking))
     return sheet.figure
 
 
-def _said(found: Sequence[tuple[str, Found]]) -> list[str]:
-    by_loss = sorted({canvas.shown(method) for method, each in found if not each.weighs})
-    how = f"Examples are ranked by mean loss for {', '.join(by_loss)}, and by low weight for other methods." if by_loss else ""
+def _said(found: Sequence[tuple[str, Found]], ranking: str | None) -> list[str]:
+    by_loss = sorted({canvas.shown(method) for method, each in found if each.by == "loss"})
+    if ranking or not by_loss:
+        how = f"Examples are ranked by {RANKED_BY[ranking or 'weight']}."
+    else:
+        how = f"Examples are ranked by mean loss for {', '.join(by_loss)}, and by low weight for other methods."
     trials = [each.curves[:, 0, 0].tolist() for _, each in found]
     return [
-        how or "Examples are ranked by low weight.",
+        how,
         "The dotted line is the number of wrong labels.",
         *sentences(trials, [PERCENT], "bands"),
     ]
@@ -147,7 +160,8 @@ def _said(found: Sequence[tuple[str, Found]]) -> list[str]:
 
 def _kept(request: Request) -> dict[tuple[str, str], list[pd.DataFrame]]:
     """The evidence of each setting and method. Raises UserError if there is none."""
-    tables = {key: [read_evidence(record, request.checkpoint_dir) for record in of] for key, of in cells(request.finished()).items()}
+    trials = cells(request.finished()).items()
+    tables = {key: [read_evidence(record, request.checkpoint_dir, request.ranking) for record in of] for key, of in trials}
     kept = {key: [table for table in of if table is not None] for key, of in tables.items()}
     found = {key: of for key, of in kept.items() if of}
     if not found:

@@ -30,6 +30,7 @@ class Request:
     """The checked arguments of `benchmark.analysis.figures.draw`. looks: by the labels of methods; width: in inches
 
     labels_of: returns the training labels of a recorded trial. The caller passes it, because drawing labels again needs torch.
+    ranking: for kind detection, the evidence that ranks the examples of every method; None for weights, or losses without weights
     """
 
     records: Sequence[Record]
@@ -41,6 +42,7 @@ class Request:
     width: float
     checkpoint_dir: Path
     labels_of: Callable[[Record], Labels] | None
+    ranking: str | None = None
 
     @property
     def is_narrow(self) -> bool:
