@@ -26,6 +26,8 @@ ADDED: dict[str, Any] = {
     "trainer.final_share": 0.0,
     "trainer.warm_up": 0.0,
     "imbalance": {"name": "none"},
+    "imbalance.images": "random",
+    "imbalance.after_noise": False,
     "split.clean_noise_rate": 0.0,
     "dataset.true_labels": True,
     "dataset.source.true_labels": True,

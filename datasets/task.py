@@ -9,12 +9,13 @@ import numpy as np
 import torch
 
 from datasets.augment import Preprocessing
-from datasets.checks import check_matrix, check_rate, check_whole_numbers
+from datasets.checks import check_matrix, check_whole_numbers
 from datasets.imbalance import Imbalance
 from datasets.mapped import Images, Mapped, taken
-from datasets.noise import Corruption, Seen, UniformFlip
+from datasets.noise import Corruption, UniformFlip
 from datasets.source import UNKNOWN, Source
 from datasets.streams import numpy_stream
+from datasets.trial_noise import TrialNoise
 from robust_benchmark.errors import UserError, in_range, whole
 
 
@@ -150,47 +151,43 @@ def draw(
     Raises UserError if the source is too small for the split, or lacks true labels that the noise needs.
     """
     _check_truth(source, corruption)
-    corruption = corruption.on(source)
+    corruption, imbalance = corruption.on(source), imbalance or Imbalance()
+    noise = TrialNoise(source, corruption, seed)
     true, num_classes = source.true_labels.numpy(), len(source.classes)
-    pool, clean, hyper = _positions(source, corruption, imbalance or Imbalance(), split, seed)
+    pool, hyper = _hold_out_hyper_validation(_unvouched(true), split, numpy_stream(seed, "split"))
+    pool = np.sort(pool) if imbalance.in_file_order else pool
+    before = noise.on(pool) if imbalance.after_noise else None  # labels of all images of the source, of which the pool's are used
+    pool, clean = _positions(source, corruption, imbalance, split, seed, pool, before)
     train = np.setdiff1d(pool, clean)
     _check_training_set(true, train, clean, hyper, source.classes)
-    check_rate(corruption, corruption.rate)
-    targets = corruption.targets(num_classes, seed, numpy_stream(seed, "noise targets"))
-    check_matrix(corruption, "targets", targets, num_classes)
-
-    def relabelled(index: np.ndarray, stream: str) -> np.ndarray:
-        if not corruption.synthetic:
-            return source.train_labels.numpy()[index]
-        given = corruption.relabel(Seen(true[index], index, source, seed), targets, numpy_stream(seed, stream))
-        check_whole_numbers(corruption, "relabel", given, len(index), num_classes)
-        return given
-
-    train_labels, hyper_labels = relabelled(train, "training labels"), relabelled(hyper, "hyper-validation labels")
+    train_labels = (noise.on(train) if before is None else before)[train]
+    hyper_labels = noise.relabelled(hyper, "hyper-validation labels")
     clean_labels = _made_wrong(true[clean], split.clean_noise_rate, num_classes, numpy_stream(seed, "clean labels"))
     if split.clean_returns and not sees_clean:
         returning = true[clean] if clean_labels is None else clean_labels
         train, train_labels = np.concatenate([train, clean]), np.concatenate([train_labels, returning])
-    return Draw(train, train_labels, clean, hyper, hyper_labels, targets, clean_labels)
+    return Draw(train, train_labels, clean, hyper, hyper_labels, noise.targets, clean_labels)
 
 
 def _positions(
-    source: Source, corruption: Corruption, imbalance: Imbalance, split: Split, seed: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return positions of the images available for training and clean set, of the clean set, and of the hyper-validation set."""
+    source: Source, corruption: Corruption, imbalance: Imbalance, split: Split, seed: int, pool: np.ndarray, given: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return positions of the images for training and clean set, of those in `pool`, and of the clean set.
+
+    given: labels that `imbalance` counts, of all images of the source; None: the true labels, or the given ones if some are unknown
+    """
     true, num_classes = source.true_labels.numpy(), len(source.classes)
     vouched = _vouched(true)
-    rest = np.arange(len(true)) if vouched is None else np.setdiff1d(np.arange(len(true)), vouched)
-    pool, hyper = _hold_out_hyper_validation(rest, split, numpy_stream(seed, "split"))
     best_known = true if vouched is None else source.train_labels.numpy()  # labels by which classes are counted
-    for chosen, stream in ((imbalance, "class imbalance"), (corruption, "imbalance")):
-        kept = chosen.select(best_known[pool], num_classes, numpy_stream(seed, stream))
+    counted = best_known if given is None else given
+    for chosen, labels, stream in ((imbalance, counted, "class imbalance"), (corruption, best_known, "imbalance")):
+        kept = chosen.select(labels[pool], num_classes, numpy_stream(seed, stream))
         check_whole_numbers(chosen, "select", kept, None, len(pool))
         pool = pool[kept]
     if vouched is not None and split.clean_total is None:
-        return pool, vouched, hyper
+        return pool, vouched
     trusted = pool if vouched is None else vouched
-    return pool, trusted[_clean_positions(true[trusted], source.classes, split, numpy_stream(seed, "clean set"))], hyper
+    return pool, trusted[_clean_positions(true[trusted], source.classes, split, numpy_stream(seed, "clean set"))]
 
 
 def make_task(
@@ -211,7 +208,8 @@ def make_task(
 
     train = examples(drawn.train, drawn.train_labels)
     clean_labels = source.true_labels.numpy()[drawn.clean] if drawn.clean_labels is None else drawn.clean_labels
-    rate, transition_matrix = _noise_of(corruption.on(source), drawn, train, len(source.classes))
+    selected = imbalance is not None and imbalance.after_noise
+    rate, transition_matrix = _noise_of(corruption.on(source), drawn, train, len(source.classes), selected)
     return Task(
         train=train,
         clean=examples(drawn.clean, clean_labels),
@@ -239,6 +237,12 @@ def _vouched(true: np.ndarray) -> np.ndarray | None:
     return None if known.all() else np.flatnonzero(known)
 
 
+def _unvouched(true: np.ndarray) -> np.ndarray:
+    """Return positions of the unknown true labels; all positions if all are known."""
+    vouched = _vouched(true)
+    return np.arange(len(true)) if vouched is None else np.setdiff1d(np.arange(len(true)), vouched)
+
+
 def _check_training_set(true: np.ndarray, train: np.ndarray, clean: np.ndarray, hyper: np.ndarray, classes: tuple[str, ...]) -> None:
     if len(train) == 0:
         raise UserError(f"no training image is left beside {len(clean)} clean and {len(hyper)} hyper-validation images")
@@ -247,13 +251,18 @@ def _check_training_set(true: np.ndarray, train: np.ndarray, clean: np.ndarray, 
         raise UserError(f"the clean set takes all {taken} images of class '{classes[label]}': give fewer by split.clean_per_class")
 
 
-def _noise_of(corruption: Corruption, drawn: Draw, train: Examples, num_classes: int) -> tuple[float | None, torch.Tensor | None]:
-    """Return rate and transition matrix: those of the corruption, or those counted on the training set."""
+def _noise_of(
+    corruption: Corruption, drawn: Draw, train: Examples, num_classes: int, selected: bool
+) -> tuple[float | None, torch.Tensor | None]:
+    """Return rate and transition matrix: those of the corruption, or those counted on the training set.
+
+    selected: given labels decided which images are left, so the corruption's own ones do not apply
+    """
     if not train.truth_is_known:
         return None, None
     share = (train.wrong() or 0) / len(train)
     brought = not corruption.synthetic and share > 0
-    stated = None if brought else corruption.transition_matrix(drawn.targets)
+    stated = None if brought or selected else corruption.transition_matrix(drawn.targets)
     if stated is not None:
         check_matrix(corruption, "transition_matrix", stated, num_classes)
         return share if corruption.rate is None else corruption.rate, torch.from_numpy(stated)

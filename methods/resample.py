@@ -45,8 +45,7 @@ class Resample(Baseline):
         offset = torch.rand((), device=labels.device, generator=generator)  # systematic sampling: each expectation is exact
         ends = (ends / ends[-1] * rows * size + offset).floor().long()
         quotas = ends.diff(prepend=ends.new_zeros(1)).tolist()
-        parts = [
-            cycled(torch.nonzero(labels == label).flatten(), quota, generator) for label, quota in zip(present, quotas, strict=True) if quota
-        ]
+        members = [torch.nonzero(labels == label).flatten() for label in present]
+        parts = [cycled(each, quota, generator) for each, quota in zip(members, quotas, strict=True) if quota]
         order = torch.randperm(rows * size, device=labels.device, generator=generator)
         return torch.cat(parts)[order].view(rows, size)
