@@ -29,6 +29,7 @@ ADDED: dict[str, Any] = {
     "imbalance.images": "random",
     "imbalance.after_noise": False,
     "split.clean_noise_rate": 0.0,
+    "split.clean_first": False,
     "dataset.true_labels": True,
     "dataset.source.true_labels": True,
     "dataset.source.train_size": None,

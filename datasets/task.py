@@ -31,6 +31,8 @@ class Split:
     hyper_validation: size of the hyper-validation set, at least 0; label noise affects it like the training set, class imbalance does not
     clean_returns: methods that do not see the clean set also train on its images, with its labels (the paper's MNIST
         protocol, in which every method sees the same 5,000 images)
+    clean_first: the clean set is taken out before class imbalance, which then acts on the rest; if false, it is a part of the images that
+        imbalance selects
     """
 
     clean_per_class: int = 10
@@ -39,6 +41,7 @@ class Split:
     clean_noise_rate: float = 0.0
     hyper_validation: int = 0
     clean_returns: bool = False
+    clean_first: bool = False
 
 
 @dataclass(frozen=True)
@@ -154,10 +157,13 @@ def draw(
     corruption, imbalance = corruption.on(source), imbalance or Imbalance()
     noise = TrialNoise(source, corruption, seed)
     true, num_classes = source.true_labels.numpy(), len(source.classes)
-    pool, hyper = _hold_out_hyper_validation(_unvouched(true), split, numpy_stream(seed, "split"))
+    pool, hyper = _hold_out_hyper_validation(_unvouched(source), split, numpy_stream(seed, "split"))
     pool = np.sort(pool) if imbalance.in_file_order else pool
+    clean = _clean_set(source, split, seed, pool) if split.clean_first else None
+    pool = pool if clean is None else pool[~np.isin(pool, clean)]
     before = noise.on(pool) if imbalance.after_noise else None  # labels of all images of the source, of which the pool's are used
-    pool, clean = _positions(source, corruption, imbalance, split, seed, pool, before)
+    pool = _selected(source, corruption, imbalance, seed, pool, before)
+    clean = _clean_set(source, split, seed, pool) if clean is None else clean
     train = np.setdiff1d(pool, clean)
     _check_training_set(true, train, clean, hyper, source.classes)
     train_labels = (noise.on(train) if before is None else before)[train]
@@ -169,25 +175,30 @@ def draw(
     return Draw(train, train_labels, clean, hyper, hyper_labels, noise.targets, clean_labels)
 
 
-def _positions(
-    source: Source, corruption: Corruption, imbalance: Imbalance, split: Split, seed: int, pool: np.ndarray, given: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return positions of the images for training and clean set, of those in `pool`, and of the clean set.
+def _selected(
+    source: Source, corruption: Corruption, imbalance: Imbalance, seed: int, pool: np.ndarray, given: np.ndarray | None
+) -> np.ndarray:
+    """Return positions of the images of `pool` that the imbalance and the corruption select.
 
     given: labels that `imbalance` counts, of all images of the source; None: the true labels, or the given ones if some are unknown
     """
-    true, num_classes = source.true_labels.numpy(), len(source.classes)
-    vouched = _vouched(true)
-    best_known = true if vouched is None else source.train_labels.numpy()  # labels by which classes are counted
+    best_known = source.true_labels.numpy() if _vouched(source) is None else source.train_labels.numpy()
     counted = best_known if given is None else given
     for chosen, labels, stream in ((imbalance, counted, "class imbalance"), (corruption, best_known, "imbalance")):
-        kept = chosen.select(labels[pool], num_classes, numpy_stream(seed, stream))
+        kept = chosen.select(labels[pool], len(source.classes), numpy_stream(seed, stream))
         check_whole_numbers(chosen, "select", kept, None, len(pool))
         pool = pool[kept]
+    return pool
+
+
+def _clean_set(source: Source, split: Split, seed: int, pool: np.ndarray) -> np.ndarray:
+    """Return positions of the clean set: of images of `pool`, or of those with known true labels if some are unknown."""
+    vouched = _vouched(source)
     if vouched is not None and split.clean_total is None:
-        return pool, vouched
+        return vouched
     trusted = pool if vouched is None else vouched
-    return pool, trusted[_clean_positions(true[trusted], source.classes, split, numpy_stream(seed, "clean set"))]
+    labels = source.true_labels.numpy()[trusted]
+    return trusted[_clean_positions(labels, source.classes, split, numpy_stream(seed, "clean set"))]
 
 
 def make_task(
@@ -231,16 +242,16 @@ def _check_truth(source: Source, corruption: Corruption) -> None:
         raise UserError(f"{kind} makes wrong labels from true ones, and this data set brings given labels of its own: choose noise=none")
 
 
-def _vouched(true: np.ndarray) -> np.ndarray | None:
+def _vouched(source: Source) -> np.ndarray | None:
     """Return positions of the known true labels if some are unknown; None if all are known."""
-    known = true != UNKNOWN
+    known = source.true_labels.numpy() != UNKNOWN
     return None if known.all() else np.flatnonzero(known)
 
 
-def _unvouched(true: np.ndarray) -> np.ndarray:
+def _unvouched(source: Source) -> np.ndarray:
     """Return positions of the unknown true labels; all positions if all are known."""
-    vouched = _vouched(true)
-    return np.arange(len(true)) if vouched is None else np.setdiff1d(np.arange(len(true)), vouched)
+    everything, vouched = np.arange(len(source.true_labels)), _vouched(source)
+    return everything if vouched is None else np.setdiff1d(everything, vouched)
 
 
 def _check_training_set(true: np.ndarray, train: np.ndarray, clean: np.ndarray, hyper: np.ndarray, classes: tuple[str, ...]) -> None:

@@ -13,6 +13,7 @@ from methods.schedules import Schedules
 from robust_benchmark.errors import at_least, choice
 
 TAUS = tuple(step / 10 for step in range(21))
+SMALLEST = 1e-6  # norm of a class's weights
 HELD_OUT = 0.1  # share of each class that chooses tau
 
 
@@ -86,7 +87,7 @@ class TauNorm(Baseline):
     def logits(self, features: torch.Tensor, tau: float | torch.Tensor) -> torch.Tensor:
         """Return z, (n, classes), of features, (n, d)."""
         output = self.model.output
-        norms = output.weight.norm(dim=1, keepdim=True).clamp(min=torch.finfo(output.weight.dtype).tiny)
+        norms = output.weight.norm(dim=1, keepdim=True).clamp(min=SMALLEST)
         changed = {"weight": output.weight / norms**tau}
         if output.bias is not None:
             changed["bias"] = torch.zeros_like(output.bias)
