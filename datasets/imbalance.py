@@ -123,7 +123,7 @@ class Step(Ratio):
 
     rho: size ratio of a frequent to a rare class, at least 1
     rare: share of rare classes, in [0, 1], rounded to a number of classes
-    images: one of random, published, as in `Exponential`
+    images: one of random, published: as in `Exponential`
     after_noise: the given labels have these steps, after label noise; if false, the true labels have them, and noise acts on them
     Source: Buda et al., "A systematic study of the class imbalance problem", 2018; Cao et al., NeurIPS 2019.
     """

@@ -273,3 +273,55 @@ def test_new_options_make_new_keys_and_their_defaults_make_none() -> None:
     old = ["imbalance.images=random", "imbalance.after_noise=false", "method.exponent=0"]
     assert len({cells([*tail, option])[0].key for option in new}) == 3
     assert {cells([*tail, option])[0].key for option in old} == {cells(tail)[0].key}
+
+
+# --- the clean set before the tail, and the grids
+
+
+def test_a_clean_set_that_comes_first_leaves_the_tail_to_the_rest() -> None:
+    task = task_of(balanced_source(500), NoNoise(), Exponential(100), Split(clean_per_class=10, clean_first=True))
+    assert counted(task.clean.labels) == [10] * 10
+    assert counted(task.train.labels) == Exponential(100).counts(labels_of(*[490] * 10), 10).tolist()
+    with pytest.raises(UserError, match="a clean set of 10 images of class '8' is larger than the class, which has 8"):
+        task_of(balanced_source(500), NoNoise(), Exponential(100), Split(clean_per_class=10))
+
+
+@pytest.mark.parametrize("after_noise", [False, True])
+def test_a_clean_set_that_comes_first_is_the_same_for_every_imbalance_and_in_no_other_set(after_noise: bool) -> None:
+    split = Split(clean_per_class=10, clean_first=True, hyper_validation=200)
+    tail = task_of(balanced_source(100), UniformFlip(0.4), Exponential(10, after_noise=after_noise), split)
+    whole = task_of(balanced_source(100), UniformFlip(0.4), Imbalance(), split)
+    assert tail.digests["source"] == whole.digests["source"]
+    assert counted(tail.clean.labels) == counted(whole.clean.labels) == [10] * 10
+    assert len(whole.train) == 1000 - 100 - 200
+    assert tail.clean.wrong() == 0
+    assert (tail.train.wrong() or 0) > 0
+
+
+def test_the_grid_of_tails_has_five_settings_on_which_every_trial_has_each_class() -> None:
+    found = cells(["experiment=tail_atlas"])
+    options = [(each.identity["imbalance"], each.identity["noise"]) for each in found]
+    settings = {(tail["name"], tail.get("rho", tail.get("ratio")), noise["name"], noise.get("rate")) for tail, noise in options}
+    assert settings == {
+        ("exponential", 10, "none", None),
+        ("exponential", 50, "none", None),
+        ("majority", 0.9, "none", None),
+        ("exponential", 10, "uniflip", 0.4),
+        ("exponential", 10, "bgflip", 0.4),
+    }
+    methods = {each.choice for each in found}
+    assert len(found) == 5 * len(methods)
+    assert {each.config.trials for each in found} == {5}
+    for cell in (each for each in found if each.choice == "l2rw"):
+        assert min(counted(trial.task_of(cell, 0).train.true_labels)) >= 1
+
+
+def test_the_grid_of_impure_clean_sets_has_a_figure_against_their_noise() -> None:
+    found = cells(["experiment=clean_noise"])
+    assert {each.identity["split"].get("clean_noise_rate", 0.0) for each in found} == {0.0, 0.1, 0.2, 0.4}
+    assert found[0].config.experiment.figure == {"kind": "against", "x": "split.clean_noise_rate"}
+
+
+def test_a_user_who_gives_an_option_of_a_named_combination_has_dropped_them_all() -> None:
+    found = cells(["experiment=tail_atlas", "method=crt", "imbalance=step", "noise=none"])
+    assert [each.identity["imbalance"]["name"] for each in found] == ["step"]
