@@ -141,9 +141,9 @@ def _sweeps_of_experiment(
 
 
 def _together(keys: str, choice: Any) -> list[str]:
-    """Return overrides that set the comma-separated `keys` to one of their choices."""
+    """Return overrides that set the comma-separated `keys`, or those that the choice names, to one of their choices."""
     values = choice if "," in keys else [choice]
-    pairs = zip(keys.split(","), values, strict=True)
+    pairs = values.items() if isinstance(values, dict) else zip(keys.split(","), values, strict=True)
     return [each for key, value in pairs for each in expanded(f"{key}={value if isinstance(value, str) else json.dumps(value)}")]
 
 

@@ -141,7 +141,7 @@ Launcher = LocalLauncher | SlurmLauncher
 class Experiment:
     """Group `experiment`: a named grid, and the settings of its report.
 
-    sweep: override -> choices; 'a,b' -> pairs of choices that go together
+    sweep: override -> choices; 'a,b' -> pairs of choices that go together, or {a: choice} for some of these options
     rows: choice of method -> {name: its name in the table, <dataset>: the paper's [mean, half-width]}; also swept
     figure: {kind, ...}, the arguments of `benchmark.analysis.figures.draw`
     notes: footnotes of the table

@@ -6,11 +6,18 @@ import numpy as np
 
 from datasets.checks import check_counts
 from datasets.noise import Corruption
-from robust_benchmark.errors import UserError, at_least, in_range, whole
+from robust_benchmark.errors import UserError, at_least, choice, in_range, whole
 
 
 class Imbalance:
-    """Selects training images by class; this base class keeps all of them."""
+    """Selects training images by class; this base class keeps all of them.
+
+    after_noise: it counts the given labels, after label noise; if false, the true labels, and noise acts on the images that remain
+    in_file_order: `select` needs the labels in the order of the source's images, and not in random order
+    """
+
+    after_noise: bool = False
+    in_file_order: bool = False
 
     def wanted(self, labels: np.ndarray, num_classes: int) -> np.ndarray | None:
         """Return how many examples of each class to keep, int64 (num_classes,), from the labels, (n,); None keeps all."""
@@ -71,16 +78,38 @@ class Majority(Imbalance):
         return counts
 
 
-class Exponential(Imbalance):
+class Ratio(Imbalance):
+    """The options of imbalances by a size ratio rho; the subclasses describe them."""
+
+    def __init__(self, rho: float, images: str, after_noise: bool) -> None:
+        self.rho = at_least("rho", rho, 1)
+        self.in_file_order = choice("imbalance images", images, ("random", "published")) == "published"
+        self.after_noise = after_noise
+
+    def select(self, labels: np.ndarray, num_classes: int, rng: np.random.Generator) -> np.ndarray:
+        if not self.in_file_order:
+            return super().select(labels, num_classes, rng)
+        published, kept = np.random.RandomState(0), []  # one stream for all classes, in their order
+        for label, count in enumerate(self.counts(labels, num_classes)):
+            members = np.flatnonzero(labels == label)
+            published.shuffle(members)
+            kept.append(members[:count])
+        return np.concatenate(kept)
+
+
+class Exponential(Ratio):
     """Class k keeps int(m rho^(-k / (K - 1))) images, where m is the largest possible number: a long tail with class 0 as its head.
 
     rho: size ratio of the largest to the smallest class, at least 1
+    images: one of random, published: 'random', each trial draws other images; 'published', the images of the code of Cao et al. if
+        the source has its order and no image is held out: each class in file order, shuffled by NumPy's legacy generator with seed 0
+    after_noise: the given labels have this tail, after label noise; if false, the true labels have it, and noise acts on them
     Source: Cui et al., "Class-Balanced Loss Based on Effective Number of Samples", CVPR 2019; Cao et al., NeurIPS 2019, whose
     CIFAR-10-LT at rho 100 has 5000, 2997, 1796, 1077, 645, 387, 232, 139, 83 and 50 images.
     """
 
-    def __init__(self, rho: float = 100.0) -> None:
-        self.rho = at_least("rho", rho, 1)
+    def __init__(self, rho: float = 100.0, images: str = "random", after_noise: bool = False) -> None:
+        super().__init__(rho, images, after_noise)
 
     def __str__(self) -> str:
         return f"exponential imbalance of rho {self.rho:g}"
@@ -89,16 +118,18 @@ class Exponential(Imbalance):
         return _largest(np.array([(1 / self.rho) ** (k / (num_classes - 1)) for k in range(num_classes)]), labels)
 
 
-class Step(Imbalance):
+class Step(Ratio):
     """The last classes keep 1 / rho of the images of the first classes.
 
     rho: size ratio of a frequent to a rare class, at least 1
     rare: share of rare classes, in [0, 1], rounded to a number of classes
+    images: one of random, published: as in `Exponential`
+    after_noise: the given labels have these steps, after label noise; if false, the true labels have them, and noise acts on them
     Source: Buda et al., "A systematic study of the class imbalance problem", 2018; Cao et al., NeurIPS 2019.
     """
 
-    def __init__(self, rho: float = 100.0, rare: float = 0.5) -> None:
-        self.rho = at_least("rho", rho, 1)
+    def __init__(self, rho: float = 100.0, rare: float = 0.5, images: str = "random", after_noise: bool = False) -> None:
+        super().__init__(rho, images, after_noise)
         self.rare = in_range("rare", rare, 0, 1)
 
     def __str__(self) -> str:

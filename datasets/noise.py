@@ -66,6 +66,10 @@ class Corruption:
         """Return Q of this trial, row-stochastic, (num_classes, num_classes)."""
         return np.eye(num_classes)
 
+    def targets_for(self, counts: np.ndarray, trial_seed: int, rng: np.random.Generator) -> np.ndarray:
+        """Return Q for a training set with these numbers of true labels, int64 (num_classes,). Noise that depends on them overrides it."""
+        return self.targets(len(counts), trial_seed, rng)
+
     def relabel(self, seen: Seen, targets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return given labels, (n,). Noise that depends on more than the true label overrides it."""
         return self.corrupt(seen.labels, targets, rng)

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 
 from datasets.augment import Preprocessing
-from datasets.checks import check_matrix, check_rate, check_whole_numbers
+from datasets.checks import check_matrix, check_whole_numbers
 from datasets.imbalance import Imbalance
 from datasets.mapped import Images, Mapped, taken
 from datasets.noise import Corruption, Replacement, Seen, UniformFlip
 from datasets.source import UNKNOWN, Source
 from datasets.streams import numpy_stream
+from datasets.trial_noise import TrialNoise
 from robust_benchmark.errors import UserError, in_range, whole
 
 
@@ -30,6 +31,8 @@ class Split:
     hyper_validation: size of the hyper-validation set, at least 0; label noise affects it like the training set, class imbalance does not
     clean_returns: methods that do not see the clean set also train on its images, with its labels (the paper's MNIST
         protocol, in which every method sees the same 5,000 images)
+    clean_first: the clean set is taken out before class imbalance, which then acts on the rest; if false, it is a part of the images that
+        imbalance selects
     """
 
     clean_per_class: int = 10
@@ -38,6 +41,7 @@ class Split:
     clean_noise_rate: float = 0.0
     hyper_validation: int = 0
     clean_returns: bool = False
+    clean_first: bool = False
 
 
 @dataclass(frozen=True)
@@ -158,48 +162,52 @@ def draw(
     Raises UserError if the source is too small for the split, or lacks true labels that the noise needs.
     """
     _check_truth(source, corruption)
-    corruption = corruption.on(source)
+    corruption, imbalance = corruption.on(source), imbalance or Imbalance()
+    noise = TrialNoise(source, corruption, seed)
     true, num_classes = source.true_labels.numpy(), len(source.classes)
-    pool, clean, hyper = _positions(source, corruption, imbalance or Imbalance(), split, seed)
+    pool, hyper = _hold_out_hyper_validation(_unvouched(source), split, numpy_stream(seed, "split"))
+    pool = np.sort(pool) if imbalance.in_file_order else pool
+    clean = _clean_set(source, split, seed, pool) if split.clean_first else None
+    pool = pool if clean is None else pool[~np.isin(pool, clean)]
+    before = noise.on(pool) if imbalance.after_noise else None  # labels of all images of the source, of which the pool's are used
+    pool = _selected(source, corruption, imbalance, seed, pool, before)
+    clean = _clean_set(source, split, seed, pool) if clean is None else clean
     train = np.setdiff1d(pool, clean)
     _check_training_set(true, train, clean, hyper, source.classes)
-    check_rate(corruption, corruption.rate)
-    targets = corruption.targets(num_classes, seed, numpy_stream(seed, "noise targets"))
-    check_matrix(corruption, "targets", targets, num_classes)
-
-    def relabelled(index: np.ndarray, stream: str) -> np.ndarray:
-        if not corruption.synthetic:
-            return source.train_labels.numpy()[index]
-        given = corruption.relabel(Seen(true[index], index, source, seed), targets, numpy_stream(seed, stream))
-        check_whole_numbers(corruption, "relabel", given, len(index), num_classes)
-        return given
-
-    train_labels, hyper_labels = relabelled(train, "training labels"), relabelled(hyper, "hyper-validation labels")
+    train_labels = (noise.on(train) if before is None else before)[train]
+    hyper_labels = noise.relabelled(hyper, "hyper-validation labels")
     replacement = corruption.replacement((len(train), len(hyper)), source, seed)
     clean_labels = _made_wrong(true[clean], split.clean_noise_rate, num_classes, numpy_stream(seed, "clean labels"))
     if split.clean_returns and not sees_clean:
         returning = true[clean] if clean_labels is None else clean_labels
         train, train_labels = np.concatenate([train, clean]), np.concatenate([train_labels, returning])
-    return Draw(train, train_labels, clean, hyper, hyper_labels, targets, clean_labels, replacement)
+    return Draw(train, train_labels, clean, hyper, hyper_labels, noise.targets, clean_labels, replacement)
 
 
-def _positions(
-    source: Source, corruption: Corruption, imbalance: Imbalance, split: Split, seed: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return positions of the images available for training and clean set, of the clean set, and of the hyper-validation set."""
-    true, num_classes = source.true_labels.numpy(), len(source.classes)
-    vouched = _vouched(true)
-    rest = np.arange(len(true)) if vouched is None else np.setdiff1d(np.arange(len(true)), vouched)
-    pool, hyper = _hold_out_hyper_validation(rest, split, numpy_stream(seed, "split"))
-    best_known = true if vouched is None else source.train_labels.numpy()  # labels by which classes are counted
-    for chosen, stream in ((imbalance, "class imbalance"), (corruption, "imbalance")):
-        kept = chosen.select(best_known[pool], num_classes, numpy_stream(seed, stream))
+def _selected(
+    source: Source, corruption: Corruption, imbalance: Imbalance, seed: int, pool: np.ndarray, given: np.ndarray | None
+) -> np.ndarray:
+    """Return positions of the images of `pool` that the imbalance and the corruption select.
+
+    given: labels that `imbalance` counts, of all images of the source; None: the true labels, or the given ones if some are unknown
+    """
+    best_known = source.true_labels.numpy() if _vouched(source) is None else source.train_labels.numpy()
+    counted = best_known if given is None else given
+    for chosen, labels, stream in ((imbalance, counted, "class imbalance"), (corruption, best_known, "imbalance")):
+        kept = chosen.select(labels[pool], len(source.classes), numpy_stream(seed, stream))
         check_whole_numbers(chosen, "select", kept, None, len(pool))
         pool = pool[kept]
+    return pool
+
+
+def _clean_set(source: Source, split: Split, seed: int, pool: np.ndarray) -> np.ndarray:
+    """Return positions of the clean set: of images of `pool`, or of those with known true labels if some are unknown."""
+    vouched = _vouched(source)
     if vouched is not None and split.clean_total is None:
-        return pool, vouched, hyper
+        return vouched
     trusted = pool if vouched is None else vouched
-    return pool, trusted[_clean_positions(true[trusted], source.classes, split, numpy_stream(seed, "clean set"))], hyper
+    labels = source.true_labels.numpy()[trusted]
+    return trusted[_clean_positions(labels, source.classes, split, numpy_stream(seed, "clean set"))]
 
 
 def make_task(
@@ -224,7 +232,8 @@ def make_task(
         train = _with_others(train, places, images[: len(places)], len(source.classes))
         hyper_validation = _with_others(hyper_validation, hyper_places, images[len(places) :], len(source.classes))
     clean_labels = source.true_labels.numpy()[drawn.clean] if drawn.clean_labels is None else drawn.clean_labels
-    rate, transition_matrix = _noise_of(corruption.on(source), drawn, train, len(source.classes))
+    selected = imbalance is not None and imbalance.after_noise
+    rate, transition_matrix = _noise_of(corruption.on(source), drawn, train, len(source.classes), selected)
     return Task(
         train=train,
         clean=examples(drawn.clean, clean_labels),
@@ -254,10 +263,16 @@ def _check_truth(source: Source, corruption: Corruption) -> None:
         raise UserError(f"{kind} makes wrong labels from true ones, and this data set brings given labels of its own: choose noise=none")
 
 
-def _vouched(true: np.ndarray) -> np.ndarray | None:
+def _vouched(source: Source) -> np.ndarray | None:
     """Return positions of the known true labels if some are unknown; None if all are known."""
-    known = true != UNKNOWN
+    known = source.true_labels.numpy() != UNKNOWN
     return None if known.all() else np.flatnonzero(known)
+
+
+def _unvouched(source: Source) -> np.ndarray:
+    """Return positions of the unknown true labels; all positions if all are known."""
+    everything, vouched = np.arange(len(source.true_labels)), _vouched(source)
+    return everything if vouched is None else np.setdiff1d(everything, vouched)
 
 
 def _check_training_set(true: np.ndarray, train: np.ndarray, clean: np.ndarray, hyper: np.ndarray, classes: tuple[str, ...]) -> None:
@@ -268,15 +283,20 @@ def _check_training_set(true: np.ndarray, train: np.ndarray, clean: np.ndarray, 
         raise UserError(f"the clean set takes all {taken} images of class '{classes[label]}': give fewer by split.clean_per_class")
 
 
-def _noise_of(corruption: Corruption, drawn: Draw, train: Examples, num_classes: int) -> tuple[float | None, torch.Tensor | None]:
-    """Return rate and transition matrix: those of the corruption, or those counted on the training set; no matrix for other images."""
+def _noise_of(
+    corruption: Corruption, drawn: Draw, train: Examples, num_classes: int, selected: bool
+) -> tuple[float | None, torch.Tensor | None]:
+    """Return rate and transition matrix: those of the corruption, or those counted on the training set; no matrix for other images.
+
+    selected: given labels decided which images are left, so the corruption's own ones do not apply
+    """
     if not train.truth_is_known:
         return None, None
     share = (train.wrong() or 0) / len(train)
     if drawn.replacement:
         return share, None
     brought = not corruption.synthetic and share > 0
-    stated = None if brought else corruption.transition_matrix(drawn.targets)
+    stated = None if brought or selected else corruption.transition_matrix(drawn.targets)
     if stated is not None:
         check_matrix(corruption, "transition_matrix", stated, num_classes)
         return share if corruption.rate is None else corruption.rate, torch.from_numpy(stated)

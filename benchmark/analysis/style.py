@@ -54,7 +54,7 @@ def _look(place: int) -> Look:
 
 
 def method_looks(records: Iterable[Record]) -> dict[str, Look]:
-    """The look of each method (by its label) from all records of a report: the USUAL ones first, then those with the most cells, then by name.
+    """The look of each method (by its label) from all records of a report. The USUAL ones come first, then those with the most cells.
 
     All records count, also those that a figure omits, so a method has the same look in every figure.
     """
