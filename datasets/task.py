@@ -12,7 +12,7 @@ from datasets.augment import Preprocessing
 from datasets.checks import check_matrix, check_whole_numbers
 from datasets.imbalance import Imbalance
 from datasets.mapped import Images, Mapped, taken
-from datasets.noise import Corruption, Replacement, Seen, UniformFlip
+from datasets.noise import Corruption, Replacement, UniformFlip
 from datasets.source import UNKNOWN, Source
 from datasets.streams import numpy_stream
 from datasets.trial_noise import TrialNoise
