@@ -38,12 +38,14 @@ NOISES = ("bgflip", "uniflip")
 HEADERS = ["method", "needs", "networks", "state", "cost", "year", "hyper-parameters"]
 HYPER_PARAMETERS = {  # the origin of the defaults: names of methods, or of choices that differ; methods without options are in neither
     "authors'": (
-        "backward coteaching elr forward gjs hard_mining_released js l2rw label_smoothing mentornet meta_weight_net mixup nce_mae nce_rce"
-        " peer_loss_constant reed sam sce volminnet"
+        "backward class_balanced coteaching elr focal forward gdw gjs hard_mining_released js l2rw label_smoothing logit_adjustment"
+        " logit_adjustment_post_hoc mentornet meta_weight_net mixup mlc nce_mae nce_rce peer_loss_constant reed remix resample sam sce"
+        " smote volminnet vs_loss"
     ),
     "shared": (
-        "aum clean_weighted cores2 coteaching_plus crt decoupling disc dividemix dual_t early_stopping elr_plus finetune gce hard_mining"
-        " jocor ldam logit_clip mdyr mentornet_dd nlnl peer_loss pes promix relabel s_model self_paced small_loss sop t_revision"
+        "aum clean_weighted cores2 coteaching_plus crt decoupling disc dividemix drw dual_t early_stopping elr_plus finetune fsr gce"
+        " hard_mining influence_balanced jocor l2b ldam logit_clip lws mdyr mentornet_dd mslc nlnl peer_loss pes promix relabel s_model samme"
+        " self_paced small_loss sop t_revision tau_norm"
     ),
 }
 PART = re.compile(r"<!-- begin: (\w+) -->\n.*?<!-- end -->", re.DOTALL)
