@@ -44,8 +44,8 @@ HYPER_PARAMETERS = {  # the origin of the defaults: names of methods, or of choi
     ),
     "shared": (
         "aum clean_weighted cores2 coteaching_plus crt decoupling disc dividemix drw dual_t early_stopping elr_plus finetune fsr gce"
-        " hard_mining influence_balanced jocor l2b ldam logit_clip lws mdyr mentornet_dd mslc nlnl peer_loss pes promix relabel s_model samme"
-        " self_paced small_loss sop t_revision tau_norm"
+        " hard_mining influence_balanced jocor l2b ldam logit_clip lws mdyr mentornet_dd mslc nlnl peer_loss pes promix relabel s_model"
+        " samme self_paced small_loss sop t_revision tau_norm"
     ),
 }
 PART = re.compile(r"<!-- begin: (\w+) -->\n.*?<!-- end -->", re.DOTALL)
