@@ -16,6 +16,7 @@ from datasets.source import UNKNOWN, Source
 from robust_benchmark.errors import UserError, whole
 from robust_benchmark.files import regular
 
+LONGEST = 200  # characters of a line that a message shows
 LAYOUT = "docs/published-data.md shows its files"
 
 
@@ -98,16 +99,23 @@ class Copy:
             )
 
     def pictures(self, folder: str, labels: Mapping[str, int] | Sequence[tuple[str, int]], known: bool) -> list[Picture]:
-        """Return the pictures at these paths in `folder`, with their given labels. known: whether these are true; if not, UNKNOWN"""
-        pairs = labels.items() if isinstance(labels, Mapping) else labels
-        return [Picture(self.directory / folder / path, label, label if known else UNKNOWN) for path, label in pairs]
+        """Return the pictures at these paths in `folder`, with their given labels.
+
+        known: whether these are true; if not, true labels are UNKNOWN. Raises UserError for an absolute path.
+        """
+        base = self.directory / folder
+        pairs = list(labels.items() if isinstance(labels, Mapping) else labels)
+        absolute = next((path for path, _ in pairs if os.path.isabs(path)), None)
+        if absolute is not None:
+            raise UserError(f"a list of {self.name} has the picture {absolute}: paths must be relative to {base}")
+        return [Picture(base / path, label, label if known else UNKNOWN) for path, label in pairs]
 
     def source(self, train: Sequence[Picture], test: Sequence[Picture], classes: Sequence[str]) -> Source:
         """Return the data with decoded pictures. If only some true labels of `train` are known, these pictures are the clean set.
 
         Raises UserError for missing or repeated pictures, a class without a picture, and the errors of datasets.image_folder in pictures.
         """
-        self._check_paths([*train, *test])
+        self._check_repeated([*train, *test])
         missing = self._missing([*train, *test])
         train, test = ([picture for picture in part if picture.file not in missing] for part in (train, test))
         for part, pictures in (("training", train), ("test", test)):
@@ -120,13 +128,10 @@ class Copy:
         source = Source(parts[0], given, parts[1], of_test, tuple(classes), None if torch.equal(given, true) else true)
         return source.in_memory if self.resident else source
 
-    def _check_paths(self, pictures: Sequence[Picture]) -> None:
-        file, count = Counter(picture.file for picture in pictures).most_common(1)[0]
-        if count > 1:
-            raise UserError(f"the lists in {self.directory} have the picture {file} {count} times, and each picture may be in one set only")
-        outside = next((picture.file for picture in pictures if not picture.file.is_relative_to(self.directory)), None)
-        if outside is not None:
-            raise UserError(f"a list in {self.directory} has the picture {outside}: paths must be relative")
+    def _check_repeated(self, pictures: Sequence[Picture]) -> None:
+        for file, count in Counter(picture.file for picture in pictures).most_common(1):
+            if count > 1:
+                raise UserError(f"the lists of {self.name} have the picture {file} {count} times, and each picture may be in one set only")
 
     def _missing(self, pictures: Sequence[Picture]) -> set[Path]:
         missing = [picture.file for picture in pictures if not os.path.isfile(picture.file)]
@@ -151,4 +156,4 @@ def _pair(file: Path, line: str, classes: int | None) -> tuple[str, int]:
     if path and label.isdecimal() and len(label) < 10 and (classes is None or int(label) < classes):
         return path.strip(), int(label)
     allowed = "a whole number" if classes is None else f"in 0 .. {classes - 1}"
-    raise UserError(f"{file}: the line '{line}' is not a path and a label, separated by a space, with a label that is {allowed}")
+    raise UserError(f"{file}: the line '{line[:LONGEST]}' is not a path and a label, separated by a space, with a label that is {allowed}")
