@@ -42,9 +42,10 @@ def load(
     listed = _by_folder(copy, f"{NOISY}/meta/imagelist.tsv", classes, LISTED)
     right = set() if chosen == "none" else _marked_as_right(copy, chosen)
     tested = _by_folder(copy, f"{TEST}/meta/test.txt", classes, TESTED)
-    unverified, verified = ({key: label for key, label in listed.items() if (key in right) is known} for known in (False, True))
+    unverified, verified = ([(key, label) for key, label in listed.items() if (key in right) is known] for known in (False, True))
     train = copy.pictures(f"{NOISY}/images", unverified, known=False) + copy.pictures(f"{NOISY}/images", verified, known=True)
-    return copy.source(train, copy.pictures(f"{TEST}/images", [(f"{key}.jpg", label) for key, label in tested.items()], True), classes)
+    test = copy.pictures(f"{TEST}/images", [(f"{key}.jpg", label) for key, label in tested.items()], known=True)
+    return copy.source(train, test, classes)
 
 
 def _by_folder(copy: Copy, file: str, classes: list[str], published: int) -> dict[str, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,17 +98,16 @@ class Copy:
                 " which the record states"
             )
 
-    def pictures(self, folder: str, labels: Mapping[str, int] | Sequence[tuple[str, int]], known: bool) -> list[Picture]:
+    def pictures(self, folder: str, labels: Sequence[tuple[str, int]], known: bool) -> list[Picture]:
         """Return the pictures at these paths in `folder`, with their given labels.
 
         known: whether these are true; if not, true labels are UNKNOWN. Raises UserError for an absolute path.
         """
         base = self.directory / folder
-        pairs = list(labels.items() if isinstance(labels, Mapping) else labels)
-        absolute = next((path for path, _ in pairs if os.path.isabs(path)), None)
+        absolute = next((path for path, _ in labels if os.path.isabs(path)), None)
         if absolute is not None:
             raise UserError(f"a list of {self.name} has the picture {absolute}: paths must be relative to {base}")
-        return [Picture(base / path, label, label if known else UNKNOWN) for path, label in pairs]
+        return [Picture(base / path, label, label if known else UNKNOWN) for path, label in labels]
 
     def source(self, train: Sequence[Picture], test: Sequence[Picture], classes: Sequence[str]) -> Source:
         """Return the data with decoded pictures. If only some true labels of `train` are known, these pictures are the clean set.
