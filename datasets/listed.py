@@ -85,9 +85,8 @@ class Copy:
         """Return the names of the classes, one on each line of a list. Raises UserError unless they are `count` different names."""
         found = self.lines(file, header=header)
         if len(found) != count or len(set(found)) != count:
-            raise UserError(
-                f"{self.directory / file} has {len(set(found))} different names of classes, and {self.name} has {count} classes"
-            )
+            lines = f"{len(found)} lines with {len(set(found))} different names"
+            raise UserError(f"{self.directory / file} has {lines} of classes, and {self.name} has {count} classes")
         return found
 
     def check_count(self, part: Path, found: int, published: int | None) -> None:

@@ -341,7 +341,12 @@ def test_a_list_of_another_length_than_required_is_reported(copies: Path) -> Non
 WRONG_LINES = {
     "clothing1m, label": ("clothing1m", "noisy_label_kv.txt", "images/0/x.jpg 14", "'images/0/x.jpg 14' is not .+ 0 .. 13$"),
     "clothing1m, key": ("clothing1m", "noisy_train_key_list.txt", "images/0/x.jpg", "images/0/x.jpg, and noisy_label_kv.txt has no label"),
-    "clothing1m, class": ("clothing1m", "category_names_eng.txt", "Cape", "15 different names of classes, and Clothing1M has 14"),
+    "clothing1m, class": (
+        "clothing1m",
+        "category_names_eng.txt",
+        "Cape",
+        "15 lines with 15 different names of classes, and Clothing1M has 14",
+    ),
     "webvision, label": ("webvision", "info/val_filelist.txt", "val9.jpg 1000", "label that is in 0 .. 999$"),
     "webvision, word": ("webvision", "info/train_filelist_google.txt", "google/x.jpg one", "'google/x.jpg one' is not a path and a label"),
     "food101n, class": (
