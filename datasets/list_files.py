@@ -1,0 +1,64 @@
+"""Pictures that text files list with their labels: ImageNet-LT, Places-LT, iNaturalist 2018, and your own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from datasets.listed import Copy
+from datasets.source import Source
+from robust_benchmark.errors import UserError, whole
+
+
+def load(
+    path: str,
+    root: str = ".",
+    train: str = "train.txt",
+    test: str = "test.txt",
+    clean: str | None = None,
+    classes: int | None = None,
+    train_count: int | None = None,
+    test_count: int | None = None,
+    true_labels: bool = True,
+    size: int | None = None,
+    cache: str = "data/image_folder",
+    partial: bool = False,
+    resident: bool = True,
+) -> Source:
+    """Load pictures by lists with lines `PATH LABEL`, in which paths are relative to `root`/`path` and labels are 0, 1, 2, ...
+
+    path: directory of the pictures and the lists; root: the directory to which it is relative
+    train: list of the training set; test: list of the test set
+    clean: list of pictures whose labels you trust, the clean set; None: no such list
+    classes: the number of classes, at least 2; None takes it from the training list
+    train_count: number of pictures that the training list must have, at least 1; None: any
+    test_count: number of pictures that the test list must have, at least 1; None: any
+    true_labels: the labels of the training list are true; if false, or with a list `clean`, they are only given
+    size: side in pixels to which every picture is resized, at least 1; None keeps the pictures, which must have one size
+    cache: directory of the decoded pixels
+    partial: whether pictures may be missing and lists may be shorter; missing pictures are left out
+    resident: the pixels are loaded into memory; if false, they stay in the mapped cache
+
+    Classes are named by their numbers.
+    Raises UserError for a missing list or picture, a picture in two lists, a label out of range, and a class without a picture.
+    """
+    if not isinstance(true_labels, bool):
+        raise UserError(f"dataset.true_labels must be true or false, not {true_labels!r}")
+    if classes is not None:
+        whole("dataset.classes", classes, 2)
+    copy = Copy(Path(path).name, Path(root) / path, size, cache, partial, resident)
+    listed = copy.labelled(train, classes, train_count)
+    count = _count(copy.directory / train, [label for _, label in listed]) if classes is None else classes
+    trusted = [] if clean is None else copy.pictures(".", copy.labelled(clean, count), known=True)
+    tested = copy.pictures(".", copy.labelled(test, count, test_count), known=True)
+    pictures = copy.pictures(".", listed, known=true_labels and clean is None)
+    return copy.source(pictures + trusted, tested, tuple(map(str, range(count))))
+
+
+def _count(file: Path, labels: Sequence[int]) -> int:
+    """Return the number of classes. Raises UserError unless the labels are 0, 1, 2, ... without a gap, and there are at least two."""
+    there = set(labels)
+    gap = next(label for label in range(len(there) + 1) if label not in there)
+    if gap < len(there) or len(there) < 2:
+        raise UserError(f"{file} has no picture with label {gap}: labels must be 0, 1, 2, ... without a gap (largest: {max(there)})")
+    return len(there)
