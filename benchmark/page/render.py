@@ -68,7 +68,7 @@ def render(
         title=title,
         script=Markup(script),
         style=Markup(style),
-        policy=_policy(script, style),
+        policy=policy(script, style),
         data=pack(columns),
         trials=len(records),
         methods=methods,
@@ -93,7 +93,7 @@ def _template() -> Any:
     return environment.from_string(_asset("page.html.j2"))
 
 
-def _policy(script: str, style: str) -> str:
+def policy(script: str, style: str) -> str:
     """A Content-Security-Policy that allows only this script and this style: no network, no eval, no other script."""
     own = (f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in (script, style))
     allowed = "; ".join(f"{kind}-src {source}" for kind, source in zip(("script", "style"), own, strict=True))
