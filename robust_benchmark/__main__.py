@@ -15,6 +15,7 @@ COMMANDS = {
     "run": ("benchmark.run", "train the missing trials of a grid and print its table"),
     "report": ("benchmark.report", "make the table, or a figure, of the records under a directory"),
     "status": ("benchmark.status", "show the progress of grids, also while they train, or cancel submitted grids"),
+    "audit": ("benchmark.audit.__main__", "rank the labels of your own data by how likely they are wrong"),
     "check": ("benchmark.check", "check that methods follow the rules of the interface, including your own"),
     "speed": ("benchmark.speed.__main__", "measure the cost of steps, data and options on this machine"),
 }

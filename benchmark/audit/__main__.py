@@ -55,16 +55,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=command("audit"),
-        description="Ranks the labels of your data by suspicion, measures how far the ranking can be trusted, and writes a list and a page.",
+        description="Ranks the labels of your data by suspicion, measures how far to trust the ranking, and writes a list and a page.",
     )
     parser.add_argument(
         "data",
         nargs="+",
         metavar="DATA",
-        help="a folder with a folder of pictures for each class, a .csv with the columns path and label, or a table (.csv, .parquet, .npz); "
-        f"then overrides as for {command('run')}, such as model=resnet32 or trainer.steps=2000. Overrides alone audit a data set of the suite",
+        help="a folder with a folder of pictures for each class, a .csv with the columns path and label, or a table (.csv, .parquet, "
+        f".npz); then overrides as for {command('run')}, such as model=resnet32 or trainer.steps=2000. Overrides alone audit a data set "
+        "of the suite",
     )
-    parser.add_argument("--clean", metavar="DATA", help="trusted examples in the same form; methods that need a clean set use them")
+    parser.add_argument("--clean", metavar="DATA", help="trusted examples in the same form, for methods with a clean set")
     parser.add_argument("--label", default="label", metavar="COLUMN", help="column of the given labels (default label)")
     parser.add_argument("--methods", nargs="+", metavar="METHOD", help="methods that judge (default: conf/audit.yaml)")
     parser.add_argument("--folds", type=int, default=5, help="number of folds (default 5)")

@@ -6,6 +6,8 @@ import concurrent.futures
 import multiprocessing
 import os
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
@@ -21,7 +23,8 @@ from benchmark.progress import FORMAT, Steps
 from benchmark.training.trainer import Unwatched
 from robust_benchmark.errors import UserError
 
-EVERY = 0.3  # seconds between updates of the bar
+EVERY = 0.3  # seconds between looks at the counter
+PATIENCE = 1.0  # seconds until a process ends after its parent
 
 _shared: tuple[Sequence[Job], Audited, np.ndarray, int] | None = None  # forked processes inherit it
 _counter: Any = None  # steps done in all processes
@@ -48,7 +51,8 @@ def train(jobs: Sequence[Job], data: Audited, fold: np.ndarray, seed: int, proce
     _counter, _shared = context.Value("q", 0), (missing, data, fold, seed)
     forks = context.get_start_method() == "fork" and torch.get_num_threads() == 1 and not torch.cuda.is_available()
     count = min(len(missing), processes or len(os.sched_getaffinity(0))) if forks else 1
-    with Steps(total=sum(trial.steps(job.cell) for job in missing), unit="step", bar_format=FORMAT, mininterval=EVERY) as bar:
+    interval = EVERY if sys.stderr.isatty() else 10
+    with Steps(total=sum(trial.steps(job.cell) for job in missing), unit="step", bar_format=FORMAT, mininterval=interval) as bar:
         bar.set_description_str(f"{missing[0].stage} labels")
         if count == 1:
             for number in range(len(missing)):
@@ -60,7 +64,7 @@ def train(jobs: Sequence[Job], data: Audited, fold: np.ndarray, seed: int, proce
 
 def _in_processes(number: int, count: int, context: Any, bar: Steps) -> None:
     try:
-        with concurrent.futures.ProcessPoolExecutor(count, mp_context=context) as pool:
+        with concurrent.futures.ProcessPoolExecutor(count, context, _follow, (os.getpid(),)) as pool:
             waiting = {pool.submit(_work, each) for each in range(number)}
             try:
                 while waiting:
@@ -73,6 +77,17 @@ def _in_processes(number: int, count: int, context: Any, bar: Steps) -> None:
                 raise
     except BrokenProcessPool as error:
         raise UserError("a training process was killed, perhaps for its memory: the same command continues from there") from error
+
+
+def _follow(parent: int) -> None:
+    """End this process soon after its parent, which may be killed without a chance to end it."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PATIENCE)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _work(number: int) -> None:

@@ -20,7 +20,7 @@ LENGTHS = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 
 CANNOT = (
     "Planted errors cannot show everything. They hit examples at random, and real errors gather where labels are hard: at ambiguous, "
-    "unusual or damaged examples. Recall on real errors is therefore often lower, most of all where a whole group has the same wrong label.",
+    "unusual or damaged examples. Recall on real errors is therefore often lower, above all where a whole group has one wrong label.",
     "A planted error is one of your classes. Examples of no class at all, and classes that are defined badly, are not measured.",
 )
 ASSUMED = (
