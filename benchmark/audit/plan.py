@@ -37,10 +37,9 @@ def plan(data: Audited, choices: Sequence[str], overrides: Sequence[str], method
     choices: overrides that the user's `overrides` replace; methods: names of choices; empty takes the defaults for this data
     Raises UserError for an override of `method` or with several values, and for a method that needs what this data has not.
     """
-    _check(overrides)
-    known = defaults()
+    known, given = defaults(), [*_without(choices, overrides), *overrides]
+    _check(overrides, given)
     chosen, notes = _possible(methods or [*known["methods"], *(known["methods_with_clean"] if data.trusted is not None else [])], data)
-    given = [*_without(choices, overrides), *overrides]
     config = cells([*given, f"method={chosen[0]}"])[0].config
     options = {option_of(each) for each in given}
     if "trainer.steps" not in options:
@@ -54,11 +53,11 @@ def plan(data: Audited, choices: Sequence[str], overrides: Sequence[str], method
     return cells([*given, f"method={','.join(chosen)}"]), notes
 
 
-def _check(overrides: Sequence[str]) -> None:
+def _check(overrides: Sequence[str], given: Sequence[str]) -> None:
     for override in overrides:
         if option_of(override).partition(".")[0] == "method":
             raise UserError(f"'{override}' is not accepted: --methods names the methods of an audit")
-    if len(cells([*overrides, f"method={defaults()['methods'][0]}"])) > 1:
+    if len(cells([*given, f"method={defaults()['methods'][0]}"])) > 1:
         raise UserError(f"an audit has one configuration, and the overrides {' '.join(overrides)} have several values")
 
 

@@ -107,6 +107,8 @@ def _missing(rows: pd.DataFrame) -> list[str]:
 
 def _pictures(path: Path, label: str, clean: Path | None, size: int | None, cache: Path, skip: bool) -> Audited:
     rows = _listed(path, label)
+    if rows[label].nunique() == 1:
+        raise UserError(f"{path} has one class, '{rows[label].iloc[0]}': labels can only be wrong among at least 2 classes")
     trusted = rows.iloc[:0] if clean is None else _listed(clean, label)
     whole = pd.concat([rows, trusted], ignore_index=True)
     broken: dict[Path, str] = {}
@@ -151,8 +153,6 @@ def _of_folders(path: Path, label: str) -> pd.DataFrame:
         raise UserError(f"{path} has no class folders: the audit reads {path}/<class>/*, or a table")
     if {folder.name for folder in folders} >= {"train", "test"}:
         raise UserError(f"{path} has the folders train and test, which are no classes: audit {path / 'train'}")
-    if len(folders) < 2:
-        raise UserError(f"{path} has one class, '{folders[0].name}': labels can only be wrong among at least 2 classes")
     files = [(file, folder.name) for folder in folders for file in image_folder._pictures(folder)]
     rows = [(Path(os.path.abspath(file)), file.relative_to(path).as_posix(), name) for file, name in files]
     return pd.DataFrame(rows, columns=["file", "name", label])
