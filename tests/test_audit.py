@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from benchmark.audit import confident, folds, marks, planted, running, scores, trust
+from benchmark.audit import confident, folds, judging, marks, planted, running, scores, trust
 from benchmark.audit.__main__ import main
 from benchmark.audit.calibration import Curve, Marked, clopper_pearson, marked_count, mixture_count, probabilities, recall
 from benchmark.audit.data import Audited
@@ -122,6 +122,7 @@ def test_well_separated_errors_are_counted_right_without_a_mark_and_with_marks()
     assert marked_count(curve, 400, precision=0.5, n=n) == pytest.approx(wrong, rel=0.05)
     by_rank = probabilities(curve, wrong)
     assert (np.diff(by_rank) <= 1e-12).all()
+    assert by_rank.max() <= 61 / 62
     assert by_rank[:150].mean() > 0.8 > 0.05 > by_rank[400:].mean()
 
 
@@ -201,6 +202,25 @@ def test_the_random_sample_ends_at_the_first_example_without_a_mark() -> None:
     assert marks.sampled(given, [3, 1, 2, 0]) == [3, 1]
     assert marks.counted(given, [3, 1]) == (1, 1, 0)
     assert marks.sampled(given, [1, 0, 3]) == [1, 0, 3]
+
+
+def test_a_length_that_is_marked_whole_counts_whatever_follows_it() -> None:
+    n = 300
+    suspicion = np.linspace(1, 0, n)
+    judged = judging.Judged(
+        scores.Scores(suspicion, np.full((n, 2), 0.5), np.zeros(n), np.zeros(n)),
+        {},
+        planted.Planted(np.arange(20), np.zeros(20, dtype=int), np.arange(20) % 2),
+        np.arange(1, 21),
+    )
+    given = {position: marks.Mark("wrong" if position < 10 else "right", None) for position in range(50)}
+    found = trust.measured(judged, np.zeros(n, dtype=int), given, None, 0)
+    rows = {row.length: row.precision for row in found.lengths}
+    assert list(rows) == [10, 20, 50, 100]
+    assert (rows[10].endswith("of 10 marks"), rows[50].endswith("of 50 marks")) == (True, True)
+    assert rows[50].startswith("20 (")
+    assert found.marked == (10, 40, 0)
+    assert found.probability[:50].tolist() == [1.0] * 10 + [0.0] * 40
 
 
 def test_cleaning_relabels_and_drops_as_marked_and_keeps_the_columns_of_a_table(tmp_path: Path) -> None:

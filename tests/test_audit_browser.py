@@ -184,7 +184,9 @@ def test_there_is_no_accessibility_violation(browser: Any, folder: Path, scheme:
     page.wait_for_selector("html[data-ready]")
     report = axe.run(page).generate_report()
     assert report.startswith("Found 0"), report
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    for width in (1280, 360):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_without_a_script_the_first_suspects_are_in_a_table(browser: Any, folder: Path) -> None:

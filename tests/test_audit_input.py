@@ -164,11 +164,16 @@ def list_with(root: Path, *rows: str) -> Path:
     return root / "list.csv"
 
 
+def written(file: Path, text: str) -> Path:
+    file.write_text(text)
+    return file
+
+
 CASES = {
     "a missing path": (lambda root: root / "nothing", "no file"),
     "an empty folder": (folder_without_classes, "has no class folders"),
     "one class folder": (lambda root: pictures(root / "one", classes=("cat",)), "has one class, 'cat'"),
-    "an empty class folder": (lambda root: (pictures(root / "d"), (root / "d" / "bird").mkdir(), root / "d")[2], "no pictures in"),
+    "an empty class folder": (lambda root: (pictures(root / "d") / "bird").mkdir() or root / "d", "no pictures in"),
     "a folder of the suite": (suite_folder, "audit "),
     "one class in a table": (lambda root: table(root / "t.csv", label="a"), "holds 1 class"),
     "a blank label": (lambda root: table(root / "t.csv", label=["a", None] * 20), "blank in row 2"),
@@ -176,12 +181,12 @@ CASES = {
     "fractions as labels": (lambda root: table(root / "t.csv", label=[0.5, 1.0] * 20), "labels are text or whole numbers"),
     "no label column": (lambda root: table(root / "t.csv").rename(root / "u.csv"), "nearest: labels"),
     "infinite numbers": (lambda root: table(root / "t.parquet", height=[1.0, np.inf] * 20), "infinite in row 2"),
-    "a repeated path": (lambda root: list_with(root, "data/cat/00.png,cat", "data/dog/00.png,dog", "data/cat/../cat/00.png,dog"), "rows 1 and 3"),
+    "a repeated path": (lambda root: list_with(root, "data/cat/00.png,cat", "data/dog/00.png,dog", "data/./cat/00.png,dog"), "rows 1 and 3"),
     "a blank path": (lambda root: list_with(root, "data/cat/00.png,cat", ",dog"), "'path' is blank in row 2"),
     "a path without a picture": (lambda root: list_with(root, "data/cat/00.png,cat", "gone.png,dog"), "gone.png"),
-    "an empty table": (lambda root: (root / "e.csv").write_text("") and root or root / "e.csv", "is not a readable table"),
+    "an empty table": (lambda root: written(root / "e.csv", ""), "is not a readable table"),
     "a table without rows": (lambda root: table(root / "t.csv", n=0), "has no rows"),
-    "another format": (lambda root: (root / "notes.txt").write_text("hello") and root / "notes.txt", "nearest: "),
+    "another format": (lambda root: written(root / "notes.txt", "hello"), "nearest: "),
 }  # fmt: skip
 
 

@@ -48,6 +48,7 @@ class Curve:
         shares = counts / counts.sum()
         slopes = isotonic_regression(shares / widths, weights=widths, increasing=False).x
         self.density = np.repeat(slopes, widths.astype(np.int64))  # (n,), by rank; it sums to 1
+        self.planted = len(ranks)
         self.median = int(np.median(ranks)) if len(ranks) else n
 
     def found(self, length: int) -> float:
@@ -70,8 +71,11 @@ def marked_count(curve: Curve, length: int, precision: float, n: int) -> float:
 
 
 def probabilities(curve: Curve, count: float) -> np.ndarray:
-    """Return the probability of being wrong by rank, (n,), for `count` wrong labels in all: count times the density, at most 1."""
-    return np.minimum(1.0, count * curve.density)
+    """Return the probability of being wrong by rank, (n,), for `count` wrong labels in all: count times the density.
+
+    It is at most 1 - 1 / (m + 2) with m planted errors, because so few cannot show that a label is certainly wrong (rule of succession).
+    """
+    return np.minimum(1 - 1 / (curve.planted + 2), count * curve.density)
 
 
 class Marked(NamedTuple):

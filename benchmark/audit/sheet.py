@@ -17,7 +17,7 @@ from benchmark.audit.data import Audited
 from benchmark.audit.judging import Judged
 from benchmark.audit.marks import Mark
 from benchmark.audit.trust import Trust
-from benchmark.page.render import policy
+from benchmark.page.policy import policy
 
 ASSETS = Path(__file__).parent / "assets"
 SIDE = 96  # largest side of a thumbnail in pixels

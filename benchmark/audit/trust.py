@@ -29,8 +29,9 @@ ASSUMED = (
     "measure it.",
 )
 MEASURED = (
-    "Precision comes from marks on a random sample of the list: the examples in the order 'random sample' up to the first one without a "
-    "mark. Other marks do not count here. The interval counts unsure marks as right at its lower end and as wrong at its upper end.",
+    "Precision comes from marks on a random sample of each length: its examples in the order 'random sample' up to the first one without a "
+    "mark. Other marks do not count here. The interval counts unsure marks as right at its lower end and as wrong at its upper end, and is "
+    "wider than needed where most of a length is marked.",
 )
 
 
@@ -46,10 +47,12 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Trust:
-    """top: length of the list; lengths: a row for each length; estimate, reading: sentences
+    """The measures of a list.
 
-    probability: that the label is wrong, by position, (n,); marked examples have 0 or 1
-    marked: the marks of the random sample; sample_place: place of each listed position in the random order, from 1
+    top: its length; lengths: a row for each shorter length and for itself; estimate, reading: sentences
+    probability: that the label is wrong, by position, (n,); examples that are marked right or wrong have 0 or 1
+    marked: the marks of the random sample of the length that has most of them
+    sample_place: place of each listed position in the random order, from 1
     """
 
     top: int
@@ -66,22 +69,32 @@ def measured(judged: Judged, labels: np.ndarray, marks: Mapping[int, Mark], top:
     n, order = len(labels), judged.scores.order
     top = min(n, top or min(MANY, max(FEW, 2 * round(judged.count))))
     sample = _random_order(order[:top], n, seed)
-    inside = sampled(marks, sample)
-    marked = counted(marks, inside)
-    count = marked_count(judged.curve, top, marked.precision.value, n) if marked.wrong + marked.right else judged.count
+    ranks = {int(position): rank for rank, position in enumerate(order[:top], start=1)}
+    lengths = [*(length for length in LENGTHS if length < top), top]
+    marked = {length: counted(marks, sampled(marks, [each for each in sample if ranks[each] <= length])) for length in lengths}
+    best = max(lengths, key=lambda length: (marked[length].n, length))
+    measures = marked[best].wrong + marked[best].right > 0
+    count = marked_count(judged.curve, best, marked[best].precision.value, n) if measures else judged.count
     by_rank = probabilities(judged.curve, count)
-    probability = np.empty(n)
+    return Trust(
+        top,
+        [_row(judged, length, marked[length], by_rank) for length in lengths],
+        _estimate(judged, labels, count, marked[best], best),
+        _reading(judged, marked[best]),
+        _probability(order, by_rank, marks),
+        marked[best],
+        {position: place for place, position in enumerate(sample, start=1)},
+    )
+
+
+def _probability(order: np.ndarray, by_rank: np.ndarray, marks: Mapping[int, Mark]) -> np.ndarray:
+    """Return the probability of being wrong by position, (n,); examples that are marked right or wrong have 0 or 1."""
+    probability = np.empty(len(order))
     probability[order] = by_rank
     for position, mark in marks.items():
         if mark.mark != "unsure":
             probability[position] = float(mark.mark == "wrong")
-    ranks = {int(position): rank for rank, position in enumerate(order[:top], start=1)}
-    lengths = [
-        _row(judged, length, counted(marks, [each for each in inside if ranks[each] <= length]), by_rank)
-        for length in [*(length for length in LENGTHS if length < top), top]
-    ]
-    places = {int(position): place for place, position in enumerate(sample, start=1)}
-    return Trust(top, lengths, _estimate(judged, labels, count, marked, top), _reading(judged, marked), probability, marked, places)
+    return probability
 
 
 def _random_order(listed: np.ndarray, n: int, seed: int) -> list[int]:
@@ -107,15 +120,15 @@ def percent(share: Estimate) -> str:
     return f"{100 * share.value:.0f} ({100 * share.low:.0f} to {100 * share.high:.0f})"
 
 
-def _estimate(judged: Judged, labels: np.ndarray, count: float, marked: Marked, top: int) -> str:
+def _estimate(judged: Judged, labels: np.ndarray, count: float, marked: Marked, length: int) -> str:
     n = len(labels)
     confident = f"Confident learning counts {wrong_labels(judged.scores.probabilities, labels):,.0f}."
     about = f"About {count:,.0f} of {n:,} labels are wrong"
     if not marked.n:
         return f"{about}, by a mixture of right and wrong labels and without any mark. {confident}"
     return (
-        f"{about}, by {marked.n} marks of a random sample of the first {top:,}: {marked.wrong} wrong, {marked.right} right, "
-        f"{marked.unsure} unsure, so {percent(marked.precision)} % of the list are wrong. {confident}"
+        f"{about}, by {marked.n} marks of a random sample of the first {length:,}: {marked.wrong} wrong, {marked.right} right, "
+        f"{marked.unsure} unsure, so {percent(marked.precision)} % of these are wrong. {confident}"
     )
 
 

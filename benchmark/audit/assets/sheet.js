@@ -65,7 +65,7 @@ function cardOf(card) {
   node.append(
     element("p", {}, element("strong", { textContent: pair })),
     element("p", { className: "name", textContent: card.name }),
-    element("p", { textContent: `rank ${card.rank}, wrong with ${Math.round(100 * card.p)} %` }),
+    element("p", { textContent: `rank ${card.rank}; wrong: ${Math.round(100 * card.p)} %` }),
     choices(card),
     detailsOf(card),
   );
