@@ -415,6 +415,19 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     wait(lambda: not any(_runs(pid) for pid in pids))
 
 
+def test_ctrl_c_leaves_checkpoints_that_the_same_command_continues(tmp_path: Path) -> None:
+    digits(tmp_path / "digits.npz", n=300)
+    arguments = [str(tmp_path / "digits.npz"), "--processes", "2", "--out", str(tmp_path / "out"), *TINY[1:], "trainer.steps=100000"]
+    process = started(arguments)
+    checkpoints = tmp_path / "out" / "work" / "original"
+    wait(lambda: len(list(checkpoints.glob("*.pt"))) >= 2)
+    assert process.pid is not None
+    os.killpg(process.pid, signal.SIGINT)
+    process.join(60)
+    assert process.exitcode == 130
+    assert len([path for path in checkpoints.glob("*.pt") if ".previous" not in path.name]) == 2
+
+
 def _runs(pid: str) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"

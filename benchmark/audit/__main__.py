@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from benchmark import trial
 from benchmark.audit import marks as marking
 from benchmark.audit import reading
 from benchmark.audit.data import Audited, rare
@@ -18,6 +19,7 @@ from benchmark.audit.plan import defaults, first_cell, plan
 from benchmark.audit.sheet import render
 from benchmark.audit.trust import Trust, measured
 from benchmark.audit.truth import against_truth
+from benchmark.training.threads import CPU, one_thread
 from robust_benchmark.commands import guarded
 from robust_benchmark.errors import UserError, in_range, whole
 from robust_benchmark.files import write
@@ -31,7 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Returns the exit status: 0, or 2 for a user's mistake."""
     given = _parser().parse_intermixed_args(arguments)
     _check(given)
-    out = Path(given.out)
+    with one_thread(CPU):  # from the start, because processes with threads cannot be forked
+        return _audit(given, Path(given.out))
+
+
+def _audit(given: argparse.Namespace, out: Path) -> int:
     data, choices, overrides = _load(given, out)
     _check_data(data, given.folds)
     marks = marking.read(Path(given.marks or given.apply), data) if given.marks or given.apply else {}
@@ -103,10 +109,11 @@ def _load(given: argparse.Namespace, out: Path) -> tuple[Audited, list[str], lis
     path, overrides = Path(given.data[0]), given.data[1:]
     kind = reading.kind_of(path)
     own = [f"dataset.path={path}", *([f"dataset.label={given.label}"] if kind == "table" else [])]
-    options = first_cell([*defaults()["choices"][kind], *own], overrides).config.dataset
-    data = reading.load(
-        path, kind, options, given.label, Path(given.clean) if given.clean else None, out / "work" / "pictures", given.skip_unreadable
-    )
+    config = first_cell([*defaults()["choices"][kind], *own], overrides).config
+    clean = Path(given.clean) if given.clean else None
+    data = reading.load(path, kind, config.dataset, given.label, clean, out / "work" / "pictures", given.skip_unreadable)
+    if trial.resident(config, data.mapped_bytes):
+        data = data.in_memory()
     return data, [*defaults()["choices"][data.settings], *own], overrides
 
 

@@ -63,6 +63,16 @@ class Audited:
             sha.update(self.trusted.labels.numpy().data)
         return sha.hexdigest()[:16]
 
+    @property
+    def mapped_bytes(self) -> int:
+        """Bytes of the images, if they are in a mapped file."""
+        return self.images.shape.numel() * self.images.dtype.itemsize if isinstance(self.images, Mapped) else 0
+
+    def in_memory(self) -> Audited:
+        """Return the same data with all images in memory."""
+        trusted = None if self.trusted is None else replace(self.trusted, images=self.trusted.images[:])
+        return replace(self, images=self.images[:], trusted=trusted)
+
     def relabelled(self, labels: np.ndarray) -> Audited:
         """Return the same examples with other given labels, int64 (n,)."""
         return replace(self, labels=labels)

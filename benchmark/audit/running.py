@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
@@ -28,14 +29,18 @@ PATIENCE = 1.0  # seconds until a process ends after its parent
 
 _shared: tuple[Sequence[Job], Audited, np.ndarray, int] | None = None  # forked processes inherit it
 _counter: Any = None  # steps done in all processes
+_stop: Any = None  # 1 asks all trainings to stop with a checkpoint
 
 
 class Counting(Unwatched):
-    """A Watch that adds steps to the counter of all processes."""
+    """A Watch that adds steps to the counter of all processes, and stops when the command stops."""
 
     def stepped(self, steps: int = 1) -> None:
         with _counter.get_lock():
             _counter.value += steps
+
+    def stopping(self) -> bool:
+        return bool(_stop.value)
 
 
 def train(jobs: Sequence[Job], data: Audited, fold: np.ndarray, seed: int, processes: int | None = None) -> None:
@@ -43,12 +48,12 @@ def train(jobs: Sequence[Job], data: Audited, fold: np.ndarray, seed: int, proce
 
     Raises UserError for a method that cannot train on this data, and if a process was killed: the same call continues.
     """
-    global _shared, _counter
+    global _shared, _counter, _stop
     missing = [job for job in jobs if not job.done]
     if not missing:
         return
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
-    _counter, _shared = context.Value("q", 0), (missing, data, fold, seed)
+    _counter, _stop, _shared = context.Value("q", 0), context.Value("b", 0), (missing, data, fold, seed)
     forks = context.get_start_method() == "fork" and torch.get_num_threads() == 1 and not torch.cuda.is_available()
     count = min(len(missing), processes or len(os.sched_getaffinity(0))) if forks else 1
     interval = EVERY if sys.stderr.isatty() else 10
@@ -73,6 +78,7 @@ def _in_processes(number: int, count: int, context: Any, bar: Steps) -> None:
                     for each in done:
                         each.result()
             except BaseException:
+                _stop.value = 1
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
     except BrokenProcessPool as error:
@@ -80,7 +86,8 @@ def _in_processes(number: int, count: int, context: Any, bar: Steps) -> None:
 
 
 def _follow(parent: int) -> None:
-    """End this process soon after its parent, which may be killed without a chance to end it."""
+    """End this process soon after its parent, which may be killed without a chance to end it, and leave Ctrl-C to the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -93,4 +100,5 @@ def _follow(parent: int) -> None:
 def _work(number: int) -> None:
     assert _shared is not None
     jobs, data, fold, seed = _shared
-    folds.train(jobs[number], data, fold, seed, Counting())
+    if not _stop.value:  # a process may already hold its next job
+        folds.train(jobs[number], data, fold, seed, Counting())

@@ -39,7 +39,12 @@ def members(found: Found, labels: np.ndarray) -> dict[str, np.ndarray]:
         "aum": -found.aum,
         "weight": -found.weight,
     }
-    return {name: np.nan_to_num(values, nan=0.0) for name, values in every.items() if np.isfinite(values).any()}
+    return {name: _filled(values) for name, values in every.items() if np.isfinite(values).any()}
+
+
+def _filled(values: np.ndarray) -> np.ndarray:
+    """Return the values with the mean in place of NaN, such as the weight of an example that no batch had."""
+    return np.where(np.isnan(values), np.nanmean(values), values)
 
 
 @dataclass(frozen=True)
