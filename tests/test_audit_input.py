@@ -185,6 +185,7 @@ CASES = {
     "a blank path": (lambda root: list_with(root, "data/cat/00.png,cat", ",dog"), "'path' is blank in row 2"),
     "a path without a picture": (lambda root: list_with(root, "data/cat/00.png,cat", "gone.png,dog"), "gone.png"),
     "an empty table": (lambda root: written(root / "e.csv", ""), "is not a readable table"),
+    "too few rows": (lambda root: table(root / "t.csv", n=8), "too few to plant errors"),
     "a table without rows": (lambda root: table(root / "t.csv", n=0), "has no rows"),
     "another format": (lambda root: written(root / "notes.txt", "hello"), "nearest: "),
 }  # fmt: skip

@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--label", default="label", metavar="COLUMN", help="column of the given labels (default label)")
     parser.add_argument("--methods", nargs="+", metavar="METHOD", help="methods that judge (default: conf/audit.yaml)")
     parser.add_argument("--folds", type=int, default=5, help="number of folds (default 5)")
-    parser.add_argument("--plant", type=float, default=0.02, metavar="SHARE", help="share of planted errors, 0 for none (default 0.02)")
+    parser.add_argument("--plant", type=float, default=0.02, metavar="SHARE", help="share of planted errors, at least 20 (default 0.02)")
     parser.add_argument("--top", type=int, metavar="N", help="length of the list on the page (default 100 to 500, by the estimate)")
     parser.add_argument("--marks", metavar="FILE", help="marks that the page saved: they measure the precision")
     parser.add_argument("--apply", metavar="FILE", help="write cleaned.csv by these marks, without training")

@@ -32,7 +32,7 @@ def clopper_pearson(hits: int, n: int, level: float = LEVEL) -> tuple[float, flo
 def recall(ranks: np.ndarray, length: int) -> Estimate:
     """Return the share of planted errors that a list of this length finds, from their ranks, (m,)."""
     hits = int((ranks <= length).sum())
-    return Estimate(hits / len(ranks) if len(ranks) else 0.0, *clopper_pearson(hits, len(ranks)))
+    return Estimate(hits / len(ranks), *clopper_pearson(hits, len(ranks)))
 
 
 class Curve:
@@ -49,7 +49,7 @@ class Curve:
         slopes = isotonic_regression(shares / widths, weights=widths, increasing=False).x
         self.density = np.repeat(slopes, widths.astype(np.int64))  # (n,), by rank; it sums to 1
         self.planted = len(ranks)
-        self.median = int(np.median(ranks)) if len(ranks) else n
+        self.median = int(np.median(ranks))
 
     def found(self, length: int) -> float:
         """Return the recall at this length, smoothed."""

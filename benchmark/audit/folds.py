@@ -14,7 +14,7 @@ from benchmark import trial
 from benchmark.audit.data import Audited
 from benchmark.config import Cell
 from benchmark.objects import model_factory
-from benchmark.options import preprocessing
+from benchmark.options import RunConfig, preprocessing
 from benchmark.records.store import digest
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.evaluation import logits_on
@@ -70,7 +70,21 @@ def train(job: Job, data: Audited, fold: np.ndarray, seed: int, watch: Watch | N
     """
     held_out, kept = np.flatnonzero(fold == job.fold), np.flatnonzero(fold != job.fold)
     config, device = job.cell.config, trial.device_of(job.cell.config.device)
-    task = Task(
+    method, task = registry.build(job.cell.identity["method"]), _task(data, held_out, kept, config)
+    checkpoints = Checkpoints(job.path.with_suffix(".pt"), job.path.stem)
+    settings = replace(trial.settings(config), evidence=True)
+    with one_thread(device), registry.naming(job.cell.identity["method"]):
+        trainer = Trainer(
+            method, model_factory(config.model), task, settings, seed + job.fold, device, checkpoints, watch, trial.compute(config)
+        )
+        trainer.run()
+        write(job.path, _result(trainer, held_out, kept))
+    checkpoints.remove()
+
+
+def _task(data: Audited, held_out: np.ndarray, kept: np.ndarray, config: RunConfig) -> Task:
+    """Return the task of one fold: it trains on `kept` and tests on `held_out`, and no method knows a true label of either."""
+    return Task(
         train=data.examples(kept),
         clean=data.clean(),
         hyper_validation=data.examples(np.arange(0)),
@@ -81,16 +95,6 @@ def train(job: Job, data: Audited, fold: np.ndarray, seed: int, watch: Watch | N
         preprocessing=preprocessing(config),
         train_positions=torch.from_numpy(kept),
     )
-    method = registry.build(job.cell.identity["method"])
-    checkpoints = Checkpoints(job.path.with_suffix(".pt"), job.path.stem)
-    settings = replace(trial.settings(config), evidence=True)
-    with one_thread(device), registry.naming(job.cell.identity["method"]):
-        trainer = Trainer(
-            method, model_factory(config.model), task, settings, seed + job.fold, device, checkpoints, watch, trial.compute(config)
-        )
-        trainer.run()
-        write(job.path, _result(trainer, held_out, kept))
-    checkpoints.remove()
 
 
 def _result(trainer: Trainer, held_out: np.ndarray, kept: np.ndarray) -> bytes:

@@ -33,7 +33,7 @@ def _columns(data: Audited, judged: Judged, probability: np.ndarray, positions: 
     """Return the columns of some rows; `start` is the number of rows before them."""
     scores, classes = judged.scores, data.classes
     ranks = range(start + 1, start + len(positions) + 1)
-    found = [recall(judged.planted_ranks, rank) for rank in ranks] if len(judged.planted_ranks) else []
+    found = [recall(judged.planted_ranks, rank) for rank in ranks]
     columns: dict[str, list[Any]] = {
         "rank": list(ranks),
         "name": [data.names[position] for position in positions],
@@ -45,7 +45,7 @@ def _columns(data: Audited, judged: Judged, probability: np.ndarray, positions: 
         "confident_learning": _numbers(scores.confident[positions]),
     }
     for place, name in enumerate(("recall_to_here", "recall_low", "recall_high")):
-        columns[name] = [round(each[place], 4) for each in found] or [""] * len(positions)
+        columns[name] = [round(each[place], 4) for each in found]
     for method, file in judged.evidence.items():
         columns |= _of_method(method, file, positions, classes)
     return columns

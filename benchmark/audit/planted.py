@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from datasets.streams import numpy_stream
+from robust_benchmark.errors import UserError
 
 FEWEST = 20  # planted errors, if a tenth of the data allows it
 KINDS = ("uniform", "confusion")
@@ -36,6 +37,7 @@ def plant(labels: np.ndarray, probabilities: np.ndarray, share: float, seed: int
 
     labels: given labels, int64 (n,); probabilities: out of fold, (n, classes)
     share: share of the examples, in [0, 0.1]; at least FEWEST examples, and at most a tenth of all
+    Raises UserError if there are too few examples.
 
     A planted label is neither the given label nor the predicted one, as the predicted one is right where the given one is wrong. With two
     classes, therefore, only examples whose prediction is their label are drawn.
@@ -43,7 +45,9 @@ def plant(labels: np.ndarray, probabilities: np.ndarray, share: float, seed: int
     rng = numpy_stream(seed, "planted errors")
     chances = _allowed(labels, probabilities)
     eligible = np.flatnonzero(chances.any(axis=1))
-    count = min(len(eligible), len(labels) // 10, max(round(share * len(labels)), FEWEST)) if share else 0
+    count = min(len(eligible), len(labels) // 10, max(round(share * len(labels)), FEWEST))
+    if count == 0:
+        raise UserError(f"{len(labels)} examples are too few to plant errors among them, which measure the list: give at least 10")
     positions = np.sort(rng.permutation(eligible)[:count])
     kinds = rng.permutation(np.arange(count) % 2)
     uniform = chances[positions].astype(np.float64)

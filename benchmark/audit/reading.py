@@ -110,20 +110,8 @@ def _pictures(path: Path, label: str, clean: Path | None, size: int | None, cach
     if rows[label].nunique() == 1:
         raise UserError(f"{path} has one class, '{rows[label].iloc[0]}': labels can only be wrong among at least 2 classes")
     trusted = rows.iloc[:0] if clean is None else _listed(clean, label)
-    whole = pd.concat([rows, trusted], ignore_index=True)
-    broken: dict[Path, str] = {}
-    try:
-        images = _decoded(whole["file"].tolist(), size, cache)
-    except UserError:
-        broken = _unreadable(whole["file"].tolist())
-        if not broken:
-            raise
-        _refuse(broken, skip)
-        rows, trusted = (part[~part["file"].isin(broken)] for part in (rows, trusted))
-        if rows.empty:
-            raise UserError(f"none of the {len(broken)} pictures in {path} can be read") from None
-        whole = pd.concat([rows, trusted], ignore_index=True)
-        images = _decoded(whole["file"].tolist(), size, cache)
+    images, broken = _readable([*rows["file"], *trusted["file"]], size, cache, skip)
+    rows, trusted = (part[~part["file"].isin(broken)] for part in (rows, trusted))
     labels, classes = _labels(rows, trusted, label, path, clean)
     n = len(rows)
     vouched = None if clean is None else Examples(taken(images, slice(n, None)), *(torch.from_numpy(labels[n:]),) * 2)
@@ -175,6 +163,20 @@ def _labels(rows: pd.DataFrame, trusted: pd.DataFrame, label: str, path: Path, c
     if strangers:
         raise UserError(f"--clean {clean} has a class that {path} has not: {unknown('class', strangers[0], classes, FEW)}")
     return given, classes
+
+
+def _readable(files: Sequence[Path], size: int | None, cache: Path, skip: bool) -> tuple[Any, dict[Path, str]]:
+    """Return the pixels of the pictures that can be read, and the reason for each that cannot. Raises UserError unless `skip`."""
+    try:
+        return _decoded(files, size, cache), {}
+    except UserError:
+        broken = _unreadable(files)
+        if not broken:
+            raise
+        _refuse(broken, skip)
+    if len(broken) == len(files):
+        raise UserError(f"none of the {len(files)} pictures can be read")
+    return _decoded([file for file in files if file not in broken], size, cache), broken
 
 
 def _decoded(files: Sequence[Path], size: int | None, cache: Path) -> Any:

@@ -1,4 +1,8 @@
-"""From the evidence of several methods to one score of suspicion."""
+"""From the evidence of several methods to one score of suspicion.
+
+The score is the mean of the ranks by all evidence: margin, loss, aum and weight of each method, confident learning on the mean
+probabilities, and disagreement. Evidence of different kinds has different scales, and ranks need no model of them.
+"""
 
 from __future__ import annotations
 
@@ -79,21 +83,13 @@ def combine(
     """Return the combined evidence; one method at a time is in memory.
 
     methods: each name with its results; keep: receives the evidence of each method, with its prediction
-
-    The suspicion is a mean of ranks, because evidence of different kinds has different scales, and ranks need no model of them. Each kind
-    of evidence counts as much as any other, however many methods have it: the mean over methods of the ranks by margin, by loss, by aum and
-    by weight, the rank by confident learning on the mean probabilities, and the rank by disagreement.
     """
-    n, count = len(labels), 0
-    sums: dict[str, np.ndarray] = {}
-    counts: dict[str, int] = {}
-    probabilities, disagreement = np.zeros(0), np.zeros(n)
+    n, count, terms = len(labels), 0, 2  # confident learning and disagreement come last
+    ranks, disagreement, probabilities = np.zeros(n), np.zeros(n), np.zeros(0)
     for name, found in methods:
-        evidence = members(found, labels)
-        for kind, values in evidence.items():
-            sums[kind] = sums.get(kind, 0.0) + ranked(values)
-            counts[kind] = counts.get(kind, 0) + 1
-        prediction = found.probabilities.argmax(axis=1)
+        evidence, prediction = members(found, labels), found.probabilities.argmax(axis=1)
+        ranks += sum(map(ranked, evidence.values()))
+        terms += len(evidence)
         disagreement += prediction != labels
         probabilities = found.probabilities.astype(np.float64) + (probabilities if count else 0.0)
         count += 1
@@ -101,5 +97,5 @@ def combine(
             keep(name, {**evidence, "prediction": prediction})
     probabilities /= count
     confident_suspicion = confident.suspicion(probabilities, labels)
-    kinds = [sums[kind] / counts[kind] for kind in sums] + [ranked(confident_suspicion), ranked(disagreement)]
-    return Scores(np.mean(kinds, axis=0), probabilities, disagreement / count, confident_suspicion)
+    ranks += ranked(confident_suspicion) + ranked(disagreement)
+    return Scores(ranks / terms, probabilities, disagreement / count, confident_suspicion)

@@ -106,9 +106,8 @@ def _random_order(listed: np.ndarray, n: int, seed: int) -> list[int]:
 def _row(judged: Judged, length: int, marked: Marked, by_rank: np.ndarray) -> Row:
     ranks, kinds = judged.planted_ranks, judged.planted.kinds
     every, uniform, confused = (recall(ranks[part], length) for part in (kinds >= 0, kinds == 0, kinds == 1))
-    words = [percent(each) if len(ranks) else "not measured" for each in (every, uniform, confused)]
     precision = percent(marked.precision) + f" of {marked.n} marks" if marked.n else f"{by_rank[:length].mean():.0%}, not measured"
-    return Row(length, words[0], words[1], words[2], precision)
+    return Row(length, percent(every), percent(uniform), percent(confused), precision)
 
 
 def percent(share: Estimate) -> str:
@@ -134,8 +133,6 @@ def _estimate(judged: Judged, labels: np.ndarray, count: float, marked: Marked, 
 
 def _reading(judged: Judged, marked: Marked) -> list[str]:
     planted = np.bincount(judged.planted.kinds, minlength=len(KINDS))
-    if not planted.sum():
-        return [*(MEASURED if marked.n else ASSUMED)]
     how: Sequence[str] = (
         f"For the recall, {planted.sum()} labels were changed on purpose in a second training, and restored: {planted[0]} to any class, "
         f"and {planted[1]} along the confusion between classes. The rank of each is its rank among the labels that were not changed.",
