@@ -126,6 +126,13 @@ def test_pictures_of_several_sizes_need_a_size_and_train_with_it(tmp_path: Path,
     assert len(pd.read_csv(tmp_path / "out" / "suspects.csv")) == 25
 
 
+def test_overrides_may_follow_the_methods_and_trusted_pictures_train_l2rw(tmp_path: Path) -> None:
+    root, good = pictures(tmp_path / "data"), pictures(tmp_path / "trusted", count=3)
+    arguments = [str(root), "--folds", "2", "--out", str(tmp_path / "out"), "--clean", str(good), "--methods", "l2rw", *PICTURES[:3]]
+    assert main([*arguments, "model.width=2"]) == 0
+    assert "l2rw.weight" in pd.read_csv(tmp_path / "out" / "suspects.csv").columns
+
+
 def test_a_missing_value_is_a_sentence_and_no_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = table(tmp_path / "t.csv", weight=[1.0, np.nan, 3.0, 4.0] * 10)
     assert main([str(file), *TINY, "model.hidden=[4]", "--out", str(tmp_path / "out")]) == 0

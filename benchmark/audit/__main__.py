@@ -32,6 +32,8 @@ LARGEST_SHARE = 0.1  # of planted errors, so that they do not spoil the training
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Returns the exit status: 0, or 2 for a user's mistake."""
     given = _parser().parse_intermixed_args(arguments)
+    given.data += [each for each in given.methods or [] if "=" in each]  # overrides after --methods
+    given.methods = [each for each in given.methods or [] if "=" not in each]
     _check(given)
     with one_thread(CPU):  # from the start, because processes with threads cannot be forked
         return _audit(given, Path(given.out))
@@ -43,7 +45,7 @@ def _audit(given: argparse.Namespace, out: Path) -> int:
     marks = marking.read(Path(given.marks or given.apply), data) if given.marks or given.apply else {}
     if given.apply:
         return _apply(data, marks, out / "cleaned.csv")
-    cells, replaced = plan(data, choices, overrides, given.methods or [])
+    cells, replaced = plan(data, choices, overrides, given.methods)
     notes = [*data.notes, *rare(data.classes, data.labels, given.folds), *replaced]
     for note in notes:
         print(note, file=sys.stderr)

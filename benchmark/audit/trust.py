@@ -25,8 +25,8 @@ CANNOT = (
 )
 ASSUMED = (
     "Without marks, precision comes from a mixture of right and wrong labels. It assumes that wrong labels rank as planted ones do, and "
-    "that everything above the median planted error is wrong. The second assumption makes it rather too high. Mark a random sample to "
-    "measure it.",
+    "that everything above the median planted error is wrong. The second one makes it rather too high, and real "
+    "errors that are harder than planted ones make it too low. Mark a random sample to measure it.",
 )
 MEASURED = (
     "Precision comes from marks on a random sample of each length: its examples in the order 'random sample' up to the first one without a "
