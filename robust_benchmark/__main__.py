@@ -17,6 +17,7 @@ COMMANDS = {
     "status": ("benchmark.status", "show the progress of grids, also while they train, or cancel submitted grids"),
     "verify": ("benchmark.verify", "train sampled trials again and compare their numbers with their records"),
     "merge": ("benchmark.merge", "copy somebody's records into a results directory, each after its checks"),
+    "audit": ("benchmark.audit.__main__", "rank the labels of your own data by how likely they are wrong"),
     "check": ("benchmark.check", "check that methods follow the rules of the interface, including your own"),
     "speed": ("benchmark.speed.__main__", "measure the cost of steps, data and options on this machine"),
 }

@@ -35,6 +35,7 @@ from sybil import Example
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown import CodeBlockParser
 
+import benchmark.audit.__main__
 import benchmark.check
 import benchmark.convert
 import benchmark.merge
@@ -54,6 +55,7 @@ MORE = {
     "benchmark.run": TINY,
     "benchmark.speed": ("--rounds", "1", "--repeats", "1"),
     "benchmark.check": ("--no-cost",),
+    "benchmark.audit": ("trainer.steps=3", "--folds", "2", "--methods", "gce"),
 }
 STATUS = re.compile(r"exit status (\d+)")
 NOT_HERE = ("needs ", "downloads", "takes ")
@@ -64,6 +66,7 @@ MAINS: dict[str, Callable[[list[str]], int]] = {
     "benchmark.check": benchmark.check.main,
     "benchmark.speed": benchmark.speed.__main__.main,
     "benchmark.status": benchmark.status.main,
+    "benchmark.audit": benchmark.audit.__main__.main,
     "benchmark.convert": benchmark.convert.main,
     "benchmark.merge": benchmark.merge.main,
     "benchmark.verify": benchmark.verify.main,

@@ -111,6 +111,13 @@ def test_checks_are_known_to_their_command_alone_and_know_no_analysis() -> None:
     assert [name for name in mine for imported in imports(MODULES[name]) if any(within(imported, package) for package in above)] == []
 
 
+def test_the_audit_is_known_to_nothing_else_and_knows_no_analysis() -> None:
+    mine = {name for name in MODULES if within(name, "benchmark.audit")}
+    assert len(mine) > 4
+    assert [name for name in MODULES.keys() - mine if imports(MODULES[name]) & mine] == []
+    assert [name for name in mine if any(within(found, "benchmark.analysis") for found in reached(name))] == []
+
+
 def test_no_two_packages_import_each_other_in_a_circle() -> None:
     rooms = {name for name, path in MODULES.items() if path.name == "__init__.py" and name != "benchmark"}
     assert len(rooms) > 4

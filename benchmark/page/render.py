@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import gzip
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from benchmark.analysis.tables import cell, decimals
 from benchmark.metrics import METRICS, Metric
 from benchmark.page.data import collect, knowledge
 from benchmark.page.missing import Grid, compared, lacking
+from benchmark.page.policy import policy
 from benchmark.records.store import Record
 from robust_benchmark.errors import unknown
 from robust_benchmark.imports import command
@@ -68,7 +68,7 @@ def render(
         title=title,
         script=Markup(script),
         style=Markup(style),
-        policy=_policy(script, style),
+        policy=policy(script, style),
         data=pack(columns),
         trials=len(records),
         methods=methods,
@@ -91,13 +91,6 @@ def _asset(name: str) -> str:
 def _template() -> Any:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(_asset("page.html.j2"))
-
-
-def _policy(script: str, style: str) -> str:
-    """A Content-Security-Policy that allows only this script and this style: no network, no eval, no other script."""
-    own = (f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in (script, style))
-    allowed = "; ".join(f"{kind}-src {source}" for kind, source in zip(("script", "style"), own, strict=True))
-    return f"default-src 'none'; {allowed}; img-src data:; base-uri 'none'; form-action 'none'"
 
 
 def pack(columns: Mapping[str, Any]) -> str:
