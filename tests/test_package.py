@@ -197,7 +197,7 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
 def test_the_command_lists_its_commands_with_a_line_each(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 0
     lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line.startswith("  "))
-    assert lines.keys() == COMMANDS.keys() == {"prepare", "run", "report", "status", "verify", "merge", "check", "speed"}
+    assert lines.keys() == COMMANDS.keys() == {"prepare", "run", "report", "status", "verify", "merge", "audit", "check", "speed"}
 
 
 def test_an_unknown_command_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
