@@ -117,13 +117,17 @@ def _check(cell: Cell) -> None:
 
 
 def search(studies: Sequence[Study]) -> list[Record]:
-    """Spend the budget of all studies, round by round; return the records of the search. Raises Failed, KeyboardInterrupt and UserError."""
+    """Spend the budget of all studies, round by round; return the records in the order of the configurations.
+
+    Raises Failed, KeyboardInterrupt and UserError.
+    """
     found: dict[TrialId, Record] = {}
     while asked := [(study, cells) for study in studies if (cells := study.ask())]:
         found |= _trained([cell for _, cells in asked for cell in cells])
         for study, _ in asked:
             study.tell(found)
-    return list(found.values())
+    tried = dict.fromkeys((each.cell.key, study.seed) for study in studies for each in study.tried)
+    return [found[each] for each in tried]
 
 
 def _trained(grid: Iterable[Cell]) -> dict[TrialId, Record]:

@@ -8,11 +8,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 
 from benchmark import folders, trial, tune
-from benchmark.analysis.figures.sensitivity import panels
+from benchmark.analysis.figures import canvas
+from benchmark.analysis.figures.request import Request
+from benchmark.analysis.figures.sensitivity import panels, sensitivity_figure
 from benchmark.config import cells
 from benchmark.metrics import METRICS
 from benchmark.records.grids import TrialId
@@ -22,6 +25,7 @@ from benchmark.tuning.options import TuneOptions
 from benchmark.tuning.spaces import Distribution, space_of
 from benchmark.tuning.study import CHOSEN_BY, FIRST, TOGETHER, Study
 from tests.conftest import records, untimed
+from tests.records import config_of, entry, record_of
 
 METHODS = "method=elr,gce"
 SEED = 7  # of the search
@@ -116,7 +120,7 @@ def test_a_second_run_trains_nothing_and_prints_the_same_table(tuned: Path, caps
     assert "tuned (3 x 3 steps)" in said.out
 
 
-def test_an_interrupted_search_continues_and_ends_with_the_same_numbers(
+def test_an_interrupted_search_continues_in_two_processes_and_ends_with_the_same_numbers(
     tuned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = trial._keep
@@ -133,7 +137,8 @@ def test_an_interrupted_search_continues_and_ends_with_the_same_numbers(
     assert len(records(tmp_path)) == 4
     assert studies(tmp_path) == {}
     monkeypatch.undo()
-    assert tune.main(tiny(tmp_path, METHODS)) == 0
+    arguments = [each for each in tiny(tmp_path, METHODS) if each != "processes=1"]
+    assert tune.main([*arguments, "processes=2"]) == 0
     assert studies(tmp_path) == studies(tuned)
     assert untimed(tmp_path) == untimed(tuned)
 
@@ -176,6 +181,13 @@ def elr_study(sampler: str, seed: int = 0, budget: int = 16) -> Study:
 def far_from(lam: float) -> Any:
     """An accuracy that is highest at this value of lam."""
     return lambda options: 1 / (1 + abs(math.log(options.get("method.lam", 3.0) / lam)))
+
+
+def test_the_overrides_of_a_proposed_cell_compose_it_again_as_a_task_on_a_cluster_does() -> None:
+    study = elr_study("random", seed=5, budget=3)
+    for cell in study.ask():
+        (again,) = cells(cell.overrides)
+        assert (again.key, again.seeds) == (cell.key, range(5, 6))
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
@@ -353,6 +365,22 @@ def test_the_figure_shows_the_accuracy_of_each_configuration_against_each_option
     picture = (tuned / "sensitivity.svg").read_text()
     assert picture.startswith("<?xml")
     assert picture.count('id="axes_') == len(found)
+
+
+def test_axes_have_plain_numbers_and_the_words_of_options() -> None:
+    trials = [(0.001, False, 0.1), (0.1, True, 0.3), (3.0, True, 0.2)]
+    made = [record_of(config_of(method={"name": "x", "rate": rate, "soft": soft}), 0, [entry(9, value)]) for rate, soft, value in trials]
+    request = Request(made, {}, (METRICS["test_accuracy"],), None, False, (), 6.9, Path(), None)
+    with mpl.rc_context(canvas.THEME):
+        figure = sensitivity_figure(request)
+        figure.draw_without_rendering()
+        rate, soft = figure.axes
+        assert rate.get_xscale() == "log"
+        assert {"0.01", "0.1", "1"} <= {label.get_text() for label in rate.get_xticklabels()}
+        assert [label.get_text() for label in soft.get_xticklabels()] == ["false", "true"]
+    ring = rate.collections[-1].get_offsets()
+    assert np.asarray(ring).tolist() == [[0.1, 30.0]]
+    canvas.plt.close(figure)
 
 
 def test_a_figure_without_a_difference_between_trials_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

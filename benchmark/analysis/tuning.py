@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -61,7 +62,8 @@ def _table(heading: str, rows: Sequence[Tuned], budget: int) -> Table:
 
 
 def _line(each: Tuned) -> list[Cell]:
-    chosen = ", ".join(f"{name.removeprefix('method.')}={value}" for name, value in each.options.items()) or "the default"
+    options = {name.removeprefix("method."): value if isinstance(value, str) else json.dumps(value) for name, value in each.options.items()}
+    chosen = ", ".join(f"{name}={value}" for name, value in options.items()) or "the default"
     return [sees(each.default[0]), each.method, _accuracy(each.default), _accuracy(each.tuned), _difference(each), chosen]
 
 

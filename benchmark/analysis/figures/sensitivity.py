@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,7 +12,7 @@ from benchmark.analysis.figures.axes import scale_of
 from benchmark.analysis.figures.request import Request
 from benchmark.analysis.settings import flatten
 from benchmark.analysis.style import COLOURS, INK
-from benchmark.analysis.words import option_words, setting_words, value_words
+from benchmark.analysis.words import option_words, setting_words
 from benchmark.metrics import Metric
 from benchmark.metrics import metric as metric_of
 from benchmark.records.store import Record
@@ -38,7 +39,10 @@ def check_path(path: Path) -> None:
 
 
 def draw(records: Sequence[Record], path: Path, metric: str) -> None:
-    """Draw the trials of searches. Raises UserError if no option of any method differs between finished trials."""
+    """Draw the trials of searches, in the order of their configurations. metric: the one that chooses
+
+    Raises UserError if no option of any method differs between finished trials.
+    """
     check_path(path)
     request = Request(records, {}, (metric_of(metric),), None, False, (), WIDTHS["full"], Path(), None)
     canvas.write(sensitivity_figure, request, [path])
@@ -60,7 +64,7 @@ def panels(records: Sequence[Record], metric: Metric) -> list[Panel]:
 
 
 def sensitivity_figure(request: Request) -> Figure:
-    """A panel for each option of each method. A ring marks the highest value."""
+    """A panel for each option of each method. A ring marks the first of the highest values."""
     metric = request.metrics[0]
     found = panels(request.finished(), metric)
     if not found:
@@ -74,7 +78,7 @@ def sensitivity_figure(request: Request) -> Figure:
         axis.set_xlabel(option_words(panel.option.removeprefix("method.")))
         if place % sheet.columns == 0:
             axis.set_ylabel(canvas.wrapped(metric.label, 1.6))
-    said = "Each point is one trial of the search. The ring is the highest value. Other options differ too between points."
+    said = "Each point is one trial of the search. The ring is the chosen configuration. Other options differ too between points."
     canvas.note(sheet.figure, request, [said])
     return sheet.figure
 
@@ -86,10 +90,12 @@ def _draw(axis: Axes, panel: Panel) -> None:
         places = given
         if scale_of(panel.option, given) == "log":
             axis.set_xscale("log")
+            axis.xaxis.set_major_formatter("{x:g}")  # matplotlib writes powers of ten as mathematics, which the theme does not parse
     else:
-        known = sorted({str(value) for value in given})
-        places = [known.index(str(value)) for value in given]
-        axis.set_xticks(range(len(known)), [value_words(panel.option, each) for each in known])
+        texts = [value if isinstance(value, str) else json.dumps(value) for value in given]
+        known = sorted(set(texts))
+        places = [known.index(text) for text in texts]
+        axis.set_xticks(range(len(known)), [canvas.shown(text) for text in known])
         axis.margins(x=0.3)
     axis.scatter(places, values, s=12, color=COLOURS[0], alpha=0.75, linewidths=0)
     best = max(range(len(values)), key=values.__getitem__)
