@@ -108,6 +108,18 @@ def cells(overrides: Sequence[str]) -> list[Cell]:
     return list(found.values())
 
 
+def variants(cell: Cell, changes: Sequence[Sequence[str]]) -> list[Cell]:
+    """Return the cell with the overrides of each of `changes` instead of its own ones of the same options. Raises UserError."""
+    templates: dict[tuple[str, ...], Template] = {}
+    with _hydra():
+        return [_cell(*_changed(cell, overrides), templates) for overrides in changes]
+
+
+def _changed(cell: Cell, overrides: Sequence[str]) -> tuple[list[str], set[str]]:
+    options = {option_of(override) for override in overrides}
+    return [*(override for override in cell.overrides if option_of(override) not in options), *overrides], options
+
+
 @contextmanager
 def _hydra() -> Iterator[None]:
     """Initialise Hydra on conf/, with every registered method as a choice of `method`."""

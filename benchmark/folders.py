@@ -21,6 +21,7 @@ from robust_benchmark.entries import entry_points
 from robust_benchmark.errors import UserError
 
 GROUPS = ("method", "dataset", "imbalance", "noise", "model", "trainer", "experiment", "launcher")
+SPACES = "tune"  # the folder of search spaces, one file for each method
 ENTRY_POINTS = "robust_training.conf"
 VARIABLE = "ROBUST_TRAINING_CONF"
 CONF = ROOT / "conf"
@@ -152,6 +153,6 @@ def _beside(entry: EntryPoint) -> Path:
 def _checked(path: Path, origin: str, said: str) -> Folder:
     if not path.is_dir():
         return Folder(path, origin, f"{said} names {path}, which is not a folder")
-    if not any((path / group).is_dir() for group in GROUPS):
-        return Folder(path, origin, f"{said} names {path}, which has none of the folders {', '.join(GROUPS)}")
+    if not any((path / group).is_dir() for group in (*GROUPS, SPACES)):
+        return Folder(path, origin, f"{said} names {path}, which has none of the folders {', '.join((*GROUPS, SPACES))}")
     return Folder(path, origin)

@@ -13,6 +13,7 @@ from robust_benchmark.errors import unknown
 COMMANDS = {
     "prepare": ("benchmark.prepare", "download and decode the data of a grid, without training"),
     "run": ("benchmark.run", "train the missing trials of a grid and print its table"),
+    "tune": ("benchmark.tune", "tune options of methods with equal budgets, and compare each with its default"),
     "report": ("benchmark.report", "make the table, or a figure, of the records under a directory"),
     "status": ("benchmark.status", "show the progress of grids, also while they train, or cancel submitted grids"),
     "verify": ("benchmark.verify", "train sampled trials again and compare their numbers with their records"),

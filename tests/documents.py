@@ -1,8 +1,9 @@
 """Runs the code blocks of README.md and docs/*.md. Each page runs in an empty directory, from its first block to its last.
 
-bash: The commands of the suite run. A grid runs with one trial of three steps. If the comment of a command starts with one of NOT_HERE, the
-    command does not run; the test parses its options and composes its grid. Other commands are only parsed by bash. The comment
-    "exit status 2" gives the expected status; then the next text block must equal the output, where ... matches any text.
+bash: The commands of the suite run. A grid runs with one trial of three steps, a search with two configurations. If the comment of a
+    command starts with one of NOT_HERE, the command does not run; the test parses its options and composes its grid. Other commands are
+    only parsed by bash. The comment "exit status 2" gives the expected status; then the next text block must equal the output, where ...
+    matches any text.
 python: The code is executed, or it is a doctest if it starts with >>>. `run_grid` also trains one trial of three steps. A comment
     `<!-- invisible-code-block: python` before a block contains its preparation.
 yaml, toml: The text is parsed.
@@ -44,6 +45,7 @@ import benchmark.report
 import benchmark.run
 import benchmark.speed.__main__
 import benchmark.status
+import benchmark.tune
 import benchmark.verify
 import robust_benchmark
 from benchmark import ROOT
@@ -53,6 +55,7 @@ from methods import registry
 TINY = ("trials=1", "trainer.steps=3", "processes=1")
 MORE = {
     "benchmark.run": TINY,
+    "benchmark.tune": ("tune.trials=1", "tune.budget=2", "trainer.steps=3", "processes=1"),
     "benchmark.speed": ("--rounds", "1", "--repeats", "1"),
     "benchmark.check": ("--no-cost",),
     "benchmark.audit": ("trainer.steps=3", "--folds", "2", "--methods", "gce"),
@@ -62,6 +65,7 @@ NOT_HERE = ("needs ", "downloads", "takes ")
 MAINS: dict[str, Callable[[list[str]], int]] = {
     "benchmark.prepare": benchmark.prepare.main,
     "benchmark.run": benchmark.run.main,
+    "benchmark.tune": benchmark.tune.main,
     "benchmark.report": benchmark.report.main,
     "benchmark.check": benchmark.check.main,
     "benchmark.speed": benchmark.speed.__main__.main,

@@ -197,13 +197,14 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
 def test_the_command_lists_its_commands_with_a_line_each(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 0
     lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line.startswith("  "))
-    assert lines.keys() == COMMANDS.keys() == {"prepare", "run", "report", "status", "verify", "merge", "audit", "check", "speed"}
+    known = {"prepare", "run", "tune", "report", "status", "verify", "merge", "audit", "check", "speed"}
+    assert lines.keys() == COMMANDS.keys() == known
 
 
 def test_an_unknown_command_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["stats"]) == 2
-    known = "check, merge, prepare, report, run, speed, status, verify"
-    assert capsys.readouterr().err == f"error: no command 'stats'; nearest: status (8 known: {known})\n"
+    known = "check, merge, prepare, report, run, speed, status, tune, verify"
+    assert capsys.readouterr().err == f"error: no command 'stats'; nearest: status (9 known: {known})\n"
 
 
 def test_the_command_gives_arguments_on_and_the_exit_status_back() -> None:
