@@ -87,7 +87,9 @@ def _tune(overrides: Sequence[str], figure: Path | None) -> None:
     if figure:
         from benchmark.analysis.figures import sensitivity  # imports matplotlib
 
-        sensitivity.draw(records, figure, CHOSEN_BY)
+        tried = [[records[each.cell.key, study.seed] for each in study.tried] for study in studies]
+        searches = [sensitivity.Searched(study.default.choice, of) for study, of in zip(studies, tried, strict=True)]
+        sensitivity.draw(searches, figure, CHOSEN_BY)
 
 
 def studies_of(overrides: Sequence[str]) -> list[Study]:
@@ -116,18 +118,14 @@ def _check(cell: Cell) -> None:
         raise UserError("benchmark.tune waits for results, so launcher.detach must be false")
 
 
-def search(studies: Sequence[Study]) -> list[Record]:
-    """Spend the budget of all studies, round by round; return the records in the order of the configurations.
-
-    Raises Failed, KeyboardInterrupt and UserError.
-    """
+def search(studies: Sequence[Study]) -> dict[TrialId, Record]:
+    """Spend the budget of all studies, round by round; return the records. Raises Failed, KeyboardInterrupt and UserError."""
     found: dict[TrialId, Record] = {}
     while asked := [(study, cells) for study in studies if (cells := study.ask())]:
         found |= _trained([cell for _, cells in asked for cell in cells])
         for study, _ in asked:
             study.tell(found)
-    tried = dict.fromkeys((each.cell.key, study.seed) for study in studies for each in study.tried)
-    return [found[each] for each in tried]
+    return found
 
 
 def _trained(grid: Iterable[Cell]) -> dict[TrialId, Record]:

@@ -15,7 +15,7 @@ import pytest
 from benchmark import folders, trial, tune
 from benchmark.analysis.figures import canvas
 from benchmark.analysis.figures.request import Request
-from benchmark.analysis.figures.sensitivity import panels, sensitivity_figure
+from benchmark.analysis.figures.sensitivity import Searched, panels, sensitivity_figure
 from benchmark.config import cells
 from benchmark.metrics import METRICS
 from benchmark.records.grids import TrialId
@@ -354,14 +354,14 @@ def test_help_names_the_options_and_the_methods_with_a_space(capsys: pytest.Capt
 
 
 def test_the_figure_shows_the_accuracy_of_each_configuration_against_each_option(tuned: Path) -> None:
-    searched = [record for record in records(tuned) if record["seed"] == SEED]
-    found = panels(searched, METRICS[CHOSEN_BY])
+    known = by_trial(tuned)
+    searched = {method: [known[each["key"], SEED] for each in study["configurations"]] for method, study in studies(tuned).items()}
+    found = panels([Searched(*each) for each in searched.items()], METRICS[CHOSEN_BY])
     assert {(panel.method, panel.option) for panel in found} >= {("elr", "method.beta"), ("elr", "method.lam"), ("gce", "method.q")}
     for panel in found:
         name = panel.option.removeprefix("method.")
-        mine = [record for record in searched if record["config"]["method"]["name"] == panel.method]
-        wanted = [(record["config"]["method"][name], 100 * record["metrics"][CHOSEN_BY]) for record in mine]
-        assert sorted(panel.points) == sorted(wanted)
+        wanted = [(record["config"]["method"][name], 100 * record["metrics"][CHOSEN_BY]) for record in searched[panel.method]]
+        assert panel.points == wanted
     picture = (tuned / "sensitivity.svg").read_text()
     assert picture.startswith("<?xml")
     assert picture.count('id="axes_') == len(found)
@@ -372,7 +372,7 @@ def test_axes_have_plain_numbers_and_the_words_of_options() -> None:
     made = [record_of(config_of(method={"name": "x", "rate": rate, "soft": soft}), 0, [entry(9, value)]) for rate, soft, value in trials]
     request = Request(made, {}, (METRICS["test_accuracy"],), None, False, (), 6.9, Path(), None)
     with mpl.rc_context(canvas.THEME):
-        figure = sensitivity_figure(request)
+        figure = sensitivity_figure([Searched("x", made)], request)
         figure.draw_without_rendering()
         rate, soft = figure.axes
         assert rate.get_xscale() == "log"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,8 +24,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+class Searched(NamedTuple):
+    """The search of one method in one setting. records: of its trials, in the order of their configurations"""
+
+    method: str
+    records: Sequence[Record]
+
+
 class Panel(NamedTuple):
-    """One option of a method in one setting. points: value of the option and of the metric for each trial"""
+    """One option of a search. points: value of the option and of the metric for each trial"""
 
     method: str
     setting: str
@@ -38,24 +46,23 @@ def check_path(path: Path) -> None:
         raise UserError(f"{path} must have the suffix {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
 
 
-def draw(records: Sequence[Record], path: Path, metric: str) -> None:
-    """Draw the trials of searches, in the order of their configurations. metric: the one that chooses
+def draw(searches: Sequence[Searched], path: Path, metric: str) -> None:
+    """Draw the trials of searches. metric: the one that chooses
 
     Raises UserError if no option of any method differs between finished trials.
     """
     check_path(path)
+    records = [record for search in searches for record in search.records]
     request = Request(records, {}, (metric_of(metric),), None, False, (), WIDTHS["full"], Path(), None)
-    canvas.write(sensitivity_figure, request, [path])
+    canvas.write(functools.partial(sensitivity_figure, searches), request, [path])
 
 
-def panels(records: Sequence[Record], metric: Metric) -> list[Panel]:
-    """The panels of all options that differ between trials of one method in one setting."""
-    groups: dict[tuple[str, str], list[Record]] = {}
-    for record, setting in zip(records, setting_words(records), strict=True):
-        groups.setdefault((record["config"]["method"]["name"], setting), []).append(record)
+def panels(searches: Sequence[Searched], metric: Metric) -> list[Panel]:
+    """The panels of all options that differ between finished trials of one search."""
     found = []
-    for (method, setting), of in groups.items():
-        leaves = [(flatten(record["config"]["method"], "method."), metric.of(record["metrics"])) for record in of]
+    for (method, records), setting in zip(searches, setting_words([search.records[0] for search in searches]), strict=True):
+        finished = [record for record in records if record["status"] == "done"]
+        leaves = [(flatten(record["config"]["method"], "method."), metric.of(record["metrics"])) for record in finished]
         for option in dict.fromkeys(name for options, _ in leaves for name in options):
             points = [(options[option], value) for options, value in leaves if option in options]
             if len({str(value) for value, _ in points}) > 1:
@@ -63,10 +70,10 @@ def panels(records: Sequence[Record], metric: Metric) -> list[Panel]:
     return found
 
 
-def sensitivity_figure(request: Request) -> Figure:
-    """A panel for each option of each method. A ring marks the first of the highest values."""
+def sensitivity_figure(searches: Sequence[Searched], request: Request) -> Figure:
+    """A panel for each option of each search. A ring marks the first of the highest values."""
     metric = request.metrics[0]
-    found = panels(request.finished(), metric)
+    found = panels(searches, metric)
     if not found:
         raise UserError("no option of a method differs between the trials, so there is no sensitivity to draw")
     several = len({panel.setting for panel in found}) > 1
