@@ -203,8 +203,8 @@ def test_the_command_lists_its_commands_with_a_line_each(arguments: list[str], c
 
 def test_an_unknown_command_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["stats"]) == 2
-    known = "check, merge, prepare, report, run, speed, status, tune, verify"
-    assert capsys.readouterr().err == f"error: no command 'stats'; nearest: status (9 known: {known})\n"
+    known = "audit, check, merge, prepare, report, run, speed, status, tune, verify"
+    assert capsys.readouterr().err == f"error: no command 'stats'; nearest: status (10 known: {known})\n"
 
 
 def test_the_command_gives_arguments_on_and_the_exit_status_back() -> None:

@@ -306,7 +306,7 @@ def test_fine_tuning_draws_from_the_clean_set_with_its_right_labels() -> None:
 
 Met = list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
 OWN_BATCHES = {"clean_only", "relabel", "resample"}  # start on the clean set, or draw by label
-OWN_BATCHES |= {"backward", "dual_t", "forward", "t_revision"}  # first hold out a tenth of the training set
+OWN_BATCHES |= {"backward", "dual_t", "forward", "t_revision", "tau_norm"}  # first hold out a tenth of the training set
 OWN_OUTPUT = {"ldam"}  # replaces the model's output layer
 
 
