@@ -208,7 +208,7 @@ def test_a_number_opens_its_trials_configuration_and_command_and_the_focus_comes
     page.locator("#wide td button").nth(1).focus()  # on digits
     page.keyboard.press("Enter")
     text = page.locator("dialog").inner_text()
-    for words in ("Trials", "All trials come from today's code", "Revisions ", "trainer.steps=1500", "python -m benchmark.run method="):
+    for words in ("Trials", "All trials come from today's code", "Revision", "trainer.steps=1500", "python -m benchmark.run method="):
         assert words in text
     page.locator("dialog").get_by_role("button", name="Copy").click()
     page.locator("dialog [role=status]", has_text="copied").wait_for()
