@@ -113,9 +113,7 @@ def subclasses(cls: type) -> set[type]:
 def test_troubleshooting_has_every_class_of_error() -> None:
     import benchmark.config
     import benchmark.records.store
-    import benchmark.tuning.spaces
     import methods.base
-    import robust_benchmark.classifier
 
     declared = [cls for module in (errors, files) for _, cls in inspect.getmembers(module, inspect.isclass) if issubclass(cls, Exception)]
     ours = {cls for cls in {*declared, *subclasses(errors.UserError)} if cls.__module__.partition(".")[0] in SUITE}
