@@ -114,11 +114,12 @@ def test_troubleshooting_has_every_class_of_error() -> None:
     import benchmark.config
     import benchmark.records.store
     import methods.base
+    from robust_benchmark.classifier import InvalidInput
 
     declared = [cls for module in (errors, files) for _, cls in inspect.getmembers(module, inspect.isclass) if issubclass(cls, Exception)]
     ours = {cls for cls in {*declared, *subclasses(errors.UserError)} if cls.__module__.partition(".")[0] in SUITE}
     assert len(ours) >= 7
-    assert benchmark.config.Mistakes in ours
+    assert {benchmark.config.Mistakes, InvalidInput} <= ours
     headings = re.findall(r"^### (\w+)$", page("troubleshooting"), re.MULTILINE)
     assert {cls.__name__ for cls in ours} | {methods.base.HeldOut.__name__} == set(headings)
 
