@@ -1,4 +1,4 @@
-"""The label noise of a configuration, which may take images from another configured data set."""
+"""Data sets that are on this disk, and the label noise of a configuration, which may take images from one of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ def make_noise(options: Mapping[str, Any]) -> Corruption:
 @functools.lru_cache(maxsize=1)
 def source_on_disk(name: str, data_dir: str) -> Source:
     """Return a configured data set with its default options; downloads nothing. Raises UserError if it is unknown or not in `data_dir`."""
-    options = composed_choice("dataset", name, data_dir)["source"]
+    return on_disk(name, composed_choice("dataset", name, data_dir)["source"])
+
+
+def on_disk(name: str, options: Mapping[str, Any]) -> Source:
+    """Return the data set with these options of its source; downloads nothing. Raises UserError like `make`, also if it is not there."""
     without = {option: False for option in ("download", "resident") if takes(options["_target_"], option)}
-    source: Source = make("dataset", options | without, name)
+    source: Source = make("dataset", {**options, **without}, name)
     return source

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import functools
+import json
 from pathlib import Path
 
 from benchmark.analysis.figures.request import Labels
 from benchmark.config import composed_choice
-from benchmark.donors import make_noise
-from benchmark.objects import make, takes
+from benchmark.donors import make_noise, on_disk
+from benchmark.objects import make
 from benchmark.records.store import Record, canonical
 from datasets.source import UNKNOWN, Source
-from datasets.streams import numpy_stream
 from datasets.task import Split, draw
 from robust_benchmark.errors import UserError
 
@@ -37,16 +37,10 @@ def labels_of(record: Record, data_dir: str | Path = "data") -> Labels:
         raise UserError(f"record {record['path']} has training images of another data set, which have no true class")
     if (true == UNKNOWN).any():
         raise UserError(f"the true labels of the training set of record {record['path']} are unknown")
-    classes = len(source.classes)
-    stated = noise.transition_matrix(noise.targets(classes, record["seed"], numpy_stream(record["seed"], "noise targets")))
-    return Labels(drawn.train_labels, true, stated if noise.synthetic else None)
+    is_stated = noise.synthetic and not chosen.after_noise  # images that are chosen by their given labels have other shares
+    return Labels(drawn.train_labels, true, noise.transition_matrix(drawn.targets) if is_stated else None)
 
 
 @functools.lru_cache(maxsize=2)
 def _source(name: str, options: str) -> Source:
-    import json
-
-    given = json.loads(options)
-    without = {option: False for option in ("download", "resident") if takes(given["_target_"], option)}
-    source: Source = make("dataset", given | without, name)
-    return source
+    return on_disk(name, json.loads(options))

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from benchmark import labels as label_counts
-from benchmark import trial
+from benchmark import redrawn, trial
 from benchmark.config import cells
+from benchmark.records.store import read_record
 from benchmark.training.evaluation import shot_groups
 from datasets import torch_file
 from datasets.augment import Preprocessing
@@ -325,3 +326,16 @@ def test_the_grid_of_impure_clean_sets_has_a_figure_against_their_noise() -> Non
 def test_a_user_who_gives_an_option_of_a_named_combination_has_dropped_them_all() -> None:
     found = cells(["experiment=tail_atlas", "method=crt", "imbalance=step", "noise=none"])
     assert [each.identity["imbalance"]["name"] for each in found] == ["step"]
+
+
+@pytest.mark.parametrize("options", [["noise=frequency"], ["noise=uniflip"], ["noise=uniflip", "imbalance.after_noise=true"]])
+def test_the_matrix_of_a_figure_is_the_one_that_the_trial_recorded(options: list[str], tmp_path: Path) -> None:
+    tail = ["dataset=digits", "imbalance=exponential", "imbalance.rho=5", "split.clean_first=true", "method=baseline", "trainer.steps=2"]
+    places = [f"results_dir={tmp_path}/results", f"checkpoint_dir={tmp_path}/checkpoints"]
+    (cell,) = cells([*tail, *options, *places, "trials=1", "device=cpu"])
+    trial.run(cell, 0)
+    record = read_record(trial.path(cell, 0))
+    stated, recorded = redrawn.labels_of(record).stated, record["data"].get("transition_matrix")
+    assert (stated is None) == (recorded is None)
+    if stated is not None:
+        np.testing.assert_allclose(stated, recorded, atol=1e-6)
