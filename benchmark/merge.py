@@ -15,14 +15,13 @@ from pathlib import Path
 
 from benchmark import fingerprint
 from benchmark.records.grids import TrialId
-from benchmark.records.store import Record, Store, read_record, record_paths
+from benchmark.records.store import Record, Store, numbers, read_record, record_paths
 from robust_benchmark.commands import guarded
 from robust_benchmark.errors import UserError
 from robust_benchmark.files import read_regular, write
 from robust_benchmark.imports import command
 from robust_benchmark.words import number_of
 
-NUMBERS = ("status", "digests", "metrics", "per_class", "history", "weight_histograms")  # equal in two runs of one trial
 TRIAL = re.compile(r"-([0-9a-f]+)/seed-(\d+)\.json$")
 
 
@@ -71,7 +70,7 @@ class Merge:
         others = self._known[record["key"], record["seed"]]
         for other in others:
             known = read_record(other)
-            if any(known[name] != record[name] for name in NUMBERS):
+            if numbers(known) != numbers(record):
                 print(_conflict(known, record), file=sys.stderr)
                 return "conflict"
         if others:

@@ -29,7 +29,7 @@ from benchmark.config import Cell, cells
 from benchmark.fingerprint import stale_parts
 from benchmark.page.again import method_overrides, setting_overrides
 from benchmark.records import failures
-from benchmark.records.store import Record, read_record, record_paths
+from benchmark.records.store import Record, numbers, read_record, record_paths
 from robust_benchmark.commands import guarded
 from robust_benchmark.errors import UserError, whole
 from robust_benchmark.imports import command
@@ -171,10 +171,10 @@ def _origin(record: Record) -> dict[str, Any]:
 
 def _first_difference(record: Record, again: Record) -> str:
     """Return the first number that differs, '' if all that the record has are equal. Newer code may add metrics."""
-    for part in ("status", "digests", "metrics", "per_class", "history", "weight_histograms"):
-        pairs = [(part, record[part], again[part])]
-        if isinstance(record[part], dict):
-            pairs = [(f"{part}.{name}", value, again[part].get(name)) for name, value in record[part].items()]
+    for part, recorded in numbers(record).items():
+        pairs = [(part, recorded, again[part])]
+        if isinstance(recorded, dict):
+            pairs = [(f"{part}.{name}", value, again[part].get(name)) for name, value in recorded.items()]
         for name, old, new in pairs:
             if old != new:
                 return f"{name} is {old!s:.80} and is {new!s:.80} again"

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from methods.base import Batch, MakeModel, Method, View
+from methods.logit_loss import counts_of
 from methods.registry import register
 from robust_benchmark.errors import at_least, in_range
 
@@ -34,7 +35,7 @@ class Remix(Method):
 
     def setup(self, make_model: MakeModel, view: View) -> None:
         super().setup(make_model, view)
-        self.register_buffer("counts", torch.bincount(view.labels, minlength=view.num_classes).float(), persistent=False)
+        self.register_buffer("counts", counts_of(view).float(), persistent=False)
 
     def loss(self, batch: Batch) -> torch.Tensor:
         images, labels = batch.images, batch.labels

@@ -5,6 +5,7 @@ import torch
 from datasets.task import Examples
 from methods.base import Phase, View
 from methods.baseline import Baseline
+from methods.logit_loss import counts_of
 from methods.registry import register
 from methods.schedules import Schedules
 from robust_benchmark.errors import whole
@@ -37,7 +38,7 @@ class SMOTE(Baseline):
 
     def synthetic(self, view: View) -> Examples:
         """Return the synthetic examples of all classes, which join the training set."""
-        labels, counts = view.labels, torch.bincount(view.labels, minlength=view.num_classes)
+        labels, counts = view.labels, counts_of(view)
         rows = [torch.empty(0, *view.images.shape[1:], dtype=view.images.dtype, device=labels.device)]
         for label, count in enumerate(counts.tolist()):
             if 0 < count < counts.max():

@@ -117,12 +117,12 @@ def test_wrong_events_of_every_method_agree_with_its_last_prediction(kept: Path)
 def test_evidence_continues_from_its_state_and_leaves_out_a_state_without_wrong_events(kept: Path) -> None:
     (cell,) = cells(["method=baseline", "trials=1"])
     trainer = trial.prepare(cell, 0)
-    evidence, again, anew = (Evidence(trainer.task) for _ in range(3))
+    evidence, again, older = (Evidence(trainer.task) for _ in range(3))
     evidence.note(trainer.method)
     again.restore(evidence.state())
     assert all(torch.equal(getattr(again, name), getattr(evidence, name)) for name in ("loss", "margin", "prediction", "wrong_events"))
-    anew.restore({name: value for name, value in evidence.state().items() if name != "wrong_events"})
-    assert (anew.evaluations, anew.loss.sum().item()) == (0, 0)
+    older.restore({name: value for name, value in evidence.state().items() if name != "wrong_events"})
+    assert (older.evaluations, older.loss.sum().item()) == (0, 0)
 
 
 def test_a_record_does_not_depend_on_what_is_kept(kept: Path, tmp_path: Path) -> None:

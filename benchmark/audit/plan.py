@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from benchmark.audit.data import Audited
 from benchmark.config import Cell, cells
 from benchmark.folders import CONF
-from benchmark.overrides import option_of
+from benchmark.overrides import choices_of, option_of
 from methods import registry
 from methods.base import Knowledge
 from robust_benchmark.errors import UserError
@@ -67,7 +67,7 @@ def _possible(methods: Sequence[str], data: Audited) -> tuple[list[str], list[st
     for name in dict.fromkeys(methods):
         needs = _needs(name)
         variant = f"{name}{VARIANT}"
-        if needs & Knowledge.OF_TRUTH and _exists(variant) and not _needs(variant) & Knowledge.OF_TRUTH:
+        if needs & Knowledge.OF_TRUTH and variant in choices_of("method") and not _needs(variant) & Knowledge.OF_TRUTH:
             notes.append(f"{name} needs the {_words(needs)}, which is unknown here: {variant} replaces it")
             name, needs = variant, _needs(variant)
         if needs & Knowledge.OF_TRUTH:
@@ -80,13 +80,6 @@ def _possible(methods: Sequence[str], data: Audited) -> tuple[list[str], list[st
 
 def _needs(name: str) -> Knowledge:
     return registry.build(cells([f"method={name}"])[0].identity["method"]).needs
-
-
-def _exists(name: str) -> bool:
-    try:
-        return bool(cells([f"method={name}"]))
-    except UserError:
-        return False
 
 
 def _words(needs: Knowledge) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import rankdata
 
 from benchmark.audit import confident
 from benchmark.audit.folds import Found
@@ -19,13 +20,7 @@ TINY = 1e-12  # smallest probability whose logarithm counts
 
 def ranked(values: np.ndarray) -> np.ndarray:
     """Return average ranks divided by n, (n,), in (0, 1]; the largest value is the most suspicious and has the largest rank."""
-    order = np.argsort(values, kind="stable")
-    sorted_values = values[order]
-    first = np.flatnonzero(np.append(True, np.diff(sorted_values) > 0))
-    counts = np.diff(first, append=len(values))
-    ranks = np.empty(len(values))
-    ranks[order] = np.repeat(first + (counts + 1) / 2, counts)
-    return ranks / len(values)
+    return rankdata(values) / len(values)
 
 
 def members(found: Found, labels: np.ndarray) -> dict[str, np.ndarray]:

@@ -202,6 +202,11 @@ def read_all(root: str | Path, whole: bool = True, metrics: tuple[str, ...] | No
     return list(records.values()), errors
 
 
+def numbers(record: Record) -> dict[str, Any]:
+    """Return the parts of a record that are equal in two runs of one trial on one kind of machine."""
+    return {part: record[part] for part in ("status", "digests", "metrics", "per_class", "history", "weight_histograms")}
+
+
 def record_paths(root: str | Path) -> Iterator[str]:
     """Return the paths with the name of a record under `root`, in order."""
     folders = [os.fspath(root)]
