@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,8 +67,25 @@ def toy_task(corruption: Corruption | None = None, seed: int = 0, **split: objec
     return make_task(toy_source(), corruption or UniformFlip(0.4), sizes, Preprocessing(), seed)
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Headless Chromium; a skip without it or without Playwright."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install -e '.[test]'")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("needs Chromium (Debian: chromium)")
+    with playwright.sync_playwright() as started:
+        launched = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield launched
+        launched.close()
+
+
 def small_convnet(classes: int, shape: torch.Size) -> nn.Module:
     return ConvNet(classes, shape, width=4)
+
+
+def dropout_net(classes: int, shape: torch.Size) -> nn.Module:
+    return nn.Sequential(small_convnet(16, shape), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, classes))
 
 
 def records(directory: Path) -> list[Record]:

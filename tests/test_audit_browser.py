@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,6 @@ from PIL import Image
 
 from benchmark.audit.__main__ import main
 
-playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install -e '.[test]'")
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian: chromium)")
 HOSTILE = '</script><img src=x onerror="alert(1)">&"'.replace("/", "∕")  # a slash cannot be in a folder's name
 TINY = ["device=cpu", "trainer.steps=6", "trainer.batch_size=16", "model.width=2", "--methods", "gce", "elr", "--folds", "2"]
 
@@ -35,14 +31,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             Image.fromarray(pixels).save(directory / "pictures" / name / f"{number:02}.png")
     assert main([str(directory / "pictures"), *TINY, "--top", "70", "--out", str(directory / "out")]) == 0
     return directory
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        launched = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield launched
-        launched.close()
 
 
 @pytest.fixture

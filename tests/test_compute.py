@@ -34,7 +34,7 @@ from methods.random import Random
 from methods.s_model import SModel
 from methods.schedules import Schedule, Schedules
 from robust_benchmark.errors import UserError
-from tests.conftest import small_convnet, toy_task
+from tests.conftest import dropout_net, small_convnet, toy_task
 
 CPU = torch.device("cpu")
 SETTINGS = Settings(Schedules(Schedule(12, 0.1, (8,)), finetune=Schedule(4, 0.01)), batch_size=20, evaluate_every=5)
@@ -50,10 +50,6 @@ METHODS: dict[str, Callable[[], Method]] = {
 
 def task() -> Task:
     return replace(toy_task(), preprocessing=Preprocessing(pad=1, flip=True))
-
-
-def dropout_net(classes: int, shape: torch.Size) -> nn.Module:
-    return nn.Sequential(small_convnet(16, shape), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, classes))
 
 
 def trainer(

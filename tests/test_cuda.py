@@ -34,7 +34,7 @@ from methods.mentornet import MentorNet
 from methods.random import Random
 from methods.s_model import SModel
 from methods.schedules import Schedule, Schedules
-from tests.conftest import StopAt, small_convnet, toy_task
+from tests.conftest import StopAt, dropout_net, toy_task
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 CUDA = torch.device("cuda")
@@ -48,10 +48,6 @@ METHODS: dict[str, Callable[[], Method]] = {
     "l2rw +FT": lambda: FineTune(L2RW(clean_batch_size=8)),
 }
 CELLS = small_cells([]) if torch.cuda.is_available() else []
-
-
-def dropout_net(classes: int, shape: torch.Size) -> nn.Module:
-    return nn.Sequential(small_convnet(16, shape), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, classes))
 
 
 def small_resnet(classes: int, shape: torch.Size) -> nn.Module:

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.graphs import Work, _waits, unsaved
@@ -33,7 +32,7 @@ from methods.random import Random
 from methods.s_model import SModel
 from methods.sampling import uniform
 from methods.schedules import Schedule, Schedules
-from tests.conftest import StopAt, small_convnet, toy_task
+from tests.conftest import StopAt, dropout_net, toy_task
 
 CPU = torch.device("cpu")
 SETTINGS = Settings(Schedules(Schedule(12, 0.1, (8,)), finetune=Schedule(5, 0.01)), batch_size=20, evaluate_every=5)
@@ -48,10 +47,6 @@ METHODS: dict[str, Callable[[], Method]] = {
 GRAPHLESS = r"; training goes on without graphs\n"
 Fake = Callable[[Running, Work], Work]  # a capture with a known fault
 Tensors = Callable[[Running], list[torch.Tensor]]
-
-
-def dropout_net(classes: int, shape: torch.Size) -> nn.Module:
-    return nn.Sequential(small_convnet(16, shape), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, classes))
 
 
 class Everything(L2RW):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,6 @@ from benchmark.metrics import METRICS
 from benchmark.page.render import render
 from benchmark.records.store import Record, read_all
 
-playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install -e '.[test]'")
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian: chromium)")
 HOSTILE = "<img src=x onerror=alert(1)>&\"'"
 NUMBERS = """([metric, selection, reference]) => {
   Object.assign(state, { metric, selection, reference });
@@ -34,14 +30,6 @@ NUMBERS = """([metric, selection, reference]) => {
   });
 }"""
 Open = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        launched = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield launched
-        launched.close()
 
 
 @pytest.fixture
