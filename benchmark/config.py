@@ -40,7 +40,7 @@ from benchmark.overrides import (
 )
 from benchmark.records.store import KEY, canonical, digest
 from benchmark.signatures import Option
-from benchmark.template import Template, Unfit
+from benchmark.template import Product, Template, Unfit
 from methods import registry
 from robust_benchmark.errors import UserError, unknown
 
@@ -89,6 +89,7 @@ def cells(overrides: Sequence[str]) -> list[Cell]:
     with _hydra():
         found: dict[str, Cell] = {}
         templates: dict[tuple[str, ...], Template] = {}
+        product = Product()
         experiments: dict[tuple[str, ...], Experiment] = {}
         refused: dict[str, None] = {}
         parsed = parse(overrides)
@@ -98,7 +99,7 @@ def cells(overrides: Sequence[str]) -> list[Cell]:
             fixed = tuple(override for override in combination if option_of(override) not in swept)
             for more in _sweeps_of_experiment(combination, fixed, experiments):
                 try:
-                    cell = _cell([*more, *combination], swept, templates)
+                    cell = _cell([*more, *combination], swept, templates, product)
                     found.setdefault(cell.key, cell)
                 except UserError as error:
                     refused |= dict.fromkeys(error.sentences if isinstance(error, Mistakes) else [str(error)])
@@ -111,8 +112,9 @@ def cells(overrides: Sequence[str]) -> list[Cell]:
 def variants(cell: Cell, changes: Sequence[Sequence[str]]) -> list[Cell]:
     """Return the cell with the overrides of each of `changes` instead of its own ones of the same options. Raises UserError."""
     templates: dict[tuple[str, ...], Template] = {}
+    product = Product()
     with _hydra():
-        return [_cell(*_changed(cell, overrides), templates) for overrides in changes]
+        return [_cell(*_changed(cell, overrides), templates, product) for overrides in changes]
 
 
 def _changed(cell: Cell, overrides: Sequence[str]) -> tuple[list[str], set[str]]:
@@ -182,8 +184,8 @@ def _options(overrides: Sequence[str]) -> dict[str, tuple[Any, Option | None]]:
     return described(cast(dict[str, Any], OmegaConf.to_container(composed, resolve=False)))
 
 
-def _cell(overrides: Sequence[str], swept: set[str], templates: dict[tuple[str, ...], Template]) -> Cell:
-    """Return the cell of these overrides; the `swept` values are set in a template of the others."""
+def _cell(overrides: Sequence[str], swept: set[str], templates: dict[tuple[str, ...], Template], product: Product) -> Cell:
+    """Return the cell of these overrides; the `swept` values are set in a template of the others, else `product` gives known parts."""
     values = [override for override in overrides if option_of(override) in swept]
     fixed = tuple(override for override in overrides if option_of(override) not in swept)
     try:
@@ -196,7 +198,7 @@ def _cell(overrides: Sequence[str], swept: set[str], templates: dict[tuple[str, 
             _refuse(faults(asdict(config)))
             templates[fixed].checked.update(values)
     except Unfit:
-        config = _object(_typed(overrides))
+        config = product.made(overrides) or _composed(overrides, product)
     check(config)
     rescale(config)
     whole = asdict(config)
@@ -221,6 +223,14 @@ def composed_choice(group: str, name: str, data_dir: str | Path = "data") -> dic
         return cast(dict[str, Any], OmegaConf.to_container(composed[group], resolve=True))
     except OmegaConfBaseException as error:
         raise UserError(f"{group}={name} has options without a default, such as a path") from error
+
+
+def _composed(overrides: Sequence[str], product: Product) -> RunConfig:
+    """Compose the configuration, and keep its parts in `product`. Raises UserError."""
+    typed = _typed(overrides)
+    config = _object(typed)
+    product.keep(overrides, typed, config)
+    return config
 
 
 def _template(fixed: Sequence[str]) -> Template:

@@ -1,15 +1,19 @@
-"""A composed configuration whose plain values change without composing it again, which would take a hundred times as long."""
+"""Composed configurations that change without composing them again, which would take a hundred times as long."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+
+from benchmark.options import RunConfig
+from benchmark.overrides import option_of
 
 Plain = bool | int | float | str | None
 
@@ -57,6 +61,45 @@ class Template:
         except (HydraException, OmegaConfBaseException) as error:
             raise Unfit(override) from error
         return key.split("."), OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+
+
+class Product:
+    """Configurations of methods times settings, each method and each setting composed once; the rest are put together from these parts.
+
+    A part counts only if the comparison with the first configuration shows that method and setting do not depend on each other.
+    """
+
+    def __init__(self) -> None:
+        self._first: tuple[tuple[str, ...], tuple[str, ...], RunConfig] | None = None
+        self._methods: dict[tuple[str, ...], Any] = {}
+        self._settings: dict[tuple[str, ...], RunConfig] = {}
+
+    def made(self, overrides: Sequence[str]) -> RunConfig | None:
+        """Return the configuration as a separate object, or None if it must be composed."""
+        method, setting = _parts(overrides)
+        if method not in self._methods or setting not in self._settings:
+            return None
+        return replace(copy.deepcopy(self._settings[setting]), method=copy.deepcopy(self._methods[method]))
+
+    def keep(self, overrides: Sequence[str], typed: DictConfig, config: RunConfig) -> None:
+        """Keep the parts of a composed configuration, given with and without interpolations."""
+        method, setting = _parts(overrides)
+        text = OmegaConf.to_yaml(typed)
+        if "${method" in text or "${" in OmegaConf.to_yaml(typed.method):
+            return
+        self._first = self._first or (method, setting, copy.deepcopy(config))
+        first_method, first_setting, first = self._first
+        if setting == first_setting and replace(config, method=first.method) == first:
+            self._methods[method] = copy.deepcopy(config.method)
+        if method == first_method and config.method == first.method:
+            self._settings[setting] = copy.deepcopy(config)
+
+
+def _parts(overrides: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the overrides of the method, and all others."""
+    of_method = [option_of(override).partition(".")[0] == "method" for override in overrides]
+    method = tuple(override for override, its in zip(overrides, of_method, strict=True) if its)
+    return method, tuple(override for override, its in zip(overrides, of_method, strict=True) if not its)
 
 
 def _is_plain(value: Any) -> bool:

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,27 @@ def test_a_choice_that_names_a_class_of_the_benchmark_has_its_code_and_no_plug_i
 
     (theirs,), (ours,) = cells(["noise=theirs"]), cells(["noise=uniflip"])
     assert trial.code_of(theirs) == trial.code_of(ours)
+
+
+CAREFUL = "# @package _global_\nnoise: {_target_: datasets.noise.UniformFlip, name: careful, rate: 0.3}\nmethod: {beta: 0.3}\n"
+TIED = "name: reed\nbeta: ${noise.rate}\n"
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "sweep"),
+    [
+        ("noise/careful.yaml", CAREFUL, ["method=reed,reed_soft", "noise=bgflip,careful"]),
+        ("method/tied.yaml", TIED, ["method=reed,tied", "noise=theirs,uniflip"]),
+        ("method/tied.yaml", TIED, ["method=tied,reed", "noise=theirs,uniflip"]),
+    ],
+)
+def test_methods_and_settings_that_change_each_other_are_composed_together(file: str, text: str, sweep: list[str], conf: Path) -> None:
+    written(conf, file, text)
+    found = cells(sweep)
+    assert len({each.config.method["beta"] for each in found}) > 1
+    for each in found:
+        (alone,) = cells(each.overrides)
+        assert asdict(alone.config) == asdict(each.config)
 
 
 def test_two_choices_of_one_name_are_refused_and_all_else_works(conf: Path, capsys: pytest.CaptureFixture[str]) -> None:
