@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from multiprocessing.context import ForkProcess
 from pathlib import Path
 
+import cleanlab.count
+import cleanlab.filter
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from benchmark.audit import confident, folds, judging, marks, planted, running, scores, trust
 from benchmark.audit.__main__ import main
@@ -65,6 +67,27 @@ def test_confident_learning_equals_its_definition_example_by_example(seed: int) 
             members = sorted((i for i in range(len(p)) if labels[i] == given), key=lambda i: p[i, given] - p[i, other])
             removed |= set(members[: round(len(p) * wanted[given, other])])
     assert set(np.flatnonzero(confident.pruned(p, labels))) == removed
+
+
+def probable_case(seed: int, n: int = 600, classes: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities of a good classifier, and labels of which 30 % are drawn from all classes."""
+    rng = np.random.default_rng(seed)
+    true = rng.integers(0, classes, n)
+    logits = 1.5 * rng.normal(size=(n, classes)) + 2.5 * np.eye(classes)[true]
+    labels = np.where(rng.random(n) < 0.3, rng.integers(0, classes, n), true)
+    return special.softmax(logits, axis=1), labels
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_confident_learning_equals_cleanlab(seed: int) -> None:
+    p, labels = probable_case(seed)
+    np.testing.assert_allclose(confident.thresholds(p, labels), cleanlab.count.get_confident_thresholds(labels, p))
+    counts = cleanlab.count.compute_confident_joint(labels, p, calibrate=False)
+    np.testing.assert_array_equal(confident.confident_counts(p, labels), counts)
+    np.testing.assert_allclose(confident.joint(p, labels), cleanlab.count.estimate_joint(labels, p), atol=1 / len(p))  # it rounds counts
+    removed = cleanlab.filter.find_label_issues(labels, p, filter_by="prune_by_noise_rate", n_jobs=1)
+    assert removed.sum() > 50
+    np.testing.assert_array_equal(confident.pruned(p, labels), removed)
 
 
 def test_a_class_without_examples_gets_no_confident_example_and_leaves_the_joint_whole() -> None:
@@ -365,7 +388,14 @@ def test_data_of_the_suite_is_compared_with_its_true_labels(tmp_path: Path, caps
     tiny = ["device=cpu", "trainer.steps=4", "model.width=2", "--folds", "2", "--methods", "gce", "l2rw", "--out", str(tmp_path)]
     assert main(["dataset=digits", "noise=uniflip", *tiny]) == 0
     printed = capsys.readouterr().out
-    for words in ("AUROC", "confident learning on the mean probabilities", "l2rw weight", "true recall", "prune by noise rate"):
+    for words in (
+        "AUROC",
+        "confident learning on the mean probabilities",
+        "cleanlab: self_confidence",
+        "l2rw weight",
+        "true recall",
+        "prune by noise rate",
+    ):
         assert words in printed
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import numpy as np
 from tabulate import tabulate
 
@@ -28,6 +30,7 @@ def against_truth(data: Audited, judged: Judged) -> str:
         _row("confident learning on the mean probabilities", scores.confident, wrong),
         _row("self-confidence of the mean probabilities", -scores.probabilities[np.arange(len(wrong)), data.labels], wrong),
         _row("disagreement", scores.disagreement, wrong),
+        *(_row(name, suspicion, wrong) for name, suspicion in _of_cleanlab(scores.probabilities, data.labels).items()),
     ]
     for method, file in judged.evidence.items():
         with np.load(file) as arrays:
@@ -35,6 +38,21 @@ def against_truth(data: Audited, judged: Judged) -> str:
     removed = confident.pruned(scores.probabilities, data.labels)
     tables = [tabulate(rows, HEADERS, tablefmt="github", floatfmt=".4f"), _pruned(removed, wrong), _recalls(judged, wrong)]
     return "\n\n".join([f"{int(wrong.sum()):,} of {len(wrong):,} labels are wrong in truth.", *tables])
+
+
+def _of_cleanlab(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the scores of cleanlab for the mean probabilities, where it is installed; larger is more suspicious."""
+    if find_spec("cleanlab") is None:
+        return {}
+    from cleanlab.rank import get_label_quality_scores
+
+    kinds = [("self_confidence", False), ("normalized_margin", False), ("normalized_margin", True)]
+    return {
+        f"cleanlab: {kind}{' (adjusted)' if adjusted else ''}": -get_label_quality_scores(
+            labels, probabilities, method=kind, adjust_pred_probs=adjusted
+        )
+        for kind, adjusted in kinds
+    }
 
 
 def _row(name: str, suspicion: np.ndarray, wrong: np.ndarray) -> list[str | float]:
