@@ -448,8 +448,8 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
 
 def test_ctrl_c_leaves_checkpoints_that_the_same_command_continues(tmp_path: Path) -> None:
     digits(tmp_path / "digits.npz", n=300)
-    arguments = [str(tmp_path / "digits.npz"), "--processes", "2", "--out", str(tmp_path / "out"), *TINY[1:], "trainer.steps=100000"]
-    process = started(arguments)
+    endless = [*TINY[1:], "trainer.steps=100000", "checkpoint_seconds=1"]
+    process = started([str(tmp_path / "digits.npz"), "--processes", "2", "--out", str(tmp_path / "out"), *endless])
     checkpoints = tmp_path / "out" / "work" / "original"
     wait(lambda: len(list(checkpoints.glob("*.pt"))) >= 2)
     assert process.pid is not None
