@@ -72,6 +72,14 @@ def test_settings_that_differ_are_never_in_one_table_though_each_method_has_its_
     assert [line for line in lines(records, ["method"], ["noise.name"]) if len(line) == 1] == [["rate=0.2"], ["rate=0.4"]]
 
 
+def test_an_option_that_an_identity_omits_has_its_value() -> None:
+    records = [record("reed", 0.5), record("reed", 0.4, split__clean_noise_rate=0.2)]
+    assert lines(records, ["method"], ["split.clean_noise_rate"]) == [
+        ["method", "clean_noise_rate=0.0", "clean_noise_rate=0.2"],
+        ["reed", "50.00", "40.00"],
+    ]
+
+
 def test_an_option_that_a_method_lacks_is_a_dash() -> None:
     made = [record("l2rw", 0.9)]
     del made[0]["config"]["method"]["beta"]

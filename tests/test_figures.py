@@ -24,6 +24,7 @@ from benchmark.analysis.figures.request import Request
 from benchmark.analysis.figures.weights import weight_shares
 from benchmark.analysis.selection import LAST
 from benchmark.analysis.style import method_looks
+from benchmark.config import cells
 from benchmark.metrics import METRICS, metric
 from benchmark.records.store import Record
 from robust_benchmark.errors import UserError
@@ -155,6 +156,15 @@ def test_against_leaves_diverged_trials_out() -> None:
 def test_against_leaves_out_records_without_a_number_for_the_option() -> None:
     records = [*sweep((0, 0.2, 0.75)), record(history=[entry(100, 0.5)], noise__rate=None)]
     assert against(records, "noise.rate", ["test_accuracy"])["x"].tolist() == [0.2]
+
+
+def test_the_value_that_an_identity_omits_is_on_the_axis() -> None:
+    (today,) = cells(["split.clean_noise_rate=0"])
+    assert "clean_noise_rate" not in today.identity["split"]
+    records = [record(history=[entry(100, 0.75)]), record(history=[entry(100, 0.5)], split__clean_noise_rate=0.2)]
+    data = against(records, "split.clean_noise_rate", ["test_accuracy"])
+    assert rows(data, "x", "value") == [(0, 75), (0.2, 50)]
+    assert len(set(data["setting"])) == 1
 
 
 def test_another_option_that_varies_parts_the_lines() -> None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from benchmark.analysis.cells import Cell, Table
 from benchmark.analysis.rows import Row
-from benchmark.analysis.settings import distinguishing, flatten, in_order, natural, text_of, word, words
+from benchmark.analysis.settings import distinguishing, in_order, leaves_of, natural, text_of, word, words
 from robust_benchmark.errors import UserError, unknown
 
 OWN = ("method", "sees", "setting", "selection")  # names that are not options
@@ -44,7 +44,7 @@ def arranged(rows: Sequence[Row], cells: Mapping[Any, Cell], configs: Mapping[st
     rows: in order; cells: the content for each Row.place; configs: by key
     Raises UserError, with the nearest name, for an unknown name, and if several cells have the same place in a table.
     """
-    options = {key: flatten(config) for key, config in configs.items()}
+    options = dict(zip(configs, leaves_of(list(configs.values())), strict=True))
     leaves = [options[row.key] | _own(row) for row in rows]
     known = dict.fromkeys([*OWN, *(name for each in leaves for name in each)])
     for name in (*asked.rows, *asked.columns):

@@ -11,7 +11,7 @@ import pandas as pd
 
 from benchmark.analysis.rows import counting, ordered, rows_of, summary
 from benchmark.analysis.selection import LAST
-from benchmark.analysis.settings import flatten, text_of
+from benchmark.analysis.settings import leaves_of, text_of
 from benchmark.analysis.significance import Compared, against
 from benchmark.metrics import metric as metric_of
 from benchmark.records.store import Record
@@ -32,7 +32,7 @@ def frame(records: Sequence[Record], metrics: Sequence[str], selections: Sequenc
 
 def _options(configs: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """A column for each option, sorted by name, indexed by key. A column with values of several types becomes text."""
-    table = pd.DataFrame.from_dict({key: flatten(config) for key, config in configs.items()}, orient="index")
+    table = pd.DataFrame.from_dict(dict(zip(configs, leaves_of(list(configs.values())), strict=True)), orient="index")
     return table.sort_index(axis=1).apply(_of_one_type)
 
 

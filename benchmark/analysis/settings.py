@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from benchmark.identity import ADDED
 from benchmark.records.store import Record, canonical
 
 FIRST = (
@@ -23,6 +24,7 @@ FIRST = (
     "split.clean_total",
     "model.name",
 )
+OMITTED = {name: value for name, value in ADDED.items() if name.partition(".")[0] in ("scale", "precision", "trainer", "split")}
 ALWAYS = ("dataset.name", "imbalance.name", "noise.name")
 
 Words = tuple[str, ...]  # of one setting; an index belongs to the same option in all settings of a table
@@ -123,6 +125,20 @@ def flatten(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in node.items():
         leaves |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return leaves
+
+
+def leaves_of(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The options of each configuration by dotted name.
+
+    A configuration omits options that are newer than the first records, at the value that reproduces the earlier behaviour. If one of
+    `configs` has such an option, the others get this value.
+
+    >>> leaves_of([{"split": {}}, {"split": {"clean_noise_rate": 0.1}}])
+    [{'split.clean_noise_rate': 0.0}, {'split.clean_noise_rate': 0.1}]
+    """
+    flat = [flatten(config) for config in configs]
+    omitted = {name: value for name, value in OMITTED.items() if any(name in leaves for leaves in flat)}
+    return [leaves | {name: value for name, value in omitted.items() if name not in leaves} for leaves in flat]
 
 
 def word(name: str, value: Any) -> str:

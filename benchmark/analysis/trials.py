@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from benchmark.analysis.rows import sees
-from benchmark.analysis.settings import flatten
+from benchmark.analysis.settings import leaves_of
 from benchmark.records.store import Record, read_all
 
 COLUMNS = ["method", "dataset", "noise", "seed", "status", "sees", "key", "path"]
@@ -30,7 +30,9 @@ def load(root: str | os.PathLike[str]) -> pd.DataFrame:
 
 def frame(records: Iterable[Record]) -> pd.DataFrame:
     """A row for each record: COLUMNS, then metrics, then options, in the order of their first occurrence."""
-    rows = [(_about(record), record["metrics"], _options(record)) for record in records]
+    read = list(records)
+    options = leaves_of([record["config"] for record in read])
+    rows = [(_about(record), record["metrics"], _hashable(leaves)) for record, leaves in zip(read, options, strict=True)]
     columns = dict.fromkeys([*COLUMNS, *(name for part in (1, 2) for row in rows for name in row[part])])
     return pd.DataFrame([about | metrics | options for about, metrics, options in rows], columns=list(columns))
 
@@ -40,6 +42,6 @@ def _about(record: Record) -> dict[str, Any]:
     return names | {"sees": sees(record)} | {name: record[name] for name in ("method", "seed", "status", "key", "path")}
 
 
-def _options(record: Record) -> dict[str, Any]:
-    """By dotted name. Lists become text, because data frames cannot group by lists."""
-    return {name: str(value) if isinstance(value, list) else value for name, value in flatten(record["config"]).items()}
+def _hashable(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Lists become text, because data frames cannot group by lists."""
+    return {name: str(value) if isinstance(value, list) else value for name, value in options.items()}

@@ -16,7 +16,7 @@ from benchmark.analysis.figures.intervals import bounds, interval, sentences
 from benchmark.analysis.figures.request import Request
 from benchmark.analysis.rows import absent
 from benchmark.analysis.selection import LAST, SELECTIONS, check_selection, value
-from benchmark.analysis.settings import flatten
+from benchmark.analysis.settings import leaves_of
 from benchmark.analysis.style import Look
 from benchmark.analysis.words import option_words, setting_words
 from benchmark.metrics import METRICS, Metric
@@ -52,16 +52,18 @@ def against(records: Sequence[Record], option: str, metrics: Sequence[Metric], s
     setting: without the option, and with the selection unless it is the last step
     Raises UserError, with the nearest name, for an option that is no number in any record, and a metric or selection that no record has.
     """
-    having = [record for record in records if option in _numbers(record)]
+    numbers = [_numbers(leaves) for leaves in leaves_of([record["config"] for record in records])]
+    having = [record for record, mine in zip(records, numbers, strict=True) if option in mine]
     if not having:
-        raise unknown("numeric option of these records", option, {name for record in records for name in _numbers(record)})
+        raise unknown("numeric option of these records", option, {name for mine in numbers for name in mine})
+    xs = [mine[option] for mine in numbers if option in mine]
     for name in selections:
         check_selection(name, having)
     lines = []
-    for record, setting in zip(having, setting_words(having, without=option), strict=True):
+    for record, setting, x in zip(having, setting_words(having, without=option), xs, strict=True):
         for name in selections:
             panel = setting if name == LAST else f"{setting}; {SELECTIONS[name].words}"
-            lines += [(record["method"], panel, each.name, _numbers(record)[option], value(record, each, name)) for each in metrics]
+            lines += [(record["method"], panel, each.name, x, value(record, each, name)) for each in metrics]
     return _checked([line for line in lines if not math.isnan(line[-1])], metrics, having)
 
 
@@ -76,8 +78,7 @@ def _checked(lines: Sequence[tuple[Any, ...]], metrics: Sequence[Metric], record
     return data
 
 
-def _numbers(record: Record) -> dict[str, float]:
-    leaves = flatten(record["config"])
+def _numbers(leaves: Mapping[str, Any]) -> dict[str, float]:
     return {name: value for name, value in leaves.items() if isinstance(value, int | float) and not isinstance(value, bool)}
 
 
