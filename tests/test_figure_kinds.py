@@ -296,6 +296,16 @@ def test_the_heat_map_has_means_with_the_best_method_first_and_a_dash_where_noth
     assert fields(axis) == ["76.7", "–", "85.0", "55.0"]
 
 
+def test_names_of_settings_are_wrapped_between_words() -> None:
+    names = {"bgflip": "background flip", "uniflip": "uniform flip", "pairflip": "pair flip", "instance": "instance-dependent noise"}
+    records = [trial("a", 0.9, 0, noise__name=noise, noise__rate=rate) for noise in names for rate in (0.2, 0.4)]
+    (axis,) = heatmap_figure(request(records)).axes
+    labels = [label.get_text() for label in axis.get_xticklabels()]
+    assert len(labels) == 8
+    assert max(map(len, labels[0].splitlines())) < len(labels[0])  # on several lines
+    assert {label.replace("\n", " ") for label in labels} == {f"Digits, {name} {rate} %" for name in names.values() for rate in (20, 40)}
+
+
 def test_a_forest_has_every_trial_as_a_point_beside_its_mean_and_interval() -> None:
     axis = forest_figure(request(grid())).axes[0]
     drawn = [sorted(line.get_xdata()) for line in axis.lines]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -71,8 +73,9 @@ def _columns(names: Sequence[str], width: float) -> list[str]:
     if not _rotation(len(names)):
         return [canvas.wrapped(name, room, canvas.SMALL) for name in names]
     lines = max(1, int(room * canvas.POINTS / canvas.SMALL / 1.3))
-    letters = max(map(len, names)) / lines + 6  # with room for words, which are not split
-    return [canvas.wrapped(name, letters * canvas.LETTER, canvas.SMALL) for name in names]
+    longest_word = max(len(word) for name in names for word in name.split())
+    letters = max(longest_word, math.ceil(max(map(len, names)) / lines) + 6)  # with room for words, which are not split
+    return [textwrap.fill(name, letters, break_on_hyphens=False) for name in names]
 
 
 def _table(request: Request, rows: int, columns: Sequence[str]) -> tuple[Figure, Axes]:
