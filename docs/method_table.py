@@ -17,6 +17,7 @@ from tabulate import tabulate
 import robust_benchmark
 from benchmark import ROOT, trial
 from benchmark.analysis.cost import read_costs
+from benchmark.analysis.settings import flatten
 from benchmark.analysis.statistics import estimate
 from benchmark.check import small_cells
 from benchmark.checks.small import SEED, kinds
@@ -32,9 +33,19 @@ from robust_benchmark.errors import UserError
 
 PAGE = ROOT / "docs" / "choosing.md"
 README = ROOT / "README.md"
-EXPERIMENTS = {"digits": "digits", "digits_modern": "digits, cropped"}  # choice of experiment= and name of its columns
+COLUMNS: dict[str, dict[str, dict[str, Any]]] = {  # by experiment and name of the column: the options of its cells
+    "noise_atlas": {
+        "uniflip 40 %": {"noise.name": "uniflip", "noise.rate": 0.4},
+        "instance 40 %": {"noise.name": "instance"},
+        "pairflip 45 %": {"noise.name": "pairflip"},
+        "bgflip 40 %": {"noise.name": "bgflip"},
+    },
+    "tail_atlas": {
+        "tail 50:1": {"imbalance.rho": 50},
+        "tail 10:1 and uniflip 40 %": {"imbalance.rho": 10, "noise.name": "uniflip"},
+    },
+}
 SHIPPED = {"results": "readme.md", "cifar10": "readme-cifar10.md"}  # tables of the README, by the names of its parts
-NOISES = ("bgflip", "uniflip")
 HEADERS = ["method", "needs", "networks", "state", "cost", "year", "hyper-parameters"]
 HYPER_PARAMETERS = {  # the origin of the defaults: names of methods, or of choices that differ; methods without options are in neither
     "authors'": (
@@ -50,7 +61,7 @@ HYPER_PARAMETERS = {  # the origin of the defaults: names of methods, or of choi
 }
 PART = re.compile(r"<!-- begin: (\w+) -->\n.*?<!-- end -->", re.DOTALL)
 
-Accuracies = Mapping[tuple[str, str, str], str]  # by experiment, noise and method
+Accuracies = Mapping[tuple[str, str], str]  # by column and method
 
 
 def main() -> None:
@@ -88,14 +99,14 @@ def _filled(page: str, tables: Mapping[str, str]) -> str:
 def _table(kind: str, rows: list[list[str]]) -> str:
     if kind == "meanings":
         return tabulate(rows, ["method", "what it is"], tablefmt="github")
-    headers = [*HEADERS, *(f"{name}: {noise}" for name in EXPERIMENTS.values() for noise in NOISES)]
+    headers = [*HEADERS, *(column for columns in COLUMNS.values() for column in columns)]
     return tabulate(sorted(rows, key=lambda row: (row[1], row[5], row[0])), headers, tablefmt="github", disable_numparse=True)
 
 
 def _row(label: str, config: Mapping[str, Any], small: _Small, accuracies: Accuracies) -> list[str]:
     method = registry.build(config)
     needs = ", ".join(need.replace("_", " ") for need in method.needs.names())
-    shown = [accuracies.get((experiment, noise, label), "") for experiment in EXPERIMENTS for noise in NOISES]
+    shown = [accuracies.get((column, label), "") for columns in COLUMNS.values() for column in columns]
     return [f"`{label}`", needs, *small.parts(method), _cost(label), _year(config["name"]), _origin(label, config["name"]), *shown]
 
 
@@ -138,13 +149,16 @@ def _origin(label: str, name: str) -> str:
     return words.get(label, words.get(name, ""))
 
 
-def _accuracies() -> Iterator[tuple[tuple[str, str, str], str]]:
-    """Mean test accuracy at the last step, over the shipped trials of each cell of the experiments."""
-    for experiment in EXPERIMENTS:
-        trials = robust_benchmark.load(ROOT / "results" / "reference" / experiment)
-        wanted = {cell.key for cell in cells([f"experiment={experiment}"])}
-        for (method, noise), group in trials[trials["key"].isin(wanted)].groupby(["method", "noise"]):
-            yield (experiment, str(noise), str(method)), f"{100 * estimate(group['test_accuracy'].tolist()).mean:.1f}"
+def _accuracies() -> Iterator[tuple[tuple[str, str], str]]:
+    """Mean test accuracy at the last step, over the shipped trials of each cell of the columns."""
+    trials = robust_benchmark.load(ROOT / "results" / "reference")
+    by_key = {str(key): values.tolist() for key, values in trials["test_accuracy"].groupby(trials["key"])}
+    for experiment, columns in COLUMNS.items():
+        for cell in cells([f"experiment={experiment}"]):
+            options = flatten(cell.identity)
+            for column, wanted in columns.items():
+                if cell.key in by_key and wanted.items() <= options.items():
+                    yield (column, cell.label), f"{100 * estimate(by_key[cell.key]).mean:.1f}"
 
 
 if __name__ == "__main__":
