@@ -19,7 +19,8 @@ from methods import registry
 from robust_benchmark.errors import UserError
 
 EXPERIMENTS = [["experiment=digits"], ["experiment=table2", "dataset=digits"], ["experiment=fig5", "dataset=digits"], ["experiment=fig2"]]
-EXPERIMENTS += [["experiment=fig4", "dataset=digits"]]
+EXPERIMENTS += [["experiment=fig4", "dataset=digits"], ["experiment=noise_atlas"], ["experiment=noise_reasons"]]
+EXPERIMENTS += [["experiment=tail_atlas"], ["experiment=tail_reasons"], ["experiment=clean_noise"]]
 EXPERIMENTS += [["experiment=digits_modern"], ["experiment=digits_longtail"], ["experiment=table2_small"]]
 KEYS = """
 import json, sys
