@@ -18,6 +18,16 @@ from robust_benchmark.errors import UserError
 
 FEWEST_STEPS = 200
 EVALUATIONS = 10  # of each training, whose mean is the running evidence
+ELSEWHERE = {  # options of benchmark.run that an audit does not read, and what it has instead
+    "method": "--methods names the methods of an audit",
+    "seed": "--seed is the seed of an audit",
+    "processes": "--processes is the number of training processes of an audit",
+    "results_dir": "--out is the folder of all results of an audit",
+    "checkpoint_dir": "--out is the folder of all results of an audit",
+    **dict.fromkeys(
+        ("trials", "experiment", "launcher", "observers", "keep", "rerun", "claim_seconds", "side_by_side"), "it does not apply to an audit"
+    ),
+}
 VARIANT = "_estimated"  # the ending of a choice that estimates what its method needs
 
 
@@ -55,8 +65,8 @@ def plan(data: Audited, choices: Sequence[str], overrides: Sequence[str], method
 
 def _check(overrides: Sequence[str], given: Sequence[str]) -> None:
     for override in overrides:
-        if option_of(override).partition(".")[0] == "method":
-            raise UserError(f"'{override}' is not accepted: --methods names the methods of an audit")
+        if (reason := ELSEWHERE.get(option_of(override).partition(".")[0])) is not None:
+            raise UserError(f"'{override}' is not accepted: {reason}")
     if len(cells([*given, f"method={defaults()['methods'][0]}"])) > 1:
         raise UserError(f"an audit has one configuration, and the overrides {' '.join(overrides)} have several values")
 
