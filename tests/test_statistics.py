@@ -126,6 +126,17 @@ def test_equal_methods_share_the_mark() -> None:
     assert may_be_best([same, same, [10.0, 11.2, 12.1]]).tolist() == [True, True, False]
 
 
+def test_a_difference_that_is_constant_apart_from_rounding_has_no_test() -> None:
+    ours = [0.962, 0.944, 0.98]
+    theirs = [0.942, 0.924, 0.96]
+    assert len({value - other for value, other in zip(ours, theirs, strict=True)}) > 1  # by rounding
+    assert may_be_best([ours, theirs]).tolist() == [True, True]
+    found = difference(ours, theirs)
+    assert found.wins == 3
+    assert math.isnan(found.p)
+    assert difference([0.1 + 0.2, 0.6, 0.9], [0.3, 0.6, 0.9]).wins == 0
+
+
 def test_aggregates_are_within_trials() -> None:
     values = np.random.default_rng(0).normal(80, 5, (3, 5, 8))
     assert mean_of_settings(values) == pytest.approx(values.mean(2))

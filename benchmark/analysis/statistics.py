@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special  # importing scipy.stats takes half a second
 
+TIE = 1e-9  # records have fewer decimals, so smaller differences are rounding errors
 FEWEST = 3  # trials for an interval: the half-width for two trials is 12.7 standard errors
 
 
@@ -67,8 +68,8 @@ def difference(values: Sequence[float], reference: Sequence[float], level: float
     """
     differences = [value - other for value, other in zip(values, reference, strict=True)]
     mean, half_width, n = estimate(differences, level)
-    wins = sum(each > 0 for each in differences)
-    if n < FEWEST or max(differences) == min(differences):  # without spread, t is infinite or 0 / 0
+    wins = sum(each > TIE for each in differences)
+    if n < FEWEST or max(differences) - min(differences) < TIE:  # without spread, t is infinite or 0 / 0
         return Difference(mean, math.nan, math.nan, wins, n)
     t = abs(mean) / _standard_error(differences, mean)
     return Difference(mean, half_width, 2 * float(special.stdtr(n - 1, -t)), wins, n)
@@ -108,7 +109,8 @@ def may_be_best(values: ArrayLike, level: float = 0.95) -> NDArray[np.bool_]:
     for one in found:  # all pairs at once take gigabytes for thousands of methods
         differences = one - found
         means, spreads = differences.mean(1), differences.std(1, ddof=1)
-        stays &= ~((means * math.sqrt(trials) > critical * spreads) & (spreads > 0))  # a constant difference has no test
+        constant = np.ptp(differences, axis=1) < TIE  # has no test
+        stays &= ~((means * math.sqrt(trials) > critical * spreads) & ~constant)
     return stays
 
 
