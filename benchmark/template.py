@@ -97,9 +97,8 @@ class Product:
 
 def _parts(overrides: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the overrides of the method, and all others."""
-    of_method = [option_of(override).partition(".")[0] == "method" for override in overrides]
-    method = tuple(override for override, its in zip(overrides, of_method, strict=True) if its)
-    return method, tuple(override for override, its in zip(overrides, of_method, strict=True) if not its)
+    method = tuple(override for override in overrides if option_of(override).partition(".")[0] == "method")
+    return method, tuple(override for override in overrides if override not in method)
 
 
 def _is_plain(value: Any) -> bool:

@@ -155,6 +155,7 @@ def test_fewer_than_four_settings_have_no_quarter_to_leave_out() -> None:
 
 def test_the_probability_of_improvement_counts_ties_half() -> None:
     assert probability_of_improvement([[1.0, 2.0], [3.0, 4.0]], [[0.0, 2.0], [4.0, 3.0]]) == pytest.approx((1 + 0.5 + 0 + 1) / 4)
+    assert probability_of_improvement([[0.1 + 0.2]], [[0.3]]) == 0.5  # equal apart from rounding
 
 
 def test_a_profile_is_the_share_above() -> None:

@@ -44,7 +44,7 @@ def arranged(rows: Sequence[Row], cells: Mapping[Any, Cell], configs: Mapping[st
     rows: in order; cells: the content for each Row.place; configs: by key
     Raises UserError, with the nearest name, for an unknown name, and if several cells have the same place in a table.
     """
-    options = dict(zip(configs, leaves_of(list(configs.values())), strict=True))
+    options = leaves_of(configs)
     leaves = [options[row.key] | _own(row) for row in rows]
     known = dict.fromkeys([*OWN, *(name for each in leaves for name in each)])
     for name in (*asked.rows, *asked.columns):

@@ -32,7 +32,7 @@ def frame(records: Sequence[Record], metrics: Sequence[str], selections: Sequenc
 
 def _options(configs: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """A column for each option, sorted by name, indexed by key. A column with values of several types becomes text."""
-    table = pd.DataFrame.from_dict(dict(zip(configs, leaves_of(list(configs.values())), strict=True)), orient="index")
+    table = pd.DataFrame.from_dict(leaves_of(configs), orient="index")
     return table.sort_index(axis=1).apply(_of_one_type)
 
 

@@ -127,18 +127,18 @@ def flatten(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
-def leaves_of(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The options of each configuration by dotted name.
+def leaves_of(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The options of each configuration by dotted name, by the configuration's key.
 
     A configuration omits options that are newer than the first records, at the value that reproduces the earlier behaviour. If one of
     `configs` has such an option, the others get this value.
 
-    >>> leaves_of([{"split": {}}, {"split": {"clean_noise_rate": 0.1}}])
-    [{'split.clean_noise_rate': 0.0}, {'split.clean_noise_rate': 0.1}]
+    >>> leaves_of({"a": {"split": {}}, "b": {"split": {"clean_noise_rate": 0.1}}})
+    {'a': {'split.clean_noise_rate': 0.0}, 'b': {'split.clean_noise_rate': 0.1}}
     """
-    flat = [flatten(config) for config in configs]
-    omitted = {name: value for name, value in OMITTED.items() if any(name in leaves for leaves in flat)}
-    return [leaves | {name: value for name, value in omitted.items() if name not in leaves} for leaves in flat]
+    flat = {key: flatten(config) for key, config in configs.items()}
+    omitted = {name: value for name, value in OMITTED.items() if any(name in leaves for leaves in flat.values())}
+    return {key: leaves | {name: value for name, value in omitted.items() if name not in leaves} for key, leaves in flat.items()}
 
 
 def word(name: str, value: Any) -> str:

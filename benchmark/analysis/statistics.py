@@ -147,7 +147,8 @@ def probability_of_improvement(values: ArrayLike, reference: ArrayLike) -> float
     this function compares within trials, which share their data.
     """
     differences = np.asarray(values, dtype=np.float64) - np.asarray(reference, dtype=np.float64)
-    return float(((np.sign(differences) + 1) / 2).mean())
+    signs = np.sign(np.where(np.abs(differences) < TIE, 0.0, differences))
+    return float(((signs + 1) / 2).mean())
 
 
 def performance_profile(values: ArrayLike, thresholds: ArrayLike) -> NDArray[np.float64]:

@@ -31,8 +31,8 @@ def load(root: str | os.PathLike[str]) -> pd.DataFrame:
 def frame(records: Iterable[Record]) -> pd.DataFrame:
     """A row for each record: COLUMNS, then metrics, then options, in the order of their first occurrence."""
     read = list(records)
-    options = leaves_of([record["config"] for record in read])
-    rows = [(_about(record), record["metrics"], _hashable(leaves)) for record, leaves in zip(read, options, strict=True)]
+    options = {key: _hashable(leaves) for key, leaves in leaves_of({record["key"]: record["config"] for record in read}).items()}
+    rows = [(_about(record), record["metrics"], options[record["key"]]) for record in read]
     columns = dict.fromkeys([*COLUMNS, *(name for part in (1, 2) for row in rows for name in row[part])])
     return pd.DataFrame([about | metrics | options for about, metrics, options in rows], columns=list(columns))
 

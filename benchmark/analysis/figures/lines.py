@@ -52,15 +52,15 @@ def against(records: Sequence[Record], option: str, metrics: Sequence[Metric], s
     setting: without the option, and with the selection unless it is the last step
     Raises UserError, with the nearest name, for an option that is no number in any record, and a metric or selection that no record has.
     """
-    numbers = [_numbers(leaves) for leaves in leaves_of([record["config"] for record in records])]
-    having = [record for record, mine in zip(records, numbers, strict=True) if option in mine]
+    numbers = {key: _numbers(leaves) for key, leaves in leaves_of({record["key"]: record["config"] for record in records}).items()}
+    having = [record for record in records if option in numbers[record["key"]]]
     if not having:
-        raise unknown("numeric option of these records", option, {name for mine in numbers for name in mine})
-    xs = [mine[option] for mine in numbers if option in mine]
+        raise unknown("numeric option of these records", option, {name for mine in numbers.values() for name in mine})
     for name in selections:
         check_selection(name, having)
     lines = []
-    for record, setting, x in zip(having, setting_words(having, without=option), xs, strict=True):
+    for record, setting in zip(having, setting_words(having, without=option), strict=True):
+        x = numbers[record["key"]][option]
         for name in selections:
             panel = setting if name == LAST else f"{setting}; {SELECTIONS[name].words}"
             lines += [(record["method"], panel, each.name, x, value(record, each, name)) for each in metrics]
