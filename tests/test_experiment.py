@@ -283,6 +283,18 @@ def test_the_atlas_of_noise_on_mnist_has_fifteen_methods_on_three_hard_noises() 
     assert min(map(trial.steps, found)) > 0  # the phases of each method exist
 
 
+def test_the_atlas_of_rare_classes_on_mnist_has_twelve_methods_alone_and_with_wrong_labels() -> None:
+    found = grid("experiment=tail_atlas_mnist")
+    settings = {(cell.identity["imbalance"]["rho"], cell.identity["noise"]["name"]) for cell in found}
+    assert settings == {(50, "none"), (10, "uniflip"), (10, "bgflip")}
+    assert len(found) == 36
+    assert len(labels(found)) == 12
+    assert {"baseline", "clean_only", "l2b", "l2rw"} < labels(found)
+    assert [the(found, part, "name") for part in ("dataset", "model", "trainer")] == ["mnist", "lenet", "mnist_fast"]
+    assert (the(found, "split", "clean_first"), the(found, "split", "clean_per_class"), the(found, "precision")) == (True, 10, "bf16")
+    assert min(map(trial.steps, found)) > 0
+
+
 def test_cifar_10n_at_laptop_size_is_six_methods_on_the_worst_labels_in_bf16() -> None:
     found = grid("experiment=cifar10n_small")
     assert names(found) == ["cifar10_jpeg", "human", "fastnet", "cifar_fast"]
