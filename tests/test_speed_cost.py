@@ -53,7 +53,8 @@ def test_an_entry_has_positive_finite_numbers_with_quartiles_in_order(tiny: Meas
 
 def test_the_file_says_where_and_how_it_was_measured(tiny: Measured) -> None:
     environment = tiny[0]["environment"]
-    assert environment.keys() == {"device", "threads", "python", "versions", "revision", "rounds", "repeats", "date"}
+    assert environment.keys() == {"device", "threads", "python", "versions", "revision", "overrides", "rounds", "repeats", "date"}
+    assert environment["overrides"] == ["split.clean_per_class=0"]
     assert [environment[name] for name in ("threads", "rounds", "repeats")] == [1, 2, 1]
     assert date.fromisoformat(environment["date"]) <= date.today()
 

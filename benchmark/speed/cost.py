@@ -55,7 +55,7 @@ def cost(effort: Effort) -> Iterator[list[str]]:
     entries = list(_entries(grid, effort))
     if not entries:
         raise UserError("no method was measured, for the reasons above")
-    measured = {"rounds": effort.rounds, "repeats": effort.repeats, "date": datetime.now(UTC).date().isoformat()}
+    measured = {"overrides": [*effort.overrides], "rounds": effort.rounds, "repeats": effort.repeats, "date": datetime.now(UTC).date().isoformat()}
     environment = trial.environment(effort.device) | {"threads": THREADS} | measured
     with _writing(effort.output):
         write(effort.output, json.dumps({"schema": SCHEMA, "environment": environment, "entries": entries}, indent=1) + "\n")
