@@ -125,14 +125,23 @@ def _changed(cell: Cell, overrides: Sequence[str]) -> tuple[list[str], set[str]]
 @contextmanager
 def _hydra() -> Iterator[None]:
     """Initialise Hydra on conf/, with every registered method as a choice of `method`."""
-    store = ConfigStore.instance()
     for name in {*registry.names()} - {file.path.stem for file in files("method")}:  # Hydra would use it as the schema of its twin
-        store.store(group="method", name=name, node=registry.schema(name))
+        _store("method", name, registry.schema(name))
     for name, schema in (("trainer", TrainerConfig), ("local", LocalLauncher), ("slurm", SlurmLauncher)):
-        store.store(group="schema", name=name, node=schema)
+        _store("schema", name, schema)
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         yield
+
+
+_stored: dict[tuple[str, str], type] = {}
+
+
+def _store(group: str, name: str, schema: type) -> None:
+    """Store the schema of a choice, unless Hydra has it from an earlier call: storing all takes nearly as long as composing."""
+    if _stored.get((group, name)) is not schema:
+        ConfigStore.instance().store(group=group, name=name, node=schema)
+        _stored[group, name] = schema
 
 
 def _sweeps_of_experiment(

@@ -37,6 +37,7 @@ MethodClass = TypeVar("MethodClass", bound=type[Method])
 _registered: dict[str, type[Method]] = {}
 _left_out: dict[str, str] = {}  # reasons by the names of skipped methods, or of their files if these cannot be imported
 _sound: set[type[Method]] = set()  # classes that `_sort_out` has checked
+_schemas: dict[tuple[str, type[Method]], type] = {}  # options of methods as data classes, made once
 _loading = False  # whether a plug-in import is running
 
 
@@ -251,7 +252,10 @@ def added_options(name: str) -> Mapping[str, Any]:
 
 def schema(name: str) -> type:
     """Return the method's options as a data class, made from its `__init__`: the options of the command line with types and defaults."""
-    return _schema(name, get(name))
+    cls = get(name)
+    if (name, cls) not in _schemas:
+        _schemas[name, cls] = _schema(name, cls)
+    return _schemas[name, cls]
 
 
 def _schema(name: str, cls: type[Method]) -> type:

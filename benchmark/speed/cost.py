@@ -55,8 +55,8 @@ def cost(effort: Effort) -> Iterator[list[str]]:
     entries = list(_entries(grid, effort))
     if not entries:
         raise UserError("no method was measured, for the reasons above")
-    measured = {"overrides": [*effort.overrides], "rounds": effort.rounds, "repeats": effort.repeats, "date": datetime.now(UTC).date().isoformat()}
-    environment = trial.environment(effort.device) | {"threads": THREADS} | measured
+    measured = {"overrides": [*effort.overrides], "rounds": effort.rounds, "repeats": effort.repeats}
+    environment = trial.environment(effort.device) | {"threads": THREADS} | measured | {"date": datetime.now(UTC).date().isoformat()}
     with _writing(effort.output):
         write(effort.output, json.dumps({"schema": SCHEMA, "environment": environment, "entries": entries}, indent=1) + "\n")
     yield from map(_row, entries)
