@@ -25,7 +25,7 @@ def commands_of(path: str) -> list[list[str]]:
 
 RESULTS = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
 COMMANDS = [command for command in commands_of("results/README.md") if "--output" in command]
-FIGURES = [command for page in ("figures", "wrong-labels", "rare-classes") for command in commands_of(f"docs/{page}.md")]
+FIGURES = [command for page in ("figures", "wrong-labels", "rare-classes", "small") for command in commands_of(f"docs/{page}.md")]
 
 
 @functools.cache
