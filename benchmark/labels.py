@@ -5,42 +5,48 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from scipy.sparse import coo_array
 
+from benchmark.metrics import MATRIX_CLASSES
 from datasets.task import Examples, Task
 
 DECIMALS = 6  # of a probability in a record
 MOST = 5  # labels of a row that are printed by name
 
 
-def counts(examples: Examples, classes: int) -> torch.Tensor:
-    """Return the number of examples with each true label (row) and given label (column), int64 (classes, classes), on the CPU.
+def counts(examples: Examples, classes: int) -> coo_array:
+    """Return the number of examples with each true label (row) and given label (column), sparse int64 (classes, classes).
 
     Images of another data set, which have no true class, do not count.
     """
-    pairs = (examples.true_labels * classes + examples.labels).cpu()
-    return torch.bincount(pairs, minlength=classes * (classes + 1))[: classes**2].reshape(classes, classes)
+    true, given = examples.true_labels.cpu().numpy(), examples.labels.cpu().numpy()
+    own = true < classes
+    return coo_array((np.ones(own.sum(), dtype=np.int64), (true[own], given[own])), shape=(classes, classes))
 
 
 def of_record(task: Task) -> dict[str, Any]:
     """Return the fields of a record on its training labels; those on true labels only if these are known.
 
     The transition matrix is present if it differs from the shares of the counts, so if the noise states it. The counts of images of
-    another data set are present if there are any.
+    another data set are present if there are any. Matrices are absent with more than MATRIX_CLASSES classes.
     """
     train, classes = task.train, len(task.classes)
     found = {"train_labels_per_class": torch.bincount(train.labels, minlength=classes).tolist()}
     if not train.truth_is_known:
         return found
     counted = counts(train, classes)
-    found |= {
-        "train_true_labels_per_class": counted.sum(dim=1).tolist(),
-        "wrong_labels_per_true_class": (counted.sum(dim=1) - counted.diagonal()).tolist(),
-        "given_labels_per_true_class": counted.tolist(),
-    }
+    images = counted.sum(axis=1)
+    found |= {"train_true_labels_per_class": images.tolist(), "wrong_labels_per_true_class": (images - counted.diagonal()).tolist()}
     if task.replaced.any():
         found["replaced_images_per_given_label"] = _replaced(task).tolist()
-    T, shares = task.transition_matrix, counted.double() / counted.sum(dim=1, keepdim=True)
+    return found | (_matrices(task.transition_matrix, torch.from_numpy(counted.toarray())) if classes <= MATRIX_CLASSES else {})
+
+
+def _matrices(T: torch.Tensor | None, counted: torch.Tensor) -> dict[str, list[Any]]:
+    found = {"given_labels_per_true_class": counted.tolist()}
+    shares = counted.double() / counted.sum(dim=1, keepdim=True)
     return found if T is None or torch.allclose(T, shares) else found | {"transition_matrix": _rounded(T)}
 
 
@@ -65,10 +71,11 @@ def lines(task: Task) -> Iterator[str]:
     if task.transition_matrix is None:
         return
     counted = counts(task.train, len(task.classes))
-    for name, row, chances in zip(task.classes, counted.tolist(), task.transition_matrix.tolist(), strict=True):
-        n, right = sum(row), row[task.classes.index(name)]
+    for name, n, right, chances in zip(
+        task.classes, counted.sum(axis=1).tolist(), counted.diagonal().tolist(), task.transition_matrix, strict=True
+    ):
         share = f" ({(n - right) / n:.2%})" if n else ""
-        yield f"{name}: {n:,} examples, {n - right:,} wrong{share}; given label {_likely(task.classes, chances)}"
+        yield f"{name}: {n:,} examples, {n - right:,} wrong{share}; given label {_likely(task.classes, chances.tolist())}"
 
 
 def _likely(classes: Sequence[str], chances: Sequence[float]) -> str:

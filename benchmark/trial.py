@@ -315,13 +315,7 @@ def _metrics(progress: Progress) -> dict[str, float]:
 
 
 def _per_class(progress: Progress) -> dict[str, list[Any]]:
-    confusion = progress.confusion_matrix
-    found: dict[str, list[Any]] = {
-        "accuracy": [row[label] / sum(row) if sum(row) else None for label, row in enumerate(confusion)],
-        "confusion_matrix": confusion,
-        "weights_precision": progress.weights_precision,
-    }
-    return {name: values for name, values in found.items() if values}
+    return progress.per_class | ({"weights_precision": progress.weights_precision} if progress.weights_precision else {})
 
 
 def _data(task: Task) -> dict[str, Any]:

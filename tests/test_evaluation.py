@@ -16,6 +16,7 @@ from benchmark.training.evaluation import (
     TRAINING_SAMPLE,
     Evaluator,
     class_metrics,
+    confusion_matrix,
     memorisation,
     probability_metrics,
     shot_groups,
@@ -72,12 +73,6 @@ def random_case(seed: int) -> tuple[np.ndarray, np.ndarray]:
 CASES = [random_case(seed) for seed in range(60)]
 
 
-def confusion_of(true: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    counts = np.zeros((classes, classes), dtype=int)
-    np.add.at(counts, (true, predicted), 1)
-    return counts
-
-
 def test_the_cases_have_ties_and_classes_that_are_absent_or_never_predicted() -> None:
     tied = [np.any(np.sort(logits)[:, -1] == np.sort(logits)[:, -2]) for logits, _ in CASES]
     absent = [len(np.unique(true)) < logits.shape[1] for logits, true in CASES]
@@ -89,7 +84,7 @@ def test_the_cases_have_ties_and_classes_that_are_absent_or_never_predicted() ->
 def test_accuracies_and_f1_are_scikit_learn_s() -> None:
     for logits, true in CASES:
         predicted = logits.argmax(axis=1)
-        found = class_metrics(confusion_of(true, predicted, logits.shape[1]))
+        found = class_metrics(confusion_matrix(true, predicted, logits.shape[1]))
         recalls = recall_score(true, predicted, labels=np.unique(true), average=None)
         expected = {
             "test_accuracy": accuracy_score(true, predicted),
@@ -166,7 +161,7 @@ def test_shot_accuracy_is_over_the_images_of_the_group_s_classes() -> None:
     for seed, (logits, true) in enumerate(CASES):
         predicted, classes = logits.argmax(axis=1), logits.shape[1]
         counts = np.random.default_rng(seed).choice([10, 50, 500], classes)
-        found = shot_metrics(confusion_of(true, predicted, classes), shot_groups(counts))
+        found = shot_metrics(confusion_matrix(true, predicted, classes), shot_groups(counts))
         expected = {}
         for name, count in (("few", 10), ("medium", 50), ("many", 500)):
             shown = counts[true] == count
@@ -330,7 +325,7 @@ def test_the_confusion_matrix_has_true_classes_in_rows() -> None:
     expected = np.zeros((3, 3), dtype=int)
     for true, predicted in zip(task.test.true_labels.tolist(), predicted_one_by_one(trainer.method, task.test.images), strict=True):
         expected[true, predicted] += 1
-    assert trainer.progress.confusion_matrix == expected.tolist()
+    assert trainer.progress.per_class["confusion_matrix"] == expected.tolist()
     assert not np.array_equal(expected, expected.T)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark import labels, prepare, trial
+from benchmark import labels, prepare, report, trial
 from benchmark.config import cells
 from benchmark.records import schema
 from benchmark.records.store import read_record
@@ -100,3 +100,25 @@ def test_the_record_of_a_trial_is_valid_with_them(tmp_path: Path) -> None:
     found = read_record(trial.path(cell, 0))
     assert found["data"]["transition_matrix"][3][3] == pytest.approx(0.64)
     assert np.sum(found["data"]["given_labels_per_true_class"]) == found["data"]["sizes"]["train"]
+
+
+def test_a_record_of_more_than_a_thousand_classes_is_valid_without_matrices(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = np.array([f"species {number:04}" for number in range(1001)])
+    X = np.random.default_rng(0).normal(size=(2002, 2)).astype(np.float32)
+    np.savez(tmp_path / "table.npz", X=X, y=np.tile(names, 2), X_test=X[:1001], y_test=names)
+    places = [f"results_dir={tmp_path}/results", f"checkpoint_dir={tmp_path}/checkpoints", f"dataset.path={tmp_path}/table.npz"]
+    sizes = ["split.hyper_validation=0", "split.clean_per_class=0", "trainer.steps=2", "trials=1"]
+    grid = ["dataset=arrays", "noise=uniflip", "method=baseline", *sizes, *places]
+    (cell,) = cells(grid)
+    trial.run(cell, 0)
+    path = trial.path(cell, 0)
+    found = read_record(path)
+    assert path.stat().st_size < 300_000
+    assert found["per_class"].keys() == {"accuracy"}
+    assert np.mean(found["per_class"]["accuracy"]) == pytest.approx(found["metrics"]["test_accuracy"])  # one test image for each class
+    assert sum(found["data"]["wrong_labels_per_true_class"]) == found["data"]["wrong_labels"]["train"] > 700
+    assert not {"given_labels_per_true_class", "transition_matrix"} & found["data"].keys()
+    figure = ["--kind", "confusion", "--figure", str(tmp_path / "figure.png")]
+    assert report.main([str(tmp_path / "results"), *figure]) == 2
+    assert "records of more than 1,000 classes have no confusion matrix" in capsys.readouterr().err
+    assert report.main([str(tmp_path / "results"), "--html", str(tmp_path / "page.html")]) == 0

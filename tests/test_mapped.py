@@ -110,7 +110,7 @@ def assert_same(one: Trainer, other: Trainer) -> None:
     """Assert that the results of two trials are equal bit for bit, and that none of their threads remains."""
     assert one.progress.history == other.progress.history
     assert one.progress.weight_histograms == other.progress.weight_histograms
-    assert one.progress.confusion_matrix == other.progress.confusion_matrix
+    assert one.progress.per_class == other.progress.per_class
     for found in (lambda each: each.method.state_dict(), lambda each: each.evidence.state(), lambda each: each.example_weights):
         torch.testing.assert_close(found(one), found(other), rtol=0, atol=0, equal_nan=True)
     assert readers() == []

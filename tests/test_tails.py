@@ -148,7 +148,7 @@ def test_drawn_labels_follow_the_matrix(rule: str, exact: bool) -> None:
     task = task_of(balanced_source(), FrequencyFlip(0.4, rule), Exponential(100))
     assert counted(task.train.true_labels) == CIFAR_LT
     assert task.transition_matrix is not None
-    found, T = label_counts.counts(task.train, 10).numpy(), task.transition_matrix.numpy()
+    found, T = label_counts.counts(task.train, 10).toarray(), task.transition_matrix.numpy()
     n = np.array(CIFAR_LT)[:, None]
     assert (np.abs(found - n * T) <= 5 * np.sqrt(n * T * (1 - T)) + 1).all()
     wrong = task.train.wrong()
@@ -213,8 +213,8 @@ def test_after_noise_the_labels_that_stay_are_those_of_the_noise_without_imbalan
 def test_after_noise_rate_and_matrix_are_counted_because_the_choice_changes_them() -> None:
     task = task_of(balanced_source(1000), UniformFlip(0.5), Exponential(10, after_noise=True))
     assert task.transition_matrix is not None
-    found = label_counts.counts(task.train, 10).double()
-    torch.testing.assert_close(task.transition_matrix, found / found.sum(dim=1, keepdim=True))
+    found = label_counts.counts(task.train, 10).toarray()
+    np.testing.assert_allclose(task.transition_matrix, found / found.sum(axis=1, keepdims=True))
     assert task.noise_rate == (task.train.wrong() or 0) / len(task.train)
     assert task.transition_matrix[0, 0] > 2 * task.transition_matrix[9, 9]  # right labels of rare classes are dropped, wrong ones stay
 

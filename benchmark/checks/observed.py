@@ -102,7 +102,7 @@ class Course(Watch):
 def _outcome(trainer: Trainer) -> tuple[Any, ...]:
     """Return the part of a record that a training determines; as text, in which NaN equals itself."""
     progress = trainer.progress
-    return repr(progress.history), progress.confusion_matrix, repr(progress.weights_precision), repr(progress.weight_histograms)
+    return repr(progress.history), progress.per_class, repr(progress.weights_precision), repr(progress.weight_histograms)
 
 
 def digests(state: Any) -> Marks:

@@ -14,7 +14,7 @@ from benchmark.fingerprint import Fingerprint, stale_parts
 from robust_benchmark.errors import UserError
 from robust_benchmark.files import write
 
-FORMAT = 2  # version of the state; version 1 had no rows of the epoch
+FORMAT = 3  # version of the state; version 2 had a confusion matrix instead of entries per class, and version 1 no rows of the epoch
 
 
 class Checkpoints:

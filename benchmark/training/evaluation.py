@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.sparse import coo_array
 
+from benchmark.metrics import MATRIX_CLASSES
 from benchmark.training.batches import in_order
 from datasets.augment import Preprocessing
 from datasets.streams import numpy_stream
@@ -42,22 +44,21 @@ class Evaluator:
         if task.train.truth_is_known:
             self._groups = shot_groups(np.bincount(task.train.true_labels.cpu().numpy(), minlength=self._classes)[: self._classes])
 
-    def evaluate(self, method: Method) -> tuple[dict[str, float], list[list[int]]]:
-        """Return metrics, and the confusion matrix of the test set: counts, rows the true class, columns the predicted class.
+    def evaluate(self, method: Method) -> tuple[dict[str, float], dict[str, list[Any]]]:
+        """Return metrics, and the entries of a record for each class of the test set (see `per_class`).
 
         Metrics that are not defined on this task are omitted. `nll` is not finite if logits are not.
         """
         test = self._logits(method, self._test)
         true = self._test.given
-        pairs = true * self._classes + test.argmax(axis=1)
-        confusion = np.bincount(pairs, minlength=self._classes**2).reshape(self._classes, self._classes)
+        confusion = confusion_matrix(true, test.argmax(axis=1), self._classes)
         found = class_metrics(confusion) | shot_metrics(confusion, self._groups) | probability_metrics(test, true)
         if len(self._hyper_validation.examples) > 0:
             predicted = self._logits(method, self._hyper_validation).argmax(axis=1)
             found |= _accuracies("hyper_validation", predicted, self._hyper_validation, self._classes)
         predicted = self._logits(method, self._train).argmax(axis=1)
         found |= _accuracies("train", predicted, self._train, self._classes) | memorisation(predicted, self._train.given, self._train.true)
-        return found, confusion.tolist()
+        return found, per_class(confusion)
 
     def _logits(self, method: Method, part: Part) -> np.ndarray:
         return logits_on(part.examples, method, self._preprocessing, self._classes)
@@ -90,7 +91,19 @@ def training_sample(train: Examples, seed: int) -> Examples:
     return train.take(np.sort(np.argsort(numbers)[:TRAINING_SAMPLE]))
 
 
-def class_metrics(confusion: np.ndarray) -> dict[str, float]:
+def confusion_matrix(true: np.ndarray, predicted: np.ndarray, classes: int) -> coo_array:
+    """Return the counts of images by true class (row) and predicted class (column), sparse int64 (classes, classes)."""
+    return coo_array((np.ones(len(true), dtype=np.int64), (true, predicted)), shape=(classes, classes))
+
+
+def per_class(confusion: coo_array) -> dict[str, list[Any]]:
+    """Return the accuracy of each class, None without images, and the matrix as lists unless there are more than MATRIX_CLASSES."""
+    right, images = confusion.diagonal().tolist(), confusion.sum(axis=1).tolist()
+    found: dict[str, list[Any]] = {"accuracy": [hits / n if n else None for hits, n in zip(right, images, strict=True)]}
+    return found | ({"confusion_matrix": confusion.toarray().tolist()} if len(right) <= MATRIX_CLASSES else {})
+
+
+def class_metrics(confusion: coo_array) -> dict[str, float]:
     """Return accuracies and macro F1, from a confusion matrix.
 
     Balanced accuracy and the worst class's accuracy cover classes with images; F1 also covers predicted classes.
@@ -119,7 +132,7 @@ def shot_groups(counts: np.ndarray) -> dict[str, np.ndarray]:
     return filled if len(filled) > 1 and imbalanced else {}
 
 
-def shot_metrics(confusion: np.ndarray, groups: dict[str, np.ndarray]) -> dict[str, float]:
+def shot_metrics(confusion: coo_array, groups: dict[str, np.ndarray]) -> dict[str, float]:
     """Return accuracies on the images of each group's classes, from a confusion matrix; none for a group without images."""
     right, images = confusion.diagonal(), confusion.sum(axis=1)
     return {

@@ -80,7 +80,7 @@ class Settings:
 class Progress:
     """The progress of a trial: steps done in the current phase, evaluations so far, seconds over all resumptions.
 
-    confusion_matrix: confusion matrix of the last evaluation
+    per_class: entries for each class, of the last evaluation (see benchmark.training.evaluation)
     train_epochs: epochs of the last phase on the training set, at its end
     weights_precision, weight_histograms: at the end, for methods with example weights (see benchmark.training.detection)
     """
@@ -92,7 +92,7 @@ class Progress:
     evaluation_seconds: float = 0.0
     diverged: bool = False
     train_epochs: float = 0.0
-    confusion_matrix: list[list[int]] = field(default_factory=list)
+    per_class: dict[str, list[Any]] = field(default_factory=dict)
     weights_precision: list[float | None] = field(default_factory=list)
     weight_histograms: dict[str, Any] = field(default_factory=dict)
 
@@ -269,12 +269,12 @@ class Trainer:
         entry: dict[str, Any] = {"phase": phase.name, "step": progress.step, "train_loss": loss if math.isfinite(loss) else None}
         if not progress.diverged:
             with self.evaluated(), self.compute.autocast(self.device):
-                found, confusion = self._evaluator.evaluate(self.method)
+                found, per_class = self._evaluator.evaluate(self.method)
                 if self.settings.evidence:
                     self.evidence.note(self.method)
             progress.diverged = not math.isfinite(found["nll"])
         if not progress.diverged:
-            progress.confusion_matrix = confusion
+            progress.per_class = per_class
             weights = self.trial.weights
             weights.check()
             entry |= found | (weights.effective_share() | weights.report(self.task.train) if phase.source == "train" else {})

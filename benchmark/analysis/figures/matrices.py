@@ -13,7 +13,9 @@ from benchmark.analysis.figures import canvas
 from benchmark.analysis.figures.heatmap import names_at, shades
 from benchmark.analysis.figures.request import Request
 from benchmark.analysis.words import setting_words
+from benchmark.metrics import MATRIX_CLASSES
 from benchmark.records.store import Record
+from robust_benchmark.errors import UserError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,8 +41,10 @@ def cells(records: Sequence[Record]) -> dict[tuple[str, str], list[Record]]:
 
 
 def confusion_figure(request: Request) -> Figure:
-    """A matrix for each setting and method."""
+    """A matrix for each setting and method. Raises UserError for records of more than MATRIX_CLASSES classes."""
     found = cells(request.finished())
+    if any("confusion_matrix" not in record["per_class"] for trials in found.values() for record in trials):
+        raise UserError(f"records of more than {MATRIX_CLASSES:,} classes have no confusion matrix")
     panels = {f"{canvas.shown(method)}\n{setting}": confusion(trials) for (setting, method), trials in found.items()}
     classes = {f"{canvas.shown(method)}\n{setting}": trials[0]["data"]["classes"] for (setting, method), trials in found.items()}
     methods = len({method for _, method in found})
