@@ -68,7 +68,7 @@ def main() -> None:
     """Update both pages."""
     with one_thread(CPU):
         PAGE.write_text(updated(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-    readme = _filled(README.read_text(encoding="utf-8"), {part: shipped(name) for part, name in SHIPPED.items()})
+    readme = filled(README.read_text(encoding="utf-8"), {part: shipped(name) for part, name in SHIPPED.items()})
     README.write_text(readme, encoding="utf-8")
 
 
@@ -88,10 +88,10 @@ def updated(page: str) -> str:
         "wrappers": [row for label, row in rows.items() if label in wrapped],
         "meanings": [[f"`{choice}`", line] for choice, line in sorted(lines_of("method").items())],
     }
-    return _filled(page, {kind: _table(kind, rows) for kind, rows in tables.items()})
+    return filled(page, {kind: _table(kind, rows) for kind, rows in tables.items()})
 
 
-def _filled(page: str, tables: Mapping[str, str]) -> str:
+def filled(page: str, tables: Mapping[str, str]) -> str:
     """The page with these tables between its markers."""
     return PART.sub(lambda part: f"<!-- begin: {part[1]} -->\n\n{tables[part[1]]}\n\n<!-- end -->", page)
 
@@ -107,7 +107,7 @@ def _row(label: str, config: Mapping[str, Any], small: _Small, accuracies: Accur
     method = registry.build(config)
     needs = ", ".join(need.replace("_", " ") for need in method.needs.names())
     shown = [accuracies.get((column, label), "") for columns in COLUMNS.values() for column in columns]
-    return [f"`{label}`", needs, *small.parts(method), _cost(label), _year(config["name"]), _origin(label, config["name"]), *shown]
+    return [f"`{label}`", needs, *small.parts(method), cost(label), _year(config["name"]), _origin(label, config["name"]), *shown]
 
 
 class _Small:
@@ -133,7 +133,8 @@ class _Small:
         raise UserError(f"{type(method).__name__} accepts no task")
 
 
-def _cost(label: str) -> str:
+def cost(label: str) -> str:
+    """Seconds per step on digits relative to plain training, or '' if it was not measured."""
     entries = read_costs(ROOT / "results" / "cost.json").entries
     found = [entry.relative_seconds for entry in entries if (entry.method, entry.dataset) == (label, "digits")]
     return f"{found[0]:.1f}" if found and found[0] else ""

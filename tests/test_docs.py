@@ -15,7 +15,7 @@ import pytest
 
 from benchmark import ROOT
 from benchmark.names import choices
-from docs import method_table
+from docs import findings, method_table
 from methods import registry
 from robust_benchmark import errors, files
 from robust_benchmark.__main__ import COMMANDS
@@ -53,6 +53,12 @@ def test_every_link_of_a_page_leads_to_a_file_and_a_heading(file: Path) -> None:
 def test_the_tables_of_methods_are_what_the_code_and_the_records_give() -> None:
     page = method_table.PAGE.read_text(encoding="utf-8")
     assert method_table.updated(page) == page, "python -m docs.method_table makes the tables again"
+
+
+@pytest.mark.parametrize("path", findings.PAGES, ids=lambda path: path.stem)
+def test_the_tables_of_findings_are_what_the_records_give(path: Path) -> None:
+    page = path.read_text(encoding="utf-8")
+    assert findings.updated(page) == page, "python -m docs.findings makes the tables again"
 
 
 def test_each_word_on_hyper_parameters_is_of_a_method_and_each_method_has_one_word() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import re
-import shlex
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +15,11 @@ from benchmark.analysis.figures import KINDS
 from benchmark.analysis.tables import FORMATS, render
 from benchmark.config import cells
 from benchmark.records.store import Store, read_all
-
-
-def commands_of(path: str) -> list[list[str]]:
-    text = (ROOT / path).read_text(encoding="utf-8")
-    return [shlex.split(line)[3:] for line in re.findall(r"^python -m benchmark\.report .*$", text, re.MULTILINE)]
-
+from docs.regenerate import PAGES, commands_of
 
 RESULTS = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
 COMMANDS = [command for command in commands_of("results/README.md") if "--output" in command]
-FIGURES = [command for page in ("figures", "wrong-labels", "rare-classes", "small") for command in commands_of(f"docs/{page}.md")]
+FIGURES = [command for page in PAGES if page != "results/README.md" for command in commands_of(page)]
 
 
 @functools.cache

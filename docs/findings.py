@@ -1,0 +1,175 @@
+"""`python -m docs.findings`: writes the tables of docs/wrong-labels.md and docs/rare-classes.md from records and measured costs."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from tabulate import tabulate
+
+from benchmark import ROOT
+from benchmark.analysis.rows import sees
+from benchmark.analysis.selection import value
+from benchmark.analysis.settings import flatten
+from benchmark.config import cells
+from benchmark.metrics import metric
+from benchmark.records.store import Record, read_all
+from docs.method_table import cost, filled
+
+PAGES = [ROOT / "docs" / "wrong-labels.md", ROOT / "docs" / "rare-classes.md"]
+
+Options = Mapping[str, Any]
+
+NOISES: dict[str, Options] = {  # of experiment=noise_atlas
+    "20 % uniform flip": {"noise.name": "uniflip", "noise.rate": 0.2},
+    "40 % uniform flip": {"noise.name": "uniflip", "noise.rate": 0.4},
+    "60 % uniform flip": {"noise.name": "uniflip", "noise.rate": 0.6},
+    "pair flip": {"noise.name": "pairflip"},
+    "asymmetric noise": {"noise.name": "asymmetric"},
+    "instance-dependent noise": {"noise.name": "instance"},
+    "background flip": {"noise.name": "bgflip"},
+}
+SURVIVORS = "dividemix pes sop_plus mdyr promix disc elr baseline coteaching forward_oracle l2rw glc relabel clean_only"  # in this order
+MNIST_NOISES: dict[str, Options] = {
+    "50 % uniform flip": {"noise.name": "uniflip"},
+    "45 % pair flip": {"noise.name": "pairflip"},
+    "40 % instance-dependent noise": {"noise.name": "instance"},
+}
+TAILS: dict[str, Options] = {  # of experiment=tail_atlas, at 10:1
+    "right labels": {"imbalance.name": "exponential", "imbalance.rho": 10, "noise.name": "none"},
+    "uniform flip": {"imbalance.name": "exponential", "imbalance.rho": 10, "noise.name": "uniflip"},
+    "background flip": {"imbalance.name": "exponential", "imbalance.rho": 10, "noise.name": "bgflip"},
+}
+BOTH = (
+    "baseline proportion resample class_balanced logit_adjustment influence_balanced elr dividemix mentornet_dd meta_weight_net gdw l2rw"
+    " fsr l2b clean_only"
+)
+MNIST_TAILS: dict[str, Options] = {
+    "50:1": {"imbalance.rho": 50},
+    "10:1, uniform flip": {"imbalance.rho": 10, "noise.name": "uniflip"},
+    "10:1, background flip": {"imbalance.rho": 10, "noise.name": "bgflip"},
+}
+RATES: dict[str, Options] = {
+    "0": {"split.clean_noise_rate": 0.0},
+    "10 %": {"split.clean_noise_rate": 0.1},
+    "20 %": {"split.clean_noise_rate": 0.2},
+    "40 %": {"split.clean_noise_rate": 0.4},
+}
+CLEAN = "l2b l2rw fsr gdw mentornet_dd mslc glc meta_weight_net clean_weighted baseline_ft mlc relabel clean_only"
+
+
+def main() -> None:
+    """Update both pages."""
+    for page in PAGES:
+        page.write_text(updated(page.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def updated(page: str) -> str:
+    """The page with updated tables."""
+    return filled(page, {name: make() for name, make in TABLES.items() if f"<!-- begin: {name} -->" in page})
+
+
+class _Trials:
+    """The shipped trials of an experiment's methods under settings. Without methods, all of the experiment's."""
+
+    def __init__(self, experiment: str, settings: Mapping[str, Options], methods: str = "") -> None:
+        grid = cells([f"experiment={experiment}", *([f"method={','.join(methods.split())}"] if methods else [])])
+        self.methods = methods.split() or [*dict.fromkeys(cell.choice for cell in grid)]
+        self._found: dict[tuple[str, str], list[Record]] = {}
+        for cell in grid:
+            options = {"split.clean_noise_rate": 0.0} | flatten(cell.identity)  # an identity omits this value
+            for name, wanted in settings.items():
+                if wanted.items() <= options.items():
+                    self._found[cell.choice, name] = _records().get(cell.key, [])
+
+    def sees(self, method: str) -> str:
+        """The information that the method uses."""
+        return next(sees(trials[0]) for (name, _), trials in self._found.items() if name == method and trials)
+
+    def means(self, method: str, of: str = "test_accuracy", select: str = "last") -> dict[str, float]:
+        """The mean of the metric under each setting, in its unit."""
+        found = {setting: trials for (name, setting), trials in self._found.items() if name == method}
+        return {setting: float(np.mean([value(trial, metric(of), select) for trial in trials])) for setting, trials in found.items()}
+
+
+@functools.cache
+def _records() -> dict[str, list[Record]]:
+    found: dict[str, list[Record]] = {}
+    for record in read_all(ROOT / "results" / "reference")[0]:
+        found.setdefault(record["key"], []).append(record)
+    return found
+
+
+def _survivors() -> str:
+    trials, rows = _Trials("noise_atlas", NOISES, SURVIVORS), []
+    for method in trials.methods:
+        last, chosen = trials.means(method), trials.means(method, select="noisy_validation")
+        worst = min(last, key=last.__getitem__)
+        lowest = _number(last[worst]) + (f", {worst}" if _number(last[worst]) != _number(max(last.values())) else "")
+        rows.append([_code(method), trials.sees(method), _mean(last), lowest, _mean(chosen), cost(method)])
+    return _table(["method", "sees", "mean of seven noises", "its worst noise", "mean, chosen by noisy validation", "cost of a step"], rows)
+
+
+def _mnist_noises() -> str:
+    trials, rows = _Trials("noise_atlas_mnist", MNIST_NOISES), []
+    for method in trials.methods:
+        last, chosen = trials.means(method), trials.means(method, select="noisy_validation")
+        rows.append([_code(method), trials.sees(method), *map(_number, last.values()), _mean(last), _mean(chosen)])
+    rows.sort(key=lambda row: -float(row[-2]))
+    return _table(["method", "sees", *MNIST_NOISES, "mean", "mean, chosen by noisy validation"], rows)
+
+
+def _both() -> str:
+    trials, rows = _Trials("tail_atlas", TAILS, BOTH), []
+    for method in trials.methods:
+        mean, worst = trials.means(method), trials.means(method, "worst_class_accuracy")
+        numbers = [word for name in ("uniform flip", "background flip") for word in (_number(mean[name]), f"{worst[name]:.0f}")]
+        rows.append([_code(method), trials.sees(method), _number(mean["right labels"]), *numbers, cost(method)])
+    flips = ["uniform flip", "its worst class", "background flip", "its worst class"]
+    return _table(["method", "sees", "right labels", *flips, "cost of a step"], rows)
+
+
+def _mnist_tails() -> str:
+    trials, rows = _Trials("tail_atlas_mnist", MNIST_TAILS), []
+    for method in trials.methods:
+        mean, worst = trials.means(method), trials.means(method, "worst_class_accuracy")
+        rows.append([_code(method), trials.sees(method), *(word for name in mean for word in (_number(mean[name]), f"{worst[name]:.0f}"))])
+    return _table(["method", "sees", *(word for name in MNIST_TAILS for word in (name, "its worst class"))], rows)
+
+
+def _clean_noise() -> str:
+    trials, rows = _Trials("clean_noise", RATES, CLEAN), []
+    for method in trials.methods:
+        mean = trials.means(method)
+        rows.append([_code(method), *map(_number, mean.values()), _number(mean["0"] - mean["40 %"])])
+    return _table(["method", *RATES, "lost at 40 %"], rows)
+
+
+def _code(name: str) -> str:
+    return f"`{name}`"
+
+
+def _number(number: float) -> str:
+    return f"{number:.1f}"
+
+
+def _mean(numbers: Mapping[str, float]) -> str:
+    return _number(float(np.mean([*numbers.values()])))
+
+
+def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "survivors": _survivors,
+    "mnist_noises": _mnist_noises,
+    "both": _both,
+    "mnist_tails": _mnist_tails,
+    "clean_noise": _clean_noise,
+}
+
+if __name__ == "__main__":
+    main()
