@@ -454,7 +454,7 @@ def test_an_interrupted_trial_ends_bit_for_bit_as_an_undisturbed_one(curriculum:
         torch.manual_seed(stop)  # a new process has another global random state
         resumed = trainer(checkpoints)
         assert resumed.run().history == history, f"interrupted at {stop}"
-        assert resumed.progress.confusion_matrix == whole.progress.confusion_matrix
+        assert resumed.progress.per_class == whole.progress.per_class
         assert resumed.progress.weight_histograms == whole.progress.weight_histograms, f"interrupted at {stop}"
         assert all(same(copied(resumed.method), copied(whole.method))), f"interrupted at {stop}"
 

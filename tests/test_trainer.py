@@ -102,7 +102,7 @@ def test_an_interrupted_trial_ends_bit_for_bit_as_an_undisturbed_one(
         resumed = Trainer(METHODS[name](), make_model, augmented_task(), SETTINGS, 1, CPU, checkpoints)
         progress = resumed.run()
         assert progress.history == history, f"interrupted at {stop}"
-        assert progress.confusion_matrix == whole.progress.confusion_matrix
+        assert progress.per_class == whole.progress.per_class
         assert_same(weights(resumed), weights(whole))
 
 
@@ -430,7 +430,7 @@ def test_predictions_that_are_no_longer_finite_are_divergence_for_any_loss_and_w
     (entry,) = progress.history
     assert entry["train_loss"] > 0
     assert "test_accuracy" not in entry
-    assert progress.confusion_matrix == []
+    assert progress.per_class == {}
 
 
 def test_a_trial_that_learns_is_not_called_diverged() -> None:
