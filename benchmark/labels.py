@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from scipy.sparse import coo_array
 
 from benchmark.metrics import MATRIX_CLASSES
+from benchmark.training.evaluation import confusion_matrix
 from datasets.task import Examples, Task
 
 DECIMALS = 6  # of a probability in a record
@@ -23,7 +23,7 @@ def counts(examples: Examples, classes: int) -> coo_array:
     """
     true, given = examples.true_labels.cpu().numpy(), examples.labels.cpu().numpy()
     own = true < classes
-    return coo_array((np.ones(own.sum(), dtype=np.int64), (true[own], given[own])), shape=(classes, classes))
+    return confusion_matrix(true[own], given[own], classes)
 
 
 def of_record(task: Task) -> dict[str, Any]:

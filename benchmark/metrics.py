@@ -99,7 +99,7 @@ _ALL = (
     Metric("peak_memory", "Peak memory", unit="MiB", larger_is_better=False, absent=NO_COST, high=math.inf),
 )
 METRICS = {metric.name: metric for metric in _ALL}
-MATRIX_CLASSES = 1000  # with more classes, a record has no matrix of all pairs of classes: it would have hundreds of MB
+MATRIX_CLASSES = 1000  # with more classes, a record has no matrix of all pairs of classes: 8,142 classes have 66 million pairs
 
 
 def metric(name: str) -> Metric:

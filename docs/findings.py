@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from tabulate import tabulate
 
 from benchmark import ROOT
-from benchmark.analysis.rows import sees
-from benchmark.analysis.selection import value
-from benchmark.analysis.settings import flatten
-from benchmark.config import cells
-from benchmark.metrics import metric
-from benchmark.records.store import Record, read_all
 from docs.method_table import cost, filled
+from docs.trials import Options, Trials
 
 PAGES = [ROOT / "docs" / "wrong-labels.md", ROOT / "docs" / "rare-classes.md"]
-
-Options = Mapping[str, Any]
 
 NOISES: dict[str, Options] = {  # of experiment=noise_atlas
     "20 % uniform flip": {"noise.name": "uniflip", "noise.rate": 0.2},
@@ -70,39 +61,8 @@ def updated(page: str) -> str:
     return filled(page, {name: make() for name, make in TABLES.items() if f"<!-- begin: {name} -->" in page})
 
 
-class _Trials:
-    """The shipped trials of an experiment's methods under settings. Without methods, all of the experiment's."""
-
-    def __init__(self, experiment: str, settings: Mapping[str, Options], methods: str = "") -> None:
-        grid = cells([f"experiment={experiment}", *([f"method={','.join(methods.split())}"] if methods else [])])
-        self.methods = methods.split() or [*dict.fromkeys(cell.choice for cell in grid)]
-        self._found: dict[tuple[str, str], list[Record]] = {}
-        for cell in grid:
-            options = {"split.clean_noise_rate": 0.0} | flatten(cell.identity)  # an identity omits this value
-            for name, wanted in settings.items():
-                if wanted.items() <= options.items():
-                    self._found[cell.choice, name] = _records().get(cell.key, [])
-
-    def sees(self, method: str) -> str:
-        """The information that the method uses."""
-        return next(sees(trials[0]) for (name, _), trials in self._found.items() if name == method and trials)
-
-    def means(self, method: str, of: str = "test_accuracy", select: str = "last") -> dict[str, float]:
-        """The mean of the metric under each setting, in its unit."""
-        found = {setting: trials for (name, setting), trials in self._found.items() if name == method}
-        return {setting: float(np.mean([value(trial, metric(of), select) for trial in trials])) for setting, trials in found.items()}
-
-
-@functools.cache
-def _records() -> dict[str, list[Record]]:
-    found: dict[str, list[Record]] = {}
-    for record in read_all(ROOT / "results" / "reference")[0]:
-        found.setdefault(record["key"], []).append(record)
-    return found
-
-
 def _survivors() -> str:
-    trials, rows = _Trials("noise_atlas", NOISES, SURVIVORS), []
+    trials, rows = Trials("noise_atlas", NOISES, SURVIVORS), []
     for method in trials.methods:
         last, chosen = trials.means(method), trials.means(method, select="noisy_validation")
         worst = min(last, key=last.__getitem__)
@@ -112,7 +72,7 @@ def _survivors() -> str:
 
 
 def _mnist_noises() -> str:
-    trials, rows = _Trials("noise_atlas_mnist", MNIST_NOISES), []
+    trials, rows = Trials("noise_atlas_mnist", MNIST_NOISES), []
     for method in trials.methods:
         last, chosen = trials.means(method), trials.means(method, select="noisy_validation")
         rows.append([_code(method), trials.sees(method), *map(_number, last.values()), _mean(last), _mean(chosen)])
@@ -121,7 +81,7 @@ def _mnist_noises() -> str:
 
 
 def _both() -> str:
-    trials, rows = _Trials("tail_atlas", TAILS, BOTH), []
+    trials, rows = Trials("tail_atlas", TAILS, BOTH), []
     for method in trials.methods:
         mean, worst = trials.means(method), trials.means(method, "worst_class_accuracy")
         numbers = [word for name in ("uniform flip", "background flip") for word in (_number(mean[name]), f"{worst[name]:.0f}")]
@@ -131,7 +91,7 @@ def _both() -> str:
 
 
 def _mnist_tails() -> str:
-    trials, rows = _Trials("tail_atlas_mnist", MNIST_TAILS), []
+    trials, rows = Trials("tail_atlas_mnist", MNIST_TAILS), []
     for method in trials.methods:
         mean, worst = trials.means(method), trials.means(method, "worst_class_accuracy")
         rows.append([_code(method), trials.sees(method), *(word for name in mean for word in (_number(mean[name]), f"{worst[name]:.0f}"))])
@@ -139,7 +99,7 @@ def _mnist_tails() -> str:
 
 
 def _clean_noise() -> str:
-    trials, rows = _Trials("clean_noise", RATES, CLEAN), []
+    trials, rows = Trials("clean_noise", RATES, CLEAN), []
     for method in trials.methods:
         mean = trials.means(method)
         rows.append([_code(method), *map(_number, mean.values()), _number(mean["0"] - mean["40 %"])])

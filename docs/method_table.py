@@ -5,6 +5,7 @@ A new method needs only its word in HYPER_PARAMETERS. Its year is the first year
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 import re
@@ -14,26 +15,23 @@ from typing import Any
 
 from tabulate import tabulate
 
-import robust_benchmark
 from benchmark import ROOT, trial
 from benchmark.analysis.cost import read_costs
-from benchmark.analysis.settings import flatten
-from benchmark.analysis.statistics import estimate
 from benchmark.check import small_cells
 from benchmark.checks.small import SEED, kinds
-from benchmark.config import cells
 from benchmark.folders import lines_of
 from benchmark.models.classifier import Classifier
 from benchmark.names import choices
 from benchmark.training.threads import CPU, one_thread
 from benchmark.training.trainer import Trainer
+from docs.trials import Options, Trials
 from methods import registry
 from methods.base import Method
 from robust_benchmark.errors import UserError
 
 PAGE = ROOT / "docs" / "choosing.md"
 README = ROOT / "README.md"
-COLUMNS: dict[str, dict[str, dict[str, Any]]] = {  # by experiment and name of the column: the options of its cells
+COLUMNS: dict[str, dict[str, Options]] = {  # by experiment and name of the column: the options of its cells
     "noise_atlas": {
         "uniflip 40 %": {"noise.name": "uniflip", "noise.rate": 0.4},
         "instance 40 %": {"noise.name": "instance"},
@@ -135,9 +133,14 @@ class _Small:
 
 def cost(label: str) -> str:
     """Seconds per step on digits relative to plain training, or '' if it was not measured."""
+    measured = _costs().get(label)
+    return f"{measured:.1f}" if measured else ""
+
+
+@functools.cache
+def _costs() -> dict[str, float | None]:
     entries = read_costs(ROOT / "results" / "cost.json").entries
-    found = [entry.relative_seconds for entry in entries if (entry.method, entry.dataset) == (label, "digits")]
-    return f"{found[0]:.1f}" if found and found[0] else ""
+    return {entry.method: entry.relative_seconds for entry in entries if entry.dataset == "digits"}
 
 
 def _year(name: str) -> str:
@@ -152,14 +155,11 @@ def _origin(label: str, name: str) -> str:
 
 def _accuracies() -> Iterator[tuple[tuple[str, str], str]]:
     """Mean test accuracy at the last step, over the shipped trials of each cell of the columns."""
-    trials = robust_benchmark.load(ROOT / "results" / "reference")
-    by_key = {str(key): values.tolist() for key, values in trials["test_accuracy"].groupby(trials["key"])}
     for experiment, columns in COLUMNS.items():
-        for cell in cells([f"experiment={experiment}"]):
-            options = flatten(cell.identity)
-            for column, wanted in columns.items():
-                if cell.key in by_key and wanted.items() <= options.items():
-                    yield (column, cell.label), f"{100 * estimate(by_key[cell.key]).mean:.1f}"
+        trials = Trials(experiment, columns)
+        for method in trials.methods:
+            for column, mean in trials.means(method).items():
+                yield (column, method), f"{mean:.1f}"
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -118,6 +119,8 @@ def test_a_record_of_more_than_a_thousand_classes_is_valid_without_matrices(tmp_
     assert np.mean(found["per_class"]["accuracy"]) == pytest.approx(found["metrics"]["test_accuracy"])  # one test image for each class
     assert sum(found["data"]["wrong_labels_per_true_class"]) == found["data"]["wrong_labels"]["train"] > 700
     assert not {"given_labels_per_true_class", "transition_matrix"} & found["data"].keys()
+    without = SimpleNamespace(**found | {"per_class": {}})
+    assert [*schema._per_class(without)] == ["is done but has no accuracy of each class"]
     figure = ["--kind", "confusion", "--figure", str(tmp_path / "figure.png")]
     assert report.main([str(tmp_path / "results"), *figure]) == 2
     assert "records of more than 1,000 classes have no confusion matrix" in capsys.readouterr().err

@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-import functools
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark import ROOT, config, report, run
+from benchmark import ROOT, report, run
 from benchmark.analysis.figures import KINDS
 from benchmark.analysis.tables import FORMATS, render
 from benchmark.config import cells
 from benchmark.records.store import Store, read_all
-from docs.regenerate import PAGES, commands_of
+from docs.regenerate import PAGES, commands_of, composing_once
 
 RESULTS = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
 COMMANDS = [command for command in commands_of("results/README.md") if "--output" in command]
 FIGURES = [command for page in PAGES if page != "results/README.md" for command in commands_of(page)]
 
 
-@functools.cache
-def composed(overrides: tuple[str, ...]) -> list[config.Cell]:
-    return cells(overrides)
-
-
 @pytest.fixture
-def _at_root(monkeypatch: pytest.MonkeyPatch) -> None:
+def _at_root(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """In the root of the project; the tables of one experiment compose its grid once."""
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(config, "cells", lambda overrides: composed(tuple(overrides)))
+    with composing_once():
+        yield
 
 
 def option(command: list[str], name: str) -> str | None:

@@ -263,6 +263,8 @@ def _per_class(record: Any) -> Iterator[str]:
             yield "has accuracies that differ from those of its confusion matrix"
     elif record.status == "done" and classes <= MATRIX_CLASSES:
         yield "is done but has no confusion matrix"
+    elif record.status == "done" and "accuracy" not in found:
+        yield "is done but has no accuracy of each class"
 
 
 def _share(count: int, total: int) -> float | None:

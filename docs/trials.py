@@ -1,0 +1,52 @@
+"""The shipped trials behind the tables of the documentation."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from benchmark import ROOT
+from benchmark.analysis.rows import sees
+from benchmark.analysis.selection import value
+from benchmark.analysis.settings import flatten
+from benchmark.analysis.statistics import estimate
+from benchmark.config import cells
+from benchmark.metrics import metric
+from benchmark.records.store import Record, read_all
+
+Options = Mapping[str, Any]
+
+
+class Trials:
+    """The shipped trials of an experiment's methods under settings, which have names and options.
+
+    methods: separated by spaces, in the order of a table; '' for all of the experiment's
+    """
+
+    def __init__(self, experiment: str, settings: Mapping[str, Options], methods: str = "") -> None:
+        grid = cells([f"experiment={experiment}", *([f"method={','.join(methods.split())}"] if methods else [])])
+        self.methods = methods.split() or [*dict.fromkeys(cell.choice for cell in grid)]
+        self._found: dict[tuple[str, str], list[Record]] = {}
+        for cell in grid:
+            options = {"split.clean_noise_rate": 0.0} | flatten(cell.identity)  # an identity omits this value
+            for name, wanted in settings.items():
+                if cell.key in _records() and wanted.items() <= options.items():
+                    self._found[cell.choice, name] = _records()[cell.key]
+
+    def sees(self, method: str) -> str:
+        """The information that the method uses."""
+        return next(sees(trials[0]) for (name, _), trials in self._found.items() if name == method)
+
+    def means(self, method: str, of: str = "test_accuracy", select: str = "last") -> dict[str, float]:
+        """The mean of the metric under each setting that has trials, in the metric's unit."""
+        found = {setting: trials for (name, setting), trials in self._found.items() if name == method}
+        return {setting: estimate([value(trial, metric(of), select) for trial in trials]).mean for setting, trials in found.items()}
+
+
+@functools.cache
+def _records() -> dict[str, list[Record]]:
+    found: dict[str, list[Record]] = {}
+    for record in read_all(ROOT / "results" / "reference")[0]:
+        found.setdefault(record["key"], []).append(record)
+    return found
