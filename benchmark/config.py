@@ -129,6 +129,8 @@ def _hydra() -> Iterator[None]:
         _store("method", name, registry.schema(name))
     for name, schema in (("trainer", TrainerConfig), ("local", LocalLauncher), ("slurm", SlurmLauncher)):
         _store("schema", name, schema)
+    store = ConfigStore.instance()
+    vars(store)["__deepcopy__"] = lambda memo: store  # each composition copies its sources; those it loads from the store are copies anyway
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         yield
