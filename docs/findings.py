@@ -40,6 +40,7 @@ BOTH = (
 MNIST_TAILS: dict[str, Options] = {
     "50:1": {"imbalance.rho": 50},
     "10:1, uniform flip": {"imbalance.rho": 10, "noise.name": "uniflip"},
+    "10:1, background flip": {"imbalance.rho": 10, "noise.name": "bgflip"},
 }
 RATES: dict[str, Options] = {
     "0": {"split.clean_noise_rate": 0.0},

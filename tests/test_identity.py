@@ -24,8 +24,7 @@ EXPERIMENTS += [["experiment=tail_atlas"], ["experiment=tail_reasons"], ["experi
 EXPERIMENTS += [["experiment=digits_modern"], ["experiment=digits_longtail"], ["experiment=table2_small"]]
 EXPERIMENTS += [["experiment=table1_mnist"], ["experiment=table2_mnist"], ["experiment=noise_atlas_mnist"]]
 EXPERIMENTS += [["experiment=tail_reasons_mnist"]]
-EXPERIMENTS += [["experiment=tail_atlas_mnist", "imbalance=exponential", "imbalance.rho=50", "noise=none"]]
-EXPERIMENTS += [["experiment=tail_atlas_mnist", "imbalance=exponential", "imbalance.rho=10", "noise=uniflip"]]
+EXPERIMENTS += [["experiment=tail_atlas_mnist"]]
 KEYS = """
 import json, sys
 from benchmark.config import cells
