@@ -81,6 +81,17 @@ def _mnist_noises() -> str:
     return _table(["method", "sees", *MNIST_NOISES, "mean", "mean, chosen by noisy validation"], rows)
 
 
+def _human() -> str:
+    trials, rows = Trials("cifar10n_small", {"human": {}}), []
+    for method in trials.methods:
+        (last,), (chosen,) = trials.means(method).values(), trials.means(method, select="noisy_validation").values()
+        (memorised,), (auroc,) = (trials.means(method, of).values() for of in ("wrong_labels_memorised", "weights_auroc"))
+        rows.append([_code(method), trials.sees(method), *map(_number, (last, chosen, memorised)), "" if np.isnan(auroc) else _number(auroc)])
+    rows.sort(key=lambda row: -float(row[2]))
+    headers = ["last step", "chosen by noisy validation", "wrong labels memorised", "AUROC of the weights"]
+    return _table(["method", "sees", *headers], rows)
+
+
 def _both() -> str:
     trials, rows = Trials("tail_atlas", TAILS, BOTH), []
     for method in trials.methods:
@@ -126,6 +137,7 @@ def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "survivors": _survivors,
     "mnist_noises": _mnist_noises,
+    "human": _human,
     "both": _both,
     "mnist_tails": _mnist_tails,
     "clean_noise": _clean_noise,
