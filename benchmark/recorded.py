@@ -45,8 +45,9 @@ def check_data(trials: Sequence[Trial], records: dict[tuple[str, int], Record]) 
         records[cell.key, seed]["path"] for cell, seed in trials if (cell.key, seed) in records and _of_other_data(cell, seed, records)
     ]
     if other:
+        which = f"{other[0]} was" if len(other) == 1 else f"{other[0]} and {len(other) - 1} more were"
         raise UserError(
-            f"record {other[0]}{f' and {len(other) - 1} more' if len(other) > 1 else ''} was made from other images or labels than this"
+            f"record {which} made from other images or labels than this"
             " configuration gives today: `rerun=stale` trains such trials again, and another results_dir keeps both"
         )
 

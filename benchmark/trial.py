@@ -168,6 +168,7 @@ def prepare(cell: Cell, seed: int, watch: Watch | None = None) -> Trainer:
 
     Raises UserError if the data does not support the configuration, and ContractError for a mistake in the method.
     """
+    _revision()  # before training, because a commit during it is not what trained
     with registry.naming(cell.identity["method"]):
         trainer = _trainer(cell, seed, watch)
         check_steps(cell, trainer)

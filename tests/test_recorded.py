@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from benchmark import fingerprint, run, trial
@@ -44,7 +47,7 @@ def test_records_of_other_pictures_are_not_served(pictures: list[str], tmp_path:
     capsys.readouterr()
     assert run.main(pictures) == 2
     message = capsys.readouterr().err
-    assert "and 1 more was made from other images or labels" in message
+    assert "and 1 more were made from other images or labels" in message
     assert "rerun=stale" in message
     assert len(message.splitlines()) == 1
     before = {each["seed"]: each["digests"] for each in read_all(tmp_path / "results")[0]}
@@ -82,6 +85,24 @@ def test_a_record_holds_the_digests_of_today(tmp_path: Path) -> None:
     assert record["digests"] == trial.digests_of(cell, 0)
     assert record["fingerprint"] == fingerprint.of(cell.identity) == trial.code_of(cell)
     assert [each.key for each in cells(record["overrides"])] == [record["key"]]
+
+
+def commit(repository: Path) -> str:
+    """Make an empty commit, and return its first digits."""
+    git = ["git", "-C", str(repository), "-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run([*git, "commit", "--allow-empty", "--quiet", "-m", "x"], check=True)
+    return subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_a_commit_during_training_does_not_change_the_recorded_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    monkeypatch.setattr(trial, "ROOT", tmp_path)
+    monkeypatch.setattr(trial, "_revision", functools.cache(trial._revision.__wrapped__))
+    trained = commit(tmp_path)
+    (cell,) = cells(["method=baseline", "trials=1"])
+    trial.prepare(cell, 0)
+    assert commit(tmp_path) != trained
+    assert trial.environment(torch.device("cpu"))["revision"] == trained
 
 
 def test_a_record_of_earlier_code_is_served_with_a_sentence_and_made_again_on_demand(
