@@ -13,6 +13,7 @@ from PIL import Image
 
 from benchmark import fingerprint, run, trial
 from benchmark.config import cells
+from benchmark.recorded import recorded, set_stale_aside
 from benchmark.records.store import read_all, read_record, text_of
 
 FOLDER = ["dataset=image_folder", "model=convnet", "trainer=digits", "trainer.steps=3", "trials=2", "split.clean_per_class=2"]
@@ -120,6 +121,22 @@ def test_a_record_of_earlier_code_is_served_with_a_sentence_and_made_again_on_de
     assert "earlier version" not in capsys.readouterr().out
     assert read_record(path)["metrics"] == record["metrics"]
     assert [file.name for file in (tmp_path / "results").rglob("*.stale")] == ["seed-1.stale"]
+
+
+def test_a_record_that_another_command_has_just_made_again_is_not_set_aside(tmp_path: Path) -> None:
+    overrides = ["method=reed", "trials=1", "trainer.steps=2", *places(tmp_path)]
+    assert run.main(overrides) == 0
+    (cell,) = cells(overrides)
+    path = trial.path(cell, 0)
+    made_again = path.read_text()
+    record = read_record(path)
+    path.write_text(text_of(record | {"fingerprint": record["fingerprint"] | {"method": "0" * 12}}))
+    stale = recorded([(cell, 0)])
+    path.write_text(made_again)
+    assert set_stale_aside([(cell, 0)], stale)[cell.key, 0]["fingerprint"] == record["fingerprint"]
+    assert [file.name for file in path.parent.iterdir()] == ["seed-0.json"]
+    path.unlink()
+    assert set_stale_aside([(cell, 0)], stale) == {}
 
 
 def test_an_unknown_rerun_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
