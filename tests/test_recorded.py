@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,9 @@ from benchmark import fingerprint, run, trial
 from benchmark.config import cells
 from benchmark.recorded import recorded, set_stale_aside
 from benchmark.records.store import read_all, read_record, text_of
+from datasets.source import Source
+from robust_benchmark.errors import UserError
+from tests.conftest import toy_source
 
 FOLDER = ["dataset=image_folder", "model=convnet", "trainer=digits", "trainer.steps=3", "trials=2", "split.clean_per_class=2"]
 
@@ -68,6 +72,31 @@ def test_pictures_that_are_away_do_not_hide_finished_records(
     capsys.readouterr()
     assert run.main(pictures) == 0
     assert "2 of 2 trials are in" in capsys.readouterr().out
+
+
+CALLS: list[bool] = []
+
+
+def downloaded(download: bool = True) -> Source:
+    """A data set that is on this machine after its download."""
+    CALLS.append(download)
+    if not any(CALLS):
+        raise UserError("no files")
+    return toy_source(200, 3)
+
+
+def test_a_data_set_is_loaded_once_for_digests_and_trials_and_downloaded_only_if_it_is_missing() -> None:
+    (cell,) = cells(["method=baseline", "trials=1", "split.hyper_validation=10", "split.clean_per_class=2"])
+    source = {"_target_": f"{__name__}.downloaded", "download": True}
+    cell = replace(cell, config=replace(cell.config, dataset=cell.config.dataset | {"source": source}))
+    CALLS.clear()
+    assert trial.digests_of(cell, 0) is None
+    assert trial.source_of(cell).classes == toy_source(200, 3).classes
+    assert CALLS == [False, False, True]
+    trial._source.cache_clear()  # a later command
+    CALLS[:] = [True]
+    assert trial.digests_of(cell, 0) == trial.task_of(cell, 0, sees_clean=False).digests
+    assert CALLS == [True, False]
 
 
 def test_other_labels_have_another_digest_and_the_same_ones_the_same() -> None:
