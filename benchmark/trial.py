@@ -26,6 +26,7 @@ from benchmark.donors import make_noise
 from benchmark.features import check_views_of_features, tried
 from benchmark.fingerprint import Fingerprint
 from benchmark.metrics import METRICS
+from benchmark.names import with_bases
 from benchmark.objects import make, model_factory, takes
 from benchmark.observers import Observer
 from benchmark.options import RunConfig, preprocessing
@@ -138,7 +139,7 @@ def code_of(cell: Cell) -> Fingerprint:
 
 def _plugins(cell: Cell) -> dict[str, str]:
     """Return the files of the modules of the cell's choices, for choices that the checkout does not know."""
-    modules = {f"method={name}": registry.get(name).__module__ for name in _names(cell.identity["method"])}
+    modules = {f"method={name}": registry.get(name).__module__ for name in with_bases(cell.identity["method"])}
     for group in ("noise", "imbalance", "model", "dataset"):
         options = getattr(cell.config, group)
         target = (options["source"] if group == "dataset" else options)["_target_"]
@@ -156,11 +157,6 @@ def _file_of(module: str) -> str | None:
         spec = None
     around = module.rpartition(".")[0]
     return spec.origin if spec else _file_of(around) if around else None
-
-
-def _names(method: dict[str, Any]) -> list[str]:
-    """Return the names of a method and of the methods that it wraps."""
-    return [method["name"], *(_names(method["base"]) if "base" in method else [])]
 
 
 def prepare(cell: Cell, seed: int, watch: Watch | None = None) -> Trainer:
