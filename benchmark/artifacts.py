@@ -59,10 +59,13 @@ class TrainedModel:
         return torch.cat(logits).softmax(dim=1).float().numpy() if logits else np.empty((0, len(self.classes)), dtype=np.float32)
 
     def _images(self, examples: np.ndarray | torch.Tensor | pd.DataFrame) -> torch.Tensor:
-        images = torch.as_tensor(examples)
         dtype = _stored_as(self.image_shape)
+        wanted = f"{_name(dtype)} (n, {', '.join(map(str, self.image_shape))})"
+        try:
+            images = torch.as_tensor(examples)
+        except (TypeError, ValueError, RuntimeError) as error:  # a table, text, lists of several lengths
+            raise UserError(f"images must be {wanted}, not {getattr(examples, 'dtype', type(examples).__name__)}") from error
         if images.dtype != dtype or tuple(images.shape[1:]) != self.image_shape:
-            wanted = f"{_name(dtype)} (n, {', '.join(map(str, self.image_shape))})"
             raise UserError(f"images must be {wanted}, not {_name(images.dtype)} {tuple(images.shape)}")
         return images
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,12 +16,13 @@ from benchmark.checks.small import SMALL
 from benchmark.checks.waits import waits
 from benchmark.config import Cell, cells
 from benchmark.names import choices
+from benchmark.records.failures import last_line
 from benchmark.speed.cost import relative_seconds
 from benchmark.training.threads import CPU, one_thread
 from methods import registry
 from methods.base import Knowledge
 from robust_benchmark.commands import guarded
-from robust_benchmark.errors import UserError
+from robust_benchmark.errors import ContractError, UserError, explained
 from robust_benchmark.imports import command
 
 DATA = {"noise": "uniflip", "dataset.preprocessing.pad": 1}  # defaults: wrong labels, and images with different views
@@ -33,12 +33,14 @@ ROUNDS, REPEATS = 7, 5  # rounds of measuring the cost
 class Report:
     """The results for one method.
 
+    needs: None if no check can start
     refusals: by the kind of data, the method's error for data that it rejects
     waits: places where a step would make the host wait for a GPU; None if it does not train
     cost: seconds per step relative to plain training, the median over rounds; None if it is not measured
     """
 
     cell: Cell
+    needs: Knowledge | None
     findings: dict[str, Finding]
     refusals: dict[str, str]
     waits: list[str] | None
@@ -84,6 +86,7 @@ def report(cell: Cell, costs: bool = False) -> Report:
         trains = findings["trains"].state == "ok"
         return Report(
             cell,
+            registry.build(cell.identity["method"]).needs,
             findings,
             subject.refusals if trains else {},
             waits(subject.trainer(subject.kind)) if trains else None,
@@ -95,12 +98,12 @@ def _report(cell: Cell, costs: bool) -> Report:
     print(f"checking {cell.label}", file=sys.stderr)
     try:
         return report(cell, costs)
-    except UserError:
-        raise
     except (Exception, SystemExit) as error:  # a method so broken that no check can start; the others are still checked
-        traceback.print_exc()
-        failed = Finding("failed", f"{type(error).__name__}: {error}")
-        return Report(cell, dict.fromkeys(CHECKS, Finding("-")) | {"trains": failed}, {}, None, None)
+        if isinstance(error, UserError) and not isinstance(error, ContractError):
+            raise
+        print(explained(error), file=sys.stderr)
+        failed = Finding("failed", last_line(error))
+        return Report(cell, None, dict.fromkeys(CHECKS, Finding("-")) | {"trains": failed}, {}, None, None)
 
 
 def _cost(cell: Cell) -> float:
@@ -118,8 +121,7 @@ def text(reports: Sequence[Report]) -> str:
 
 
 def _row(report: Report) -> list[str]:
-    needs = registry.build(report.cell.identity["method"]).needs
-    sees = ["noisy labels", *(need.replace("_", " ") for need in needs.names())] if isinstance(needs, Knowledge) else ["?"]
+    sees = ["?"] if report.needs is None else ["noisy labels", *(need.replace("_", " ") for need in report.needs.names())]
     states = {name: found.state for name, found in report.findings.items()}
     states["data"] += "".join(f"; refuses {kind}: {sentence}" for kind, sentence in report.refusals.items())
     waiting = "-" if report.waits is None else ", ".join(report.waits) or "none"

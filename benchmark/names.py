@@ -39,6 +39,15 @@ def expand(name: str) -> list[str]:
     return [f"method={choice}", *(f"method.{option}" for option in options)]
 
 
+def with_bases(method: Mapping[str, Any]) -> list[str]:
+    """Return the names of a method and of the methods that it wraps.
+
+    >>> with_bases({"name": "sam", "base": {"name": "reed"}})
+    ['sam', 'reed']
+    """
+    return [method["name"], *(with_bases(method["base"]) if "base" in method else [])]
+
+
 def _name_and_options(method: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     known = choices().get(canonical(method))
     if known is not None:

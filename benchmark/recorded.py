@@ -41,12 +41,12 @@ def recorded(trials: Sequence[Trial], set_aside: bool = False) -> dict[tuple[str
 
 def check_data(trials: Sequence[Trial], records: dict[tuple[str, int], Record]) -> None:
     """Raise UserError if a record was made from other images or labels than the trial would use today."""
-    other = [
-        records[cell.key, seed]["path"] for cell, seed in trials if (cell.key, seed) in records and _of_other_data(cell, seed, records)
-    ]
+    found = [(cell, seed, records[cell.key, seed]) for cell, seed in trials if (cell.key, seed) in records]
+    other = [record["path"] for cell, seed, record in found if _of_other_data(cell, seed, record)]
     if other:
+        which = f"{other[0]} was" if len(other) == 1 else f"{other[0]} and {len(other) - 1} more were"
         raise UserError(
-            f"record {other[0]}{f' and {len(other) - 1} more' if len(other) > 1 else ''} was made from other images or labels than this"
+            f"record {which} made from other images or labels than this"
             " configuration gives today: `rerun=stale` trains such trials again, and another results_dir keeps both"
         )
 
@@ -55,11 +55,19 @@ def set_stale_aside(trials: Sequence[Trial], records: dict[tuple[str, int], Reco
     """Return the records of today's data and code; rename each of the others to end in .stale, so that its trial is missing."""
     current = dict(records)
     for cell, seed in trials:
-        record = current.get((cell.key, seed))
-        if record and (stale_parts(record["fingerprint"], trial.code_of(cell)) or _of_other_data(cell, seed, records)):
-            _set_aside(Path(record["path"]))
+        if _is_stale(cell, seed, current):
             del current[cell.key, seed]
+            current |= recorded([(cell, seed)], set_aside=True)  # another command may have trained it again since it was read
+            if _is_stale(cell, seed, current):
+                _set_aside(trial.path(cell, seed))
+                del current[cell.key, seed]
     return current
+
+
+def _is_stale(cell: Cell, seed: int, records: dict[tuple[str, int], Record]) -> bool:
+    """Return whether the trial has a record, and it is not of today's data and code."""
+    record = records.get((cell.key, seed))
+    return record is not None and (bool(stale_parts(record["fingerprint"], trial.code_of(cell))) or _of_other_data(cell, seed, record))
 
 
 def _set_aside(path: Path) -> None:
@@ -74,7 +82,7 @@ def _set_aside(path: Path) -> None:
         raise UserError(f"cannot rename {path}: {error.strerror}") from error
 
 
-def _of_other_data(cell: Cell, seed: int, records: dict[tuple[str, int], Record]) -> bool:
+def _of_other_data(cell: Cell, seed: int, record: Record) -> bool:
     """Return whether the trial's data differs from that of its record; false if the data is not on this machine."""
     today = trial.digests_of(cell, seed)
-    return today is not None and today != records[cell.key, seed]["digests"]
+    return today is not None and today != record["digests"]

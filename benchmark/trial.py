@@ -26,6 +26,7 @@ from benchmark.donors import make_noise
 from benchmark.features import check_views_of_features, tried
 from benchmark.fingerprint import Fingerprint
 from benchmark.metrics import METRICS
+from benchmark.names import with_bases
 from benchmark.objects import make, model_factory, takes
 from benchmark.observers import Observer
 from benchmark.options import RunConfig, preprocessing
@@ -115,12 +116,12 @@ def _own_checkpoints(cell: Cell, seed: int, data: Mapping[str, str]) -> Checkpoi
 
 
 def digests_of(cell: Cell, seed: int) -> dict[str, str] | None:
-    """Return the digests of the data that the trial would use now; None if the data is not on this machine."""
+    """Return the digests of the data that the trial would use now, without download; None if the data is not on this machine."""
     try:
         sees_clean = Knowledge.CLEAN_SET in registry.build(cell.identity["method"]).needs
         return _digests(
             cell.config.dataset["name"],
-            canonical(cell.config.dataset["source"]),
+            canonical(_without_download(cell.config.dataset["source"])),
             canonical(cell.config.imbalance),
             canonical(cell.config.noise),
             canonical(asdict(cell.config.split)),
@@ -138,7 +139,7 @@ def code_of(cell: Cell) -> Fingerprint:
 
 def _plugins(cell: Cell) -> dict[str, str]:
     """Return the files of the modules of the cell's choices, for choices that the checkout does not know."""
-    modules = {f"method={name}": registry.get(name).__module__ for name in _names(cell.identity["method"])}
+    modules = {f"method={name}": registry.get(name).__module__ for name in with_bases(cell.identity["method"])}
     for group in ("noise", "imbalance", "model", "dataset"):
         options = getattr(cell.config, group)
         target = (options["source"] if group == "dataset" else options)["_target_"]
@@ -158,16 +159,12 @@ def _file_of(module: str) -> str | None:
     return spec.origin if spec else _file_of(around) if around else None
 
 
-def _names(method: dict[str, Any]) -> list[str]:
-    """Return the names of a method and of the methods that it wraps."""
-    return [method["name"], *(_names(method["base"]) if "base" in method else [])]
-
-
 def prepare(cell: Cell, seed: int, watch: Watch | None = None) -> Trainer:
     """Return the trainer of one trial, ready to run.
 
     Raises UserError if the data does not support the configuration, and ContractError for a mistake in the method.
     """
+    _revision()  # before training, because a commit during it is not what trained
     with registry.naming(cell.identity["method"]):
         trainer = _trainer(cell, seed, watch)
         check_steps(cell, trainer)
@@ -248,7 +245,14 @@ def _keep(cell: Cell, seed: int, trainer: Trainer) -> Record:
 
 def source_of(cell: Cell) -> Source:
     """Return the cell's data set, downloaded and decoded if needed. Raises UserError if it is not available."""
-    source = _source(cell.config.dataset["name"], canonical(cell.config.dataset["source"]))
+    name, options = cell.config.dataset["name"], cell.config.dataset["source"]
+    here = _without_download(options)
+    try:
+        source = _source(name, canonical(here))  # the one that digests come from
+    except UserError:
+        if here == options:
+            raise
+        source = _source(name, canonical(options))
     return source.in_memory if resident(cell.config, source.mapped_bytes) else source
 
 
@@ -257,6 +261,11 @@ def task_of(cell: Cell, seed: int, sees_clean: bool = True) -> Task:
     config = cell.config
     imbalance, noise = make("imbalance", config.imbalance), make_noise(config.noise)
     return make_task(source_of(cell), noise, config.split, preprocessing(config), seed, sees_clean, imbalance)
+
+
+def _without_download(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a source that reads only files of this machine."""
+    return options | {"download": False} if takes(options["_target_"], "download") else options
 
 
 @functools.lru_cache(maxsize=2)
@@ -269,10 +278,7 @@ def _source(name: str, config: str) -> Source:
 
 @functools.lru_cache(maxsize=10_000)
 def _digests(name: str, source: str, imbalance: str, noise: str, split: str, seed: int, sees_clean: bool) -> dict[str, str]:
-    """Return the result of `digests_of`, once for all cells that share their data. Downloads nothing."""
-    options = json.loads(source)
-    if takes(options["_target_"], "download"):
-        source = canonical(options | {"download": False})
+    """Return the result of `digests_of`, once for all cells that share their data."""
     data = _source(name, source)
     choices = make_noise(json.loads(noise)), Split(**json.loads(split)), seed, sees_clean, make("imbalance", json.loads(imbalance))
     drawn = draw(data, *choices)

@@ -30,6 +30,7 @@ from benchmark.fingerprint import stale_parts
 from benchmark.page.again import method_overrides, setting_overrides
 from benchmark.records import failures
 from benchmark.records.store import Record, numbers, read_record, record_paths
+from benchmark.training.threads import one_thread
 from robust_benchmark.commands import guarded
 from robust_benchmark.errors import UserError, whole
 from robust_benchmark.imports import command
@@ -70,10 +71,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data-dir", default="data", help="directory of published data sets (default data)")
     given = parser.parse_args(arguments)
     whole("--sample", given.sample, 1)
+    if given.processes is not None:
+        whole("--processes", given.processes, 1)
     records = [read_record(path) for path in sampled(given.places, given.sample, given.seed)]
     options = [f"device={given.device}", f"data_dir={json.dumps(given.data_dir)}"]
     options += [] if given.processes is None else [f"processes={given.processes}"]
-    return _show(verify(records, options))
+    with one_thread(trial.device_of(given.device)):
+        return _show(verify(records, options))
 
 
 def sampled(places: Sequence[str], count: int, seed: int) -> list[str]:
@@ -140,9 +144,7 @@ def compared(record: Record, again: Record, accuracies: Sequence[float]) -> Verd
     if record["status"] == "diverged":
         return Verdict(record, again, rule, SAME)
     if len(accuracies) < FEWEST:
-        return Verdict(
-            record, again, rule, UNKNOWN, f"{number_of(len(accuracies), 'seed')} of its cell have no spread; {FEWEST} are needed"
-        )
+        return Verdict(record, again, rule, UNKNOWN, f"its cell has {number_of(len(accuracies), 'seed')}; a spread needs {FEWEST}")
     distance = abs(record["metrics"]["test_accuracy"] - again["metrics"]["test_accuracy"])
     most = max(tolerance(accuracies), 1 / record["data"]["sizes"]["test"])
     reason = f"the test accuracies differ by {100 * distance:.2f} points, and other seeds by at most {100 * most:.2f}"

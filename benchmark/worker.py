@@ -44,19 +44,28 @@ def train_under(display: Display, missing: Sequence[Trial], log: str = "", patie
     """
     first = missing[0][0]
     device = trial.device_of(first.config.device)
-    claims = _claims(missing, display, patient)
     observers = Observers(first.config.observers)
-    turns = (_pause(display) if each is None else _turns(missing, *each, display, log, observers.trial()) for each in claims)
+    waiting = list(range(len(missing)))
     try:
         with one_thread(device), observers:
-            take_turns(turns, trial.side_by_side(first), device)
+            while waiting:
+                lost: list[int] = []
+                claims = _claims(missing, waiting, display, patient)
+                turns = (
+                    _pause(display) if each is None else _turns(missing, *each, lost, display, log, observers.trial()) for each in claims
+                )
+                take_turns(turns, trial.side_by_side(first), device)
+                waiting = lost
     except OSError as error:
         raise UserError(f"{error}; finished trials are kept and the same command continues") from error
 
 
-def _turns(missing: Sequence[Trial], number: int, claim: Claim, display: Display, log: str, observed: Observed) -> Iterator[None]:
+def _turns(
+    missing: Sequence[Trial], number: int, claim: Claim, lost: list[int], display: Display, log: str, observed: Observed
+) -> Iterator[None]:
     """Train one trial under its claim, one step per turn; if it fails, the display gets a line, and the others continue.
 
+    lost: gets the number of the trial if another process takes it over
     Raises Unwritable.
     """
     cell, seed = missing[number]
@@ -69,6 +78,7 @@ def _turns(missing: Sequence[Trial], number: int, claim: Claim, display: Display
             display.settled(number)
         except Interrupted:
             if claim.lost:
+                lost.append(number)
                 display.write(f"{name(cell, seed)}: another process took it over, because this one sent no sign of life for too long")
         except (Unwritable, KeyboardInterrupt, GeneratorExit):  # which affect all trials
             raise
@@ -94,12 +104,12 @@ def _pause(display: Display) -> Iterator[None]:
         yield
 
 
-def _claims(missing: Sequence[Trial], display: Display, patient: bool) -> Iterator[tuple[int, Claim] | None]:
-    """Yield the missing trials that no other process trains, when they become free, and None while there is none.
+def _claims(missing: Sequence[Trial], waiting: Sequence[int], display: Display, patient: bool) -> Iterator[tuple[int, Claim] | None]:
+    """Yield those of the waiting trials that no other process trains, when they become free, and None while there is none.
 
     Ends when all are settled, or when the display requests a stop.
     """
-    waiting, observer = list(range(len(missing))), Observer()
+    observer = Observer()
     while waiting:
         left: list[int] = []
         for number in waiting:
@@ -112,7 +122,6 @@ def _claims(missing: Sequence[Trial], display: Display, patient: bool) -> Iterat
                 display.settled(number)
             elif observer.take(claim):
                 yield number, claim
-                left += [number] if claim.lost else []
             elif patient or not observer.moved(claim):
                 left.append(number)
         if len(left) == len(waiting):

@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkContext, SpawnContext
@@ -24,6 +24,7 @@ from typing import Any
 import torch
 
 from benchmark import trial, worker
+from benchmark.names import with_bases
 from benchmark.progress import Bar, name
 from benchmark.records.claims import Holder
 from benchmark.signals import out_of_reach_of_the_terminal, stopping_on_signals
@@ -41,7 +42,8 @@ def train(missing: Sequence[Trial]) -> tuple[list[str], int]:
     Raises UserError if a file cannot be written.
     """
     number, context = count(missing), _context()
-    modules = {module for cell in {cell.key: cell for cell, _ in missing}.values() for module in _modules(cell.identity["method"])}
+    grid = {cell.key: cell for cell, _ in missing}.values()
+    modules = {registry.get(method).__module__ for cell in grid for method in with_bases(cell.identity["method"])}
     if number <= 1 or (isinstance(context, SpawnContext) and "__main__" in modules):  # a new process lacks the definitions of `__main__`
         return worker.train(missing)
     with _started(number, context, missing, modules) as workers, Bar(missing) as bar, stopping_on_signals(bar):
@@ -73,11 +75,6 @@ def _context() -> ForkContext | SpawnContext:
     """Return the start method: forked workers start at once and share the data set, but hang with threads of OpenMP, autograd or CUDA."""
     forks = sys.platform == "linux" and torch.get_num_threads() == 1 and not torch.cuda.is_available()
     return multiprocessing.get_context("fork") if forks else multiprocessing.get_context("spawn")
-
-
-def _modules(method: Mapping[str, Any]) -> set[str]:
-    """Return the modules that register a method and its bases."""
-    return {registry.get(method["name"]).__module__} | (_modules(method["base"]) if "base" in method else set())
 
 
 class Worker:

@@ -38,7 +38,6 @@ from sybil.parsers.markdown import CodeBlockParser
 
 import benchmark.audit.__main__
 import benchmark.check
-import benchmark.convert
 import benchmark.merge
 import benchmark.prepare
 import benchmark.report
@@ -71,7 +70,6 @@ MAINS: dict[str, Callable[[list[str]], int]] = {
     "benchmark.speed": benchmark.speed.__main__.main,
     "benchmark.status": benchmark.status.main,
     "benchmark.audit": benchmark.audit.__main__.main,
-    "benchmark.convert": benchmark.convert.main,
     "benchmark.merge": benchmark.merge.main,
     "benchmark.verify": benchmark.verify.main,
 }

@@ -148,8 +148,11 @@ def test_what_is_missing_or_wrong_is_one_sentence(kept: Path, tmp_path: Path) ->
     mine.write_bytes(mine.read_bytes()[:100])
     with pytest.raises(UserError, match="cannot be read"):
         load_model(records["baseline"], tmp_path)
-    with pytest.raises(UserError, match=r"images must be uint8 \(n, 1, 8, 8\), not float32 \(2, 8, 8\)"):
-        load_model(records["baseline"], kept / "checkpoints").predict_proba(np.zeros((2, 8, 8), dtype=np.float32))
+    model = load_model(records["baseline"], kept / "checkpoints")
+    wrong = [np.zeros((2, 8, 8), dtype=np.float32), pd.DataFrame([[1]]), np.array(["a"]), np.array([None]), [[1, 2], [3]]]
+    for examples, found in zip(wrong, [r"float32 \(2, 8, 8\)", "DataFrame", "<U1", "object", "list"], strict=True):
+        with pytest.raises(UserError, match=rf"images must be uint8 \(n, 1, 8, 8\), not {found}"):
+            model.predict_proba(examples)
 
 
 def test_an_unknown_kind_is_refused_before_anything_trains(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

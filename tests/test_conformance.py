@@ -451,6 +451,23 @@ def test_the_command_returns_0_where_all_is_well_and_states_the_cost(
     assert sorted(asked[0]) == sorted(["method=baseline", "noise=uniflip", "dataset.preprocessing.pad=1", "device=cpu", "trials=1", *FAST])
 
 
+@pytest.mark.usefixtures("no_method_stays")
+def test_a_method_that_cannot_be_built_fails_and_the_others_are_still_checked(capsys: pytest.CaptureFixture[str]) -> None:
+    class Hopeless(Baseline):
+        """Raises in __init__."""
+
+        def __init__(self) -> None:
+            raise ValueError("no luck")
+
+    register("hopeless")(Hopeless)
+    assert check.main(["method=hopeless,baseline", "--no-cost", *FAST]) == 1
+    _, _, hopeless, baseline, _, failure = capsys.readouterr().out.splitlines()
+    assert [cell.strip() for cell in hopeless.strip("|").split("|")] == ["hopeless", "?", "-", "failed", *"-" * 8]
+    assert baseline.count("| ok ") == len(CHECKS)
+    assert failure.startswith("- hopeless, trains: method 'hopeless'")
+    assert failure.endswith("ValueError: no luck")
+
+
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [

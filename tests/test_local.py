@@ -93,7 +93,7 @@ def test_a_grid_is_shown_by_its_overrides_and_a_wrong_name_with_the_nearest(tmp_
     assert status.main(tiny(tmp_path)) == 0
     assert "2 cells, 4 trials: 4 missing" in capsys.readouterr().out
     assert status.main(["--checkpoint-dir", str(tmp_path), "abc"]) == 2
-    assert "no grid 'abc', as none was sent elsewhere" in capsys.readouterr().err
+    assert f"no grid 'abc': {tmp_path} has no submitted grid" in capsys.readouterr().err
     assert status.main(["--cancel"]) == 2
 
 

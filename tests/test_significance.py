@@ -143,6 +143,12 @@ def test_a_diverged_method_is_named_and_refused() -> None:
         overall(rows_of([*GRID, *trials("l2rw", [None, *GOOD], noise__rate=0.2)], ACCURACY, ["last"]), ACCURACY)
 
 
+def test_two_cells_of_one_name_and_setting_have_no_aggregate() -> None:
+    rows = rows_of(GRID, ACCURACY, ["last"])
+    with pytest.raises(UserError, match=f"two cells of one setting have the name {rows[0].method}"):
+        overall([*rows, rows[0]._replace(key="another")], ACCURACY)
+
+
 @pytest.mark.parametrize("form", FORMATS)
 def test_the_report_shows_aggregates_in_every_format(form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path, GRID)

@@ -195,14 +195,11 @@ def test_what_is_no_record_is_refused(content: str, tmp_path: Path) -> None:
         read_record(path)
 
 
-@pytest.mark.parametrize(
-    ("schema", "sentence"),
-    [(1, "has schema 1: `python -m benchmark.convert DIRECTORY`"), (99, "has schema 99, but this version reads schema 2")],
-)
-def test_a_record_of_another_schema_is_named_as_such(schema: int, sentence: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("schema", [1, 99])
+def test_a_record_of_another_schema_is_named_as_such(schema: int, tmp_path: Path) -> None:
     path = tmp_path / "seed-0.json"
     path.write_text(json.dumps({"schema": schema, "key": "x", "config": {}}))
-    with pytest.raises(UserError, match=sentence):
+    with pytest.raises(UserError, match=f"has schema {schema}, but this version reads schema 2"):
         read_record(path)
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
-from benchmark import run
+from benchmark import run, workers
 from benchmark.records.store import Record, read_record, record_paths, text_of
 from benchmark.verify import DIFFERS, EXACT, SAME, UNKNOWN, accuracies_of_cell, compared, main, sampled, tolerance
 from tests.records import ENVIRONMENT, config_of, entry, record_of
@@ -99,6 +100,18 @@ def test_a_trial_that_cannot_be_trained_here_is_not_verified(trained: Path, tmp_
     assert said.out.splitlines()[-1] == "0 of 2 records verified, 0 of them bit for bit; 2 not compared"
 
 
+def test_trials_are_trained_with_the_number_of_threads_of_a_run(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+    monkeypatch.setattr(workers, "train", lambda trials: threads.append(torch.get_num_threads()) or ([], 0))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    torch.set_num_threads(3)
+    try:
+        assert main([str(trained), "--device", "cpu"]) == 1  # because nothing is trained
+        assert (threads, torch.get_num_threads()) == ([1], 3)
+    finally:
+        torch.set_num_threads(1)
+
+
 # --- the rule
 
 
@@ -136,7 +149,7 @@ def test_one_test_image_is_allowed_if_all_seeds_agree() -> None:
 
 def test_fewer_than_three_seeds_have_no_spread() -> None:
     verdict = compared(*pair((0.75, 0.75)), [0.75, 0.5])
-    assert (verdict.result, verdict.reason) == (UNKNOWN, "2 seeds of its cell have no spread; 3 are needed")
+    assert (verdict.result, verdict.reason) == (UNKNOWN, "its cell has 2 seeds; a spread needs 3")
 
 
 def test_other_data_and_another_end_differ_whatever_the_accuracy() -> None:
@@ -191,6 +204,7 @@ def test_the_accuracies_of_a_cell_are_those_of_all_seeds_in_its_folder(trained: 
     [
         (["nowhere"], "no record and no results directory nowhere"),
         ([".", "--sample", "0"], "--sample must be at least 1, not 0"),
+        ([".", "--processes", "0"], "--processes must be at least 1, not 0"),
         (["."], "no record in ."),
     ],
 )

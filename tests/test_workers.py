@@ -10,13 +10,15 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 import torch
 
-from benchmark import ROOT, run, workers
-from benchmark.config import cells
+from benchmark import ROOT, run, trial, workers
+from benchmark.config import Cell, cells
+from benchmark.observers import Observer
 from benchmark.records.claims import Claim, Holder, read_claim
 from benchmark.records.store import Record
 from benchmark.training.threads import one_thread
@@ -329,6 +331,23 @@ def test_a_trial_that_fails_does_not_disturb_the_others(
     assert len(re.findall(r"^failed: random, seed [01]: ValueError: no luck \(see .+\.failure\)$", message.err, re.MULTILINE)) == 2
     assert "2 of 4 trials" in message.out
     assert {record["method"] for record in records(tmp_path)} == {"baseline"}
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_a_trial_whose_claim_is_lost_is_trained_after_its_new_holder_releases_it(
+    width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    in_turns, begun = trial.in_turns, set()
+
+    def losing(cell: Cell, seed: int, claim: Claim, observer: Observer) -> Generator[None, None, Record]:
+        claim.lost = seed not in begun
+        begun.add(seed)
+        return in_turns(cell, seed, claim, observer)
+
+    monkeypatch.setattr(trial, "in_turns", losing)
+    assert run.main(tiny(tmp_path, "method=l2rw", "trainer.steps=5", "processes=1", f"side_by_side={width}")) == 0
+    assert len(records(tmp_path)) == 2
+    assert capsys.readouterr().err.count("another process took it over") == 2
 
 
 def test_a_claim_that_a_killed_process_left_beside_its_record_is_removed_by_the_next_command(tmp_path: Path) -> None:

@@ -62,11 +62,14 @@ class Common(NamedTuple):
 def common(rows: Sequence[Row]) -> Common:
     """The values of all methods in the settings and seeds that all methods share.
 
-    rows: of one selection. Raises UserError if a method has diverged trials, or if the methods share no setting or no seed.
+    rows: of one selection
+    Raises UserError if a method has diverged trials or two cells of one setting, or if the methods share no setting or no seed.
     """
     by_method: dict[tuple[str, str], dict[Words, Row]] = {}
     for row in rows:
-        by_method.setdefault((row.sees, row.method), {})[row.setting] = row
+        found = by_method.setdefault((row.sees, row.method), {})
+        if found.setdefault(row.setting, row) is not row:
+            raise UserError(f"two cells of one setting have the name {row.method}; an aggregate takes one: choose others with --methods")
     diverged = sorted({row.method for row in rows if row.diverged})
     if diverged:
         raise UserError(f"trials of {', '.join(diverged)} diverged, so they have no aggregate over settings; choose others with --methods")

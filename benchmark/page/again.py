@@ -11,7 +11,7 @@ from typing import Any
 from benchmark.analysis.settings import flatten
 from benchmark.config import composed_options
 from benchmark.identity import ADDED, PARTS, PLACES
-from benchmark.names import expand, label
+from benchmark.names import expand, label, with_bases
 from benchmark.signatures import Option
 from methods import registry
 from robust_benchmark.errors import UserError, unknown
@@ -24,11 +24,9 @@ BARE = re.compile(r"(?!(true|false|null|nan|inf)$)[A-Za-z_/.][\w./-]*", re.IGNOR
 
 def method_overrides(method: Mapping[str, Any]) -> list[str]:
     """The overrides for the method of an identity. Raises UserError if this installation lacks a method."""
-    part: Mapping[str, Any] | None = method
-    while part:
-        if part["name"] not in registry.names():
-            raise UserError(f"this installation has no method '{part['name']}'")
-        part = part.get("base")
+    for name in with_bases(method):
+        if name not in registry.names():
+            raise UserError(f"this installation has no method '{name}'")
     return expand(label(method))
 
 

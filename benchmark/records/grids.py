@@ -118,7 +118,7 @@ def find(checkpoint_dir: str | Path, name: str | None = None) -> list[Grid]:
     """Return the grid of that name, or all, the oldest first. Raises UserError with the nearest name if there is none."""
     known = {path.parent.name: path.parent for path in Path(checkpoint_dir).glob("jobs/*/grid.json")}
     if name is not None and name not in known:
-        raise unknown("grid", name, known) if known else UserError(f"no grid '{name}', as none was sent elsewhere from {checkpoint_dir}")
+        raise unknown("grid", name, known) if known else UserError(f"no grid '{name}': {checkpoint_dir} has no submitted grid")
     chosen = known.values() if name is None else [known[name]]
     return [read_grid(directory) for directory in sorted(chosen, key=lambda each: (each / "grid.json").lstat().st_mtime)]
 

@@ -173,8 +173,6 @@ def _unreadable(path: str | Path, error: Exception) -> UserError:
 
 
 def _other_schema(path: str | Path, schema: object) -> UserError:
-    if schema == 1:
-        return UserError(f"record {path} has schema 1: `python -m benchmark.convert DIRECTORY` rewrites records for this version")
     return UserError(f"record {path} has schema {schema}, but this version reads schema {SCHEMA}")
 
 
