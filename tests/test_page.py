@@ -127,8 +127,16 @@ def test_a_grid_says_what_is_missing_of_it_and_sets_the_papers_numbers_beside_ou
     records = [record_of(config, seed, [entry(100, 0.8 + seed / 100)], path=f"my/runs/a/b/c/seed-{seed}.json") for seed in range(5)]
     page = render(records, "results", grids=[grid_of(overrides, records, "elsewhere")])
     assert "86.73 ± 0.48</td><td>82.00 ± 1.96</td><td>5 of 5</td><td>-4.73" in page
-    assert "1 of 2 cells lack trials." in page
+    assert "1 of 2 cells lacks trials." in page
     assert "method=baseline,l2rw results_dir=my/runs</code>" in page
+
+
+def test_the_state_of_a_grid_of_one_cell_is_in_the_singular() -> None:
+    overrides = ["method=reed", "trials=1"]
+    (cell,) = cells(overrides)
+    found = record_of(json.loads(cell.canonical), 0, [entry(100, 0.8)], path="my/runs/a/b/c/seed-0.json")
+    assert "<p>The cell is complete.</p>" in render([found], "results", grids=[grid_of(overrides, [found], "elsewhere")])
+    assert "1 of 1 cell lacks trials." in render([found], "results", grids=[grid_of(["method=elr", "trials=1"], [found], "elsewhere")])
 
 
 def test_unreadable_records_and_repeated_ones_are_counted_on_the_page(tmp_path: Path) -> None:
@@ -143,7 +151,7 @@ def test_unreadable_records_and_repeated_ones_are_counted_on_the_page(tmp_path: 
     assert "The page shows the first file of each trial by path, and omits 1 other." in page
     assert "The page omits 2 files: record " in page
     assert "has schema 1" in page
-    assert "1 trial of 1\nmethod" in page
+    assert "1 trial of 1 method in 1 setting" in page
 
 
 def test_without_records_there_is_no_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

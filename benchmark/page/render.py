@@ -25,6 +25,7 @@ from benchmark.page.policy import policy
 from benchmark.records.store import Record
 from robust_benchmark.errors import unknown
 from robust_benchmark.imports import command
+from robust_benchmark.words import number_of
 
 ASSETS = Path(__file__).parent / "assets"
 SCRIPTS = ("document.js", "statistics.js", "curves.js", "page.js")  # joined in this order
@@ -90,6 +91,7 @@ def _asset(name: str) -> str:
 
 def _template() -> Any:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.globals["number_of"] = number_of
     return environment.from_string(_asset("page.html.j2"))
 
 
