@@ -16,9 +16,10 @@ from records import config_of, entry, record_of
 
 from benchmark import ROOT, report
 from benchmark.config import cells
+from benchmark.grid import grid_of
 from benchmark.page.again import method_overrides, setting_overrides
 from benchmark.page.data import MOST_CURVES
-from benchmark.page.missing import grid_of, lacking
+from benchmark.page.missing import lacking
 from benchmark.page.render import render
 from benchmark.records.store import KEY, Record, Store, digest, read_all
 from robust_benchmark.errors import UserError
@@ -166,6 +167,14 @@ def test_without_records_there_is_no_page(tmp_path: Path, capsys: pytest.Capture
         (["--html", "page.html", "--figure", "figure.png"], "--html and --figure exclude each other; use two commands"),
         (["--html", "page.html", "--rows", "method"], "--html and --rows exclude each other; use two commands"),
         (["--html", "page.html", "--grid", "method='reed"], "--grid method='reed cannot be split into overrides: no closing quotation"),
+        (["--html", "page.html", "--format", "csv"], "--html and --format exclude each other; use two commands"),
+        (
+            ["--figure", "page.png", "--format", "csv"],
+            "--format is an option of tables, and --figure makes a table only with --output FILE",
+        ),
+        (["--figure", "page.png", "--rows", "method"], "--rows is an option of tables, and --figure makes a table only with --output FILE"),
+        (["--figure", "page.png", "--reference", "reed"], "--reference is an option of tables"),
+        (["--cost", "none.json"], "--cost none.json needs --y relative_seconds or peak_memory, --kind pareto or --select equal_compute"),
         (["more"], "'more' is not an option such as experiment=digits; the command reads one directory, ."),
         (["--grid", "experiment=fig2"], "--grid 'experiment=fig2' is an option of HTML pages and needs --html FILE"),
         (["--html", "page.html", "--reference", "reeed"], "no method to compare with 'reeed'; nearest: reed (1 known: reed)"),
@@ -180,7 +189,7 @@ def test_what_is_asked_wrongly_is_refused_in_a_sentence(
     Store(tmp_path).write(trial())
     assert report.main([".", *options]) == 2
     assert sentence in capsys.readouterr().err
-    assert not (tmp_path / "page.html").exists()
+    assert not [*tmp_path.glob("page.*")]
 
 
 def test_a_page_of_diverged_trials_alone_says_so() -> None:

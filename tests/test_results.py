@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,9 @@ from benchmark.analysis.figures import KINDS
 from benchmark.analysis.tables import FORMATS, render
 from benchmark.config import cells
 from benchmark.records.store import Store, read_all
-from docs.regenerate import PAGES, commands_of, composing_once
+from docs.regenerate import PAGES, commands_of
+from docs.trials import Trials, _composed, composed
+from tests.records import entry, record_of
 
 RESULTS = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
 COMMANDS = [command for command in commands_of("results/README.md") if "--output" in command]
@@ -23,11 +25,8 @@ FIGURES = [command for page in PAGES if page != "results/README.md" for command 
 
 
 @pytest.fixture
-def _at_root(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """In the root of the project; the tables of one experiment compose its grid once."""
+def _at_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    with composing_once():
-        yield
 
 
 def option(command: list[str], name: str) -> str | None:
@@ -45,7 +44,7 @@ def table_of(command: list[str]) -> str:
 def test_a_shipped_table_is_what_the_shipped_records_give(command: list[str], tmp_path: Path) -> None:
     figure = option(command, "--figure")
     moved = {table_of(command): str(tmp_path / "table"), figure: str(tmp_path / "figure")}
-    assert report.main([moved.get(word, word) for word in command]) == 0
+    assert report.show([moved.get(word, word) for word in command], composed) == 0
     assert (tmp_path / "table").read_text(encoding="utf-8") == Path(table_of(command)).read_text(encoding="utf-8")
     for ending in ("png", "pdf") if figure else ():
         assert (tmp_path / f"figure.{ending}").stat().st_size > 0
@@ -62,9 +61,20 @@ def figure_of(command: list[str]) -> str:
 @pytest.mark.parametrize("command", FIGURES, ids=figure_of)
 def test_the_command_of_a_shipped_figure_draws_one_of_the_same_size(command: list[str], tmp_path: Path) -> None:
     drawn = tmp_path / Path(figure_of(command)).name
-    assert report.main([str(drawn) if word == figure_of(command) else word for word in command]) == 0
+    assert report.show([str(drawn) if word == figure_of(command) else word for word in command], composed) == 0
     shipped = Path(figure_of(command)).with_suffix(".png")
     assert abs(np.subtract(Image.open(drawn.with_suffix(".png")).size, Image.open(shipped).size)).max() <= 2
+
+
+def test_tables_figures_pages_and_documents_compose_a_grid_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+    monkeypatch.setattr("docs.trials.cells", lambda overrides: asked.append([*overrides]) or cells(overrides))
+    _composed.cache_clear()
+    Store(tmp_path).write(record_of(json.loads(cells(["experiment=fig7"])[0].canonical), 0, [entry(100, 0.5)]))
+    for more in ([], ["--figure", str(tmp_path / "figure.png")], ["--html", str(tmp_path / "page.html"), "--grid", "experiment=fig7"]):
+        assert report.show([str(tmp_path), "experiment=fig7", *more], composed) == 0
+    assert Trials("fig7", {}).methods
+    assert asked == [["experiment=fig7"]]
 
 
 def test_every_shipped_figure_has_its_command() -> None:
