@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmark import ROOT
 from benchmark.analysis.rows import sees
 from benchmark.analysis.selection import value
-from benchmark.analysis.settings import flatten
+from benchmark.analysis.settings import leaves_of
 from benchmark.analysis.statistics import estimate
-from benchmark.config import cells
+from benchmark.config import Cell, cells
 from benchmark.metrics import metric
 from benchmark.records.store import Record, read_all
 
@@ -25,13 +25,13 @@ class Trials:
     """
 
     def __init__(self, experiment: str, settings: Mapping[str, Options], methods: str = "") -> None:
-        grid = cells([f"experiment={experiment}", *([f"method={','.join(methods.split())}"] if methods else [])])
+        grid = composed([f"experiment={experiment}", *([f"method={','.join(methods.split())}"] if methods else [])])
         self.methods = methods.split() or [*dict.fromkeys(cell.choice for cell in grid)]
         self._found: dict[tuple[str, str], list[Record]] = {}
+        options = leaves_of({cell.key: cell.identity for cell in grid})
         for cell in grid:
-            options = {"split.clean_noise_rate": 0.0} | flatten(cell.identity)  # an identity omits this value
             for name, wanted in settings.items():
-                if cell.key in _records() and wanted.items() <= options.items():
+                if cell.key in _records() and wanted.items() <= options[cell.key].items():
                     self._found[cell.choice, name] = _records()[cell.key]
 
     def sees(self, method: str) -> str:
@@ -42,6 +42,16 @@ class Trials:
         """The mean of the metric under each setting that has trials, in the metric's unit."""
         found = {setting: trials for (name, setting), trials in self._found.items() if name == method}
         return {setting: estimate([value(trial, metric(of), select) for trial in trials]).mean for setting, trials in found.items()}
+
+
+def composed(overrides: Sequence[str]) -> list[Cell]:
+    """The grid of these overrides, composed once in a process, because many tables and figures are about the same one."""
+    return _composed(tuple(overrides))
+
+
+@functools.cache
+def _composed(overrides: tuple[str, ...]) -> list[Cell]:
+    return cells(overrides)
 
 
 @functools.cache

@@ -98,6 +98,14 @@ def test_costs_are_drawn_against_an_option_and_not_along_training(tmp_path: Path
         training(records, [METRICS["relative_seconds"]])
 
 
+def test_a_difference_of_costs_has_neither_trials_won_nor_a_test(tmp_path: Path) -> None:
+    text = render(joined(tmp_path, *trials("reed"), *trials("l2rw")), metrics="relative_seconds", reference="reed")
+    assert "+0.840\n" in text.replace(" ", "")
+    assert " of 1)" not in text
+    assert "Other rows show differences to reed." in text
+    assert "t test" not in text
+
+
 MALFORMED = [
     ("{", "is not a file of costs"),
     ("[]", "is not a file of costs"),

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from benchmark import ROOT, config, report, trial
+from benchmark import ROOT, report, trial
 from benchmark.analysis.experiment import Found, Wanted, comparison, find, missing, named, render, verdict
 from benchmark.analysis.statistics import Estimate
 from benchmark.analysis.tables import FORMATS
@@ -727,7 +727,7 @@ def fill(root: Path, found: Sequence[Cell], trials: int) -> None:
 @pytest.fixture
 def composed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The report takes grids that were composed before."""
-    monkeypatch.setattr(config, "cells", lambda overrides: list(grid(*overrides)))
+    monkeypatch.setattr("benchmark.grid.cells", lambda overrides: list(grid(*overrides)))
 
 
 @pytest.mark.usefixtures("composed_once")

@@ -16,9 +16,10 @@ from records import config_of, entry, record_of
 
 from benchmark import ROOT, report
 from benchmark.config import cells
+from benchmark.grid import grid_of
 from benchmark.page.again import method_overrides, setting_overrides
 from benchmark.page.data import MOST_CURVES
-from benchmark.page.missing import grid_of, lacking
+from benchmark.page.missing import lacking
 from benchmark.page.render import render
 from benchmark.records.store import KEY, Record, Store, digest, read_all
 from robust_benchmark.errors import UserError
@@ -127,8 +128,16 @@ def test_a_grid_says_what_is_missing_of_it_and_sets_the_papers_numbers_beside_ou
     records = [record_of(config, seed, [entry(100, 0.8 + seed / 100)], path=f"my/runs/a/b/c/seed-{seed}.json") for seed in range(5)]
     page = render(records, "results", grids=[grid_of(overrides, records, "elsewhere")])
     assert "86.73 ± 0.48</td><td>82.00 ± 1.96</td><td>5 of 5</td><td>-4.73" in page
-    assert "1 of 2 cells lack trials." in page
+    assert "1 of 2 cells lacks trials." in page
     assert "method=baseline,l2rw results_dir=my/runs</code>" in page
+
+
+def test_the_state_of_a_grid_of_one_cell_is_in_the_singular() -> None:
+    overrides = ["method=reed", "trials=1"]
+    (cell,) = cells(overrides)
+    found = record_of(json.loads(cell.canonical), 0, [entry(100, 0.8)], path="my/runs/a/b/c/seed-0.json")
+    assert "<p>The cell is complete.</p>" in render([found], "results", grids=[grid_of(overrides, [found], "elsewhere")])
+    assert "1 of 1 cell lacks trials." in render([found], "results", grids=[grid_of(["method=elr", "trials=1"], [found], "elsewhere")])
 
 
 def test_unreadable_records_and_repeated_ones_are_counted_on_the_page(tmp_path: Path) -> None:
@@ -143,7 +152,7 @@ def test_unreadable_records_and_repeated_ones_are_counted_on_the_page(tmp_path: 
     assert "The page shows the first file of each trial by path, and omits 1 other." in page
     assert "The page omits 2 files: record " in page
     assert "has schema 1" in page
-    assert "1 trial of 1\nmethod" in page
+    assert "1 trial of 1 method in 1 setting" in page
 
 
 def test_without_records_there_is_no_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -158,6 +167,14 @@ def test_without_records_there_is_no_page(tmp_path: Path, capsys: pytest.Capture
         (["--html", "page.html", "--figure", "figure.png"], "--html and --figure exclude each other; use two commands"),
         (["--html", "page.html", "--rows", "method"], "--html and --rows exclude each other; use two commands"),
         (["--html", "page.html", "--grid", "method='reed"], "--grid method='reed cannot be split into overrides: no closing quotation"),
+        (["--html", "page.html", "--format", "csv"], "--html and --format exclude each other; use two commands"),
+        (
+            ["--figure", "page.png", "--format", "csv"],
+            "--format is an option of tables, and --figure makes a table only with --output FILE",
+        ),
+        (["--figure", "page.png", "--rows", "method"], "--rows is an option of tables, and --figure makes a table only with --output FILE"),
+        (["--figure", "page.png", "--reference", "reed"], "--reference is an option of tables"),
+        (["--cost", "none.json"], "--cost none.json needs --y relative_seconds or peak_memory, --kind pareto or --select equal_compute"),
         (["more"], "'more' is not an option such as experiment=digits; the command reads one directory, ."),
         (["--grid", "experiment=fig2"], "--grid 'experiment=fig2' is an option of HTML pages and needs --html FILE"),
         (["--html", "page.html", "--reference", "reeed"], "no method to compare with 'reeed'; nearest: reed (1 known: reed)"),
@@ -172,7 +189,7 @@ def test_what_is_asked_wrongly_is_refused_in_a_sentence(
     Store(tmp_path).write(trial())
     assert report.main([".", *options]) == 2
     assert sentence in capsys.readouterr().err
-    assert not (tmp_path / "page.html").exists()
+    assert not [*tmp_path.glob("page.*")]
 
 
 def test_a_page_of_diverged_trials_alone_says_so() -> None:

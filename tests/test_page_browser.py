@@ -272,6 +272,64 @@ def test_diverged_trials_and_cells_of_other_installations_say_so(opened: Open) -
     assert "a comparison is not possible" in text
 
 
+def with_costs(records: list[Record], costs: dict[str, float]) -> list[Record]:
+    """Like benchmark.analysis.cost.join: diverged trials also have the cost."""
+    known = [record for record in records if record["method"] in costs]
+    return [record | {"metrics": record["metrics"] | {"relative_seconds": costs[record["method"]]}} for record in known]
+
+
+def test_a_cost_is_one_measurement_of_a_cell_also_if_its_first_trial_diverged(opened: Open) -> None:
+    reed = trials("reed", [0.5, 0.6, 0.7])
+    lost = record_of(reed[0]["config"], 0, [entry(50)], done=False)
+    measured = with_costs([lost, *reed[1:], *trials("l2rw", [0.5, 0.6, 0.7])], {"reed": 1.25, "l2rw": 2.75})
+    page = opened(render(measured, "results", ["relative_seconds", "test_accuracy"]))
+    assert sorted(column(page, "long", 3)) == ["1.250 (1 diverged)", "2.750"]
+    assert "omits" not in page.locator("#wide").inner_text()
+    assert "One measurement for each method." in page.locator("#wide").inner_text()
+    field(page, "Difference to").select_option("reed")
+    assert sorted(column(page, "long", 3)) == ["+1.500", "1.250 (1 diverged)"]
+    assert "p < 0.05" not in page.locator("#wide").inner_text()
+
+
+def test_a_cell_without_a_measured_cost_counts_once(opened: Open) -> None:
+    measured = [*with_costs(trials("reed", [0.5, 0.6]), {"reed": 1.25}), *trials("l2rw", [0.5, 0.6, 0.7])]
+    page = opened(render(measured, "results", ["relative_seconds"]))
+    assert "The table omits 1 cell without this number" in page.locator("#wide").inner_text()
+
+
+def test_differences_are_sorted_as_differences_and_the_reference_as_zero(opened: Open) -> None:
+    page = opened(render([record for record in small() if record["config"]["noise"]["rate"] == 0.4], "results", reference="middling"))
+    page.locator("#long thead button", has_text="Test accuracy").click()
+    assert column(page, "long", 1) == ["good", "middling", "poor"]
+
+
+def test_a_cell_without_a_difference_is_sorted_last(opened: Open) -> None:
+    page = opened(render([*small(), *trials("middling", [0.1], noise__rate=0.9), *trials("alone", [0.99], noise__rate=0.8)], "results"))
+    field(page, "Difference to").select_option("middling")
+    for _ in range(2):  # both directions
+        page.locator("#long thead button", has_text="Test accuracy").click()
+        assert column(page, "long", 1)[-1] == "alone"
+
+
+def test_a_diverged_trial_does_not_count_in_curves(opened: Open) -> None:
+    done = trials("reed", [0.5, 0.6, 0.7])
+    lost = record_of(done[0]["config"], 3, [entry(50, 0.01), entry(100)], done=False)
+    page = opened(render([*done, lost], "results"))
+    slider = field(page, "step")
+    slider.focus()
+    page.keyboard.press("ArrowLeft")
+    assert page.locator("#curves [aria-live]").inner_text().startswith("Step 50: reed 30.00 ± ")
+
+
+def test_the_commands_of_a_cell_train_its_seeds_and_no_others(opened: Open) -> None:
+    gaps = [record_of(config_of(), seed, [entry(100, 0.5)]) for seed in (0, 5, 6)]
+    page = opened(render(gaps, "results"))
+    page.locator("#wide td button").click()
+    commands = page.locator("dialog pre").inner_text().splitlines()
+    assert [command.partition(" seed=")[2] for command in commands] == ["0 trials=1", "5 trials=2"]
+    assert len({command.partition(" seed=")[0] for command in commands}) == 1
+
+
 def test_thousands_of_methods_are_paged(opened: Open) -> None:
     (one,) = trials("method", [0.5])
     configs = [one["config"] | {"method": {"name": f"method_{number:04}"}} for number in range(2500)]

@@ -12,7 +12,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def test_the_readme_s_tables_are_what_the_shipped_records_give() -> None:
     for name in SHIPPED.values():
-        assert shipped(name) in README  # test_results.py makes the files again
+        assert shipped(name) in README  # test_shipped_tables.py makes the files again
 
 
 def test_the_readme_has_the_two_set_up_commands_that_ci_runs() -> None:

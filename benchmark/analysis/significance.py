@@ -1,7 +1,7 @@
 """Tests over the rows of a table: which methods may be the best of a column, and how each method differs from a reference.
 
-Trials of one seed share their data and their wrong labels, so all comparisons pair trials by seed. A method with diverged trials is not
-compared, because its finished trials are a biased sample.
+Trials of one seed share their data and their wrong labels, so all comparisons pair trials by seed. A method with diverged trials has no
+mark, and its differences have no interval and no test, because its finished trials are a biased sample.
 """
 
 from __future__ import annotations

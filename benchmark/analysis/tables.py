@@ -31,6 +31,7 @@ AGAINST = (
     f"Other rows show paired differences to {{reference}}{{unit}}, with the number of trials won. {MARK}: p < {LEVEL} (two-sided paired t"
     " test, adjusted by Holm over the column)."
 )
+COSTS_AGAINST = "Other rows show differences to {reference}."  # a cost is one measurement, without trials
 Place = tuple[str, str, str]  # Row.place
 Cells = dict[Place, Cell]
 
@@ -135,13 +136,14 @@ def _top(rows: Sequence[Row], metric: Metric, marked: set[Place]) -> set[Place]:
 
 def _differences(rows: Sequence[Row], metric: Metric, reference: str) -> tuple[Cells, str]:
     """As `_values`, with differences to the reference. The reference itself, and rows of columns without a reference, show their values."""
-    digits = decimals(metric, [row.mean for row in rows])
+    digits, is_cost = decimals(metric, [row.mean for row in rows]), metric.name in COST
     cells = {row.place: cell(row, digits) for row in rows}
     for row, found, p in against(rows, reference, metric):
+        won = "" if is_cost else f" ({found.wins} of {found.trials})"
         mark = f" {MARK}" if p < LEVEL else ""  # False for NaN
-        after = f" ({found.wins} of {found.trials}){mark}{_diverged(row)}"
+        after = f"{won}{mark}{_diverged(row)}"
         cells[row.place] = Number(found.mean, found.half_width, digits, "+", after) if found.trials else f"-{_diverged(row)}"
-    return cells, AGAINST.format(reference=reference, unit=" in points" if metric.unit == "%" else "")
+    return cells, (COSTS_AGAINST if is_cost else AGAINST).format(reference=reference, unit=" in points" if metric.unit == "%" else "")
 
 
 def _wide(rows: Sequence[Row], shown: Cells, group: Group, selections: Sequence[str]) -> Table:

@@ -74,7 +74,7 @@ def _rescaled(option: str, value: Any, scale: float) -> Any:
 
 
 def _before_scaling(option: str, value: Any, scale: float) -> Any:
-    """The value before scaling. Rounding changes the scaled value by at most a half, so division finds the original value."""
+    """A value that scales to this one. It may differ from the original: at scale 0.1, both 1005 and 1000 steps become 100."""
     return max(1, round(value / scale)) if option in RESCALED else value
 
 

@@ -123,7 +123,8 @@ def _can_choose(selection: str, records: Iterable[Record]) -> bool:
 
 
 def _about_metric(metric: Metric) -> dict[str, Any]:
-    return {"name": metric.name, "label": metric.label, "unit": metric.unit, "larger": metric.larger_is_better, "absent": metric.absent}
+    about = {"name": metric.name, "label": metric.label, "unit": metric.unit, "larger": metric.larger_is_better, "absent": metric.absent}
+    return about | {"cost": metric.name in COST}
 
 
 def _methods(firsts: Sequence[Record], looks: Mapping[str, Any]) -> dict[str, Any]:
@@ -211,13 +212,11 @@ def _plain(value: Any) -> str:
 
 
 def _values(cells: Sequence[Sequence[Record]], metric: Metric, selection: str) -> list[float | None]:
-    """The value of each trial, cell by cell; None if there is none. The cost of a method has one measurement, at the first trial."""
-    most = 1 if metric.name in COST else None
-    return [
-        _rounded(value(trial, metric, selection), metric) if most is None or place < most else None
-        for cell in cells
-        for place, trial in enumerate(cell)
-    ]
+    """The value of each trial, cell by cell; None if there is none. The cost of a method has one measurement for each cell."""
+    found = [[_rounded(value(trial, metric, selection), metric) for trial in cell] for cell in cells]
+    if metric.name in COST:
+        return [next((each for each in of_cell if each is not None), None) for of_cell in found]
+    return [each for of_cell in found for each in of_cell]
 
 
 def _rounded(number: float, metric: Metric) -> float | None:
@@ -233,8 +232,9 @@ def _curves(cells: Sequence[Sequence[Record]], metric: Metric) -> list[Any]:
 
 
 def _curve(cell: Sequence[Record], metric: Metric) -> list[Any] | None:
+    """Diverged trials do not count: a mean over trials that end early would jump at their ends."""
     points: dict[int, list[float]] = {}
-    for trial in cell:
+    for trial in (trial for trial in cell if trial["status"] == "done"):
         for step, evaluation in over_phases(trial["history"]):
             if metric.kept in evaluation:
                 points.setdefault(step, []).append(metric.of(evaluation))

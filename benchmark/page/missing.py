@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import shlex
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -13,32 +12,11 @@ import pandas as pd
 from benchmark.analysis import experiment as analysis
 from benchmark.analysis.cells import Number
 from benchmark.analysis.settings import Words, text_of, words_of
-from benchmark.config import cells
+from benchmark.grid import Grid
 from benchmark.page.again import method_overrides, setting_overrides
 from benchmark.records.store import Record, results_dir_of
 from robust_benchmark.errors import UserError
 from robust_benchmark.imports import command
-
-
-class Grid(NamedTuple):
-    """A grid with its records. command: trains the missing trials; rows, notes: of its experiment"""
-
-    title: str
-    command: str
-    found: list[analysis.Found]
-    rows: dict[str, Any]
-    notes: list[str]
-
-    @property
-    def missing(self) -> list[str]:
-        """The cells that lack trials at full scale, with their numbers of trials."""
-        table = analysis.comparison(self.found, self.rows).itertuples()
-        return [_named(row) for row, each in zip(table, self.found, strict=True) if each.lacks_trials]
-
-    @property
-    def keys(self) -> set[str]:
-        """The keys of its cells."""
-        return {each.wanted.key for each in self.found}
 
 
 class Lacking(NamedTuple):
@@ -62,24 +40,15 @@ def words_of_grid(text: str) -> list[str]:
         raise UserError(f"--grid {text} cannot be split into overrides: {str(error).lower()}") from error
 
 
-def grid_of(overrides: Sequence[str], records: Sequence[Record], results: str | os.PathLike[str]) -> Grid:
-    """The grid of these overrides with its records. results: the directory of new records if the grid has none
-
-    Raises UserError for invalid overrides and for several experiments.
-    """
-    composed = cells(overrides)
-    experiment = composed[0].config.experiment
-    if len({cell.config.experiment.name for cell in composed}) > 1:
-        raise UserError(f"give a single experiment=NAME, not '{shlex.join(overrides)}'")
-    found = analysis.find([analysis.Wanted(each.choice, each.identity, each.key, each.config.trials) for each in composed], records)
-    root = analysis.root(found) if any(each.records for each in found) else os.fspath(results)
-    fill = f"{command('run')} {shlex.join([*overrides, f'results_dir={root}'])}"
-    return Grid(experiment.name or shlex.join(overrides), fill, found, experiment.rows, list(experiment.notes))
+def missing(grid: Grid) -> list[str]:
+    """The cells of the grid that lack trials at full scale, with their numbers of trials."""
+    table = analysis.comparison(grid.found, grid.experiment.rows).itertuples()
+    return [_named(row) for row, each in zip(table, grid.found, strict=True) if each.lacks_trials]
 
 
 def compared(grid: Grid) -> list[list[str]]:
     """Lines of setting, method, paper, ours, trials, difference and verdict; empty if the paper has no numbers."""
-    table = analysis.comparison(grid.found, grid.rows)
+    table = analysis.comparison(grid.found, grid.experiment.rows)
     return [_texts(row) for row in table.itertuples(index=False)] if table["paper"].notna().any() else []
 
 

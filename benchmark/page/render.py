@@ -18,13 +18,15 @@ from benchmark.analysis.rows import ordered, rows_of
 from benchmark.analysis.selection import LAST
 from benchmark.analysis.settings import Words, in_order, text_of
 from benchmark.analysis.tables import cell, decimals
+from benchmark.grid import Grid
 from benchmark.metrics import METRICS, Metric
 from benchmark.page.data import collect, knowledge
-from benchmark.page.missing import Grid, compared, lacking
+from benchmark.page.missing import compared, lacking, missing
 from benchmark.page.policy import policy
 from benchmark.records.store import Record
 from robust_benchmark.errors import unknown
 from robust_benchmark.imports import command
+from robust_benchmark.words import number_of
 
 ASSETS = Path(__file__).parent / "assets"
 SCRIPTS = ("document.js", "statistics.js", "curves.js", "page.js")  # joined in this order
@@ -76,7 +78,7 @@ def render(
         columns=columns,
         knowledge=knowledge(collected.cells),
         static=_static(records, METRICS[columns["metrics"][0]["name"]]),
-        grids=[(grid, grid.missing, compared(grid)) for grid in grids],
+        grids=[(grid, missing(grid), compared(grid)) for grid in grids],
         lacking=few[:MOST_LACKING],
         lacking_more=max(0, len(few) - MOST_LACKING),
         provenance=provenance(records),
@@ -90,6 +92,7 @@ def _asset(name: str) -> str:
 
 def _template() -> Any:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.globals["number_of"] = number_of
     return environment.from_string(_asset("page.html.j2"))
 
 

@@ -33,15 +33,16 @@ HEIGHT = 2.4  # of a panel, in inches
 
 
 def training(records: Sequence[Record], metrics: Sequence[Metric]) -> pd.DataFrame:
-    """A row for each evaluation and metric, by LINES. x: step, counted over all phases; value: in the metric's unit
+    """A row for each evaluation of a finished trial and metric, by LINES. x: step, counted over all phases; value: in the metric's unit
 
+    Diverged trials do not count: a mean over trials that end early would jump at their ends.
     Raises UserError for a metric that no evaluation has.
     """
     for name in {each.name for each in metrics}.intersection(COST):
         raise UserError(f"{name} is constant along training; draw it against an option (--x)")
     lines = []
     for record, setting in zip(records, setting_words(records), strict=True):
-        for step, entry in over_phases(record["history"]):
+        for step, entry in over_phases(record["history"]) if record["status"] == "done" else ():
             lines += [(record["method"], setting, each.name, step, each.of(entry)) for each in metrics if each.kept in entry]
     return _checked(lines, metrics, records)
 

@@ -22,7 +22,8 @@ function compute() {
   const values = D.values[state.metric][state.selection];
   let start = 0;
   rows = cells.map((cell) => {
-    const own = new Map(cell.seeds.map((seed, place) => [seed, values[start + place]]).filter(([, value]) => value !== null));
+    const measured = metric().cost ? [[0, values[cell.id]]] : cell.seeds.map((seed, place) => [seed, values[start + place]]);
+    const own = new Map(measured.filter(([, value]) => value !== null));
     start += cell.seeds.length;
     return { values: own, ...estimate([...own.values()], D) };
   });
@@ -84,12 +85,16 @@ function valueText(cell) {
 function text(cell) {
   if (!isShown(cell)) return "";
   const found = compared(cell), diverged = cells[cell].lost.length ? ` (${cells[cell].lost.length} diverged)` : "";
-  if (found?.n) return `${plusMinus(found.mean, found.half, "+")} (${found.wins} of ${found.n})${found.p < LEVEL ? " *" : ""}${diverged}`;
+  const won = metric().cost ? "" : ` (${found?.wins} of ${found?.n})`;
+  if (found?.n) return `${plusMinus(found.mean, found.half, "+")}${won}${found.p < LEVEL ? " *" : ""}${diverged}`;
   return `${valueText(cell)}${!state.reference && bestOf(cells[cell].setting).has(cell) ? " *" : ""}${diverged}`;
 }
 
-/** The number that orders a cell: its difference if shown, otherwise its mean. */
-const size = (cell) => (compared(cell) ?? rows[cell]).mean;
+/** The number that orders a cell: its mean, or its difference to the reference, which is 0 for the reference and NaN if there is none. */
+function size(cell) {
+  if (!state.reference) return rows[cell].mean;
+  return nameOf(cell) === state.reference ? 0 : compared(cell)?.mean ?? NaN;
+}
 
 const phrases = (setting) => wordsOf(setting).split(", ");
 
@@ -98,17 +103,28 @@ function shared([first, ...others]) {
   return others.length ? phrases(first).filter((phrase) => others.every((other) => phrases(other).includes(phrase))) : [];
 }
 
-function caption() {
-  const lacking = cells.reduce((sum, cell) => sum + cell.seeds.length - cell.lost.length - rows[cell.id].n, 0);
-  const what = state.reference
-    ? `Paired differences to ${state.reference}, with the number of trials won; other cells show values. * means p < 0.05 after Holm.`
-    : rows.some((row) => row.n >= D.fewest)
-      ? "Mean ± 95 % interval over trials. * marks methods that may be the best of their setting."
-      : `Values of the trials; an interval needs ${D.fewest} trials.`;
+/** The sentence on the numbers of the tables. */
+function meaning() {
+  if (metric().cost) return state.reference ? `Differences to ${state.reference}; other cells show values.` : "One measurement for each method.";
+  if (state.reference) {
+    return `Paired differences to ${state.reference}, with the number of trials won; other cells show values. * means p < 0.05 after Holm.`;
+  }
+  return rows.some((row) => row.n >= D.fewest)
+    ? "Mean ± 95 % interval over trials. * marks methods that may be the best of their setting."
+    : `Values of the trials; an interval needs ${D.fewest} trials.`;
+}
+
+/** The sentence on what the tables omit, or "". A cost belongs to a cell, and other metrics to its trials. */
+function omitted() {
+  const finished = (cell) => cell.seeds.length - cell.lost.length, expected = (cell) => Math.min(finished(cell), metric().cost ? 1 : Infinity);
+  const lacking = cells.reduce((sum, cell) => sum + expected(cell) - rows[cell.id].n, 0), noun = metric().cost ? "cell" : "trial";
   const absent = metric().absent ? ` (absent ${metric().absent})` : "";
-  const without = lacking ? ` The table omits ${many(lacking, "trial")} without this number${absent}.` : "";
+  return lacking ? ` The table omits ${many(lacking, noun)} without this number${absent}.` : "";
+}
+
+function caption() {
   const better = `${metric().larger ? "Larger" : "Smaller"} is better.`;
-  return `${metric().label}, ${selection().words}. ${what} ${better}${without} Click a number for its trials, configuration and command, or a head to sort.`;
+  return `${metric().label}, ${selection().words}. ${meaning()} ${better}${omitted()} Click a number for its trials, configuration and command, or a head to sort.`;
 }
 
 // ---- controls
@@ -357,7 +373,7 @@ function curves(found) {
     select("Setting", settings.map((setting) => [setting, wordsOf(setting)]), state.setting, (value) => set("setting", +value)),
     select("Methods", Object.entries(LINES).map(([name, most]) => [name, `${name}, at most ${most}`]), state.lines,
       (value) => set("lines", value)));
-  const note = `${metric().label}, mean over trials. Bands are 95 % intervals, for at least ${D.fewest} trials. ` +
+  const note = `${metric().label}, mean over finished trials. Bands are 95 % intervals, for at least ${D.fewest} trials. ` +
     `The chart shows ${lines.length} of ${many(best.length, "method")}. Point at it, or move the slider, to read values.`;
   const title = `${metric().label} along training`;
   const heading = el("p", {}, el("b", {}, `${wordsOf(state.setting)}. `), note);
@@ -366,13 +382,19 @@ function curves(found) {
 
 // ---- one cell
 
-/** The command that trains a cell again, or the reason why there is none. */
+/** The first number and the length of each run of consecutive seeds. */
+function runs(seeds) {
+  const firsts = seeds.filter((seed) => !seeds.includes(seed - 1)), lasts = seeds.filter((seed) => !seeds.includes(seed + 1));
+  return firsts.map((first, place) => [first, lasts[place] - first + 1]);
+}
+
+/** The commands that train a cell again, a line for each run of seeds, or the reason why there are none. */
 function commandOf(cell) {
   const parts = [methodOf(cell), D.settings[cells[cell].setting]], refused = parts.map((part) => part.refused).filter(Boolean);
   if (refused.length) return { refused: `This installation cannot compose the configuration: ${refused.join("; ")}.` };
   const quoted = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'"'"'`)}'`);
-  const { seeds } = cells[cell], first = Math.min(...seeds), trials = Math.max(...seeds) - first + 1;
-  return { words: [D.run, ...parts.flatMap((part) => part.command).map(quoted), `seed=${first}`, `trials=${trials}`].join(" ") };
+  const words = [D.run, ...parts.flatMap((part) => part.command).map(quoted)].join(" ");
+  return { words: runs(cells[cell].seeds).map(([first, trials]) => `${words} seed=${first} trials=${trials}`).join("\n") };
 }
 
 function again(cell) {
