@@ -1,4 +1,4 @@
-"""Limits of a data set, each in a sentence: models that need other inputs, and augmentation of features."""
+"""Limits of a data set, each in a sentence: models that need other inputs, augmentation of features, and clean sets without a class."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from benchmark.training.trainer import ModelFactory, Trainer
-from robust_benchmark.errors import UserError
+from robust_benchmark.errors import FEW, UserError
 
 
 def tried(make: ModelFactory, name: str, outputs: int, shape: torch.Size) -> nn.Module:
@@ -28,3 +28,18 @@ def check_views_of_features(label: str, trainer: Trainer) -> None:
         raise UserError("dataset.preprocessing.pad and flip move the pixels of images, but this data set is a table: remove them")
     if any("strong" in phase.views for phase in trainer.phases):
         raise UserError(f"{label} needs strong views of images, but this data set is a table")
+
+
+def check_clean_classes(label: str, trainer: Trainer) -> None:
+    """Raise UserError if training starts with the clean set alone, and it lacks a class. label: name of the method"""
+    task = trainer.task
+    there = set(task.clean.true_labels.tolist())
+    missing = [f"'{name}'" for number, name in enumerate(task.classes) if number not in there]
+    if not missing or trainer.phases[0].source != "clean":
+        return
+    more = f" and {len(missing) - FEW} more" if len(missing) > FEW else ""
+    drawn = f"give split.stratified=true and split.clean_total of at least {len(task.classes)}"
+    advice = drawn if task.train.truth_is_known else "vouch for examples of each class"
+    raise UserError(
+        f"method {label} first trains on the clean set alone, which has no example of {', '.join(missing[:FEW])}{more}: {advice}"
+    )

@@ -11,6 +11,7 @@ from robust_benchmark.errors import UserError
 PARTS = ("method", "dataset", "imbalance", "noise", "model", "trainer")
 UNTYPED = ("dataset", "imbalance", "noise", "model")  # created by the `_target_` that they name
 PLACES = ("root", "cache")  # options of a source and of a noise that give the location of files, not their content
+CHECKS = ("train_md5", "test_md5")  # options of a source that reject other files and change no number
 
 # Options that are newer than the first records, by their dotted names, with the value that reproduces the earlier behaviour. At that
 # value an option is not part of an identity, so older keys do not change. A method's class has its own, in `added_options`.
@@ -45,8 +46,8 @@ def identity(options: Mapping[str, Any], added_options: Callable[[str], Mapping[
     Raises UserError for a number that is not finite.
     """
     found = {name: _plain(value, name, typed=name not in UNTYPED) for name, value in options.items()}
-    found["dataset"]["source"] = _without_places(found["dataset"]["source"])
-    found["noise"] = _without_places(found["noise"])
+    found["dataset"]["source"] = _without_files(found["dataset"]["source"])
+    found["noise"] = _without_files(found["noise"])
     found["method"] = without_added_options(found["method"], added_options)
     return _without(found, ADDED)
 
@@ -57,8 +58,8 @@ def without_added_options(method: Mapping[str, Any], added_options: Callable[[st
     return found | {"base": without_added_options(found["base"], added_options)} if "base" in found else found
 
 
-def _without_places(options: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in options.items() if key not in PLACES}
+def _without_files(options: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if key not in PLACES + CHECKS}
 
 
 def _without(options: dict[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:

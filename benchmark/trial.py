@@ -23,7 +23,7 @@ import torch
 from benchmark import ROOT, fingerprint, labels
 from benchmark.config import Cell
 from benchmark.donors import make_noise
-from benchmark.features import check_views_of_features, tried
+from benchmark.features import check_clean_classes, check_views_of_features, tried
 from benchmark.fingerprint import Fingerprint
 from benchmark.metrics import METRICS
 from benchmark.names import with_bases
@@ -168,6 +168,7 @@ def prepare(cell: Cell, seed: int, watch: Watch | None = None) -> Trainer:
     with registry.naming(cell.identity["method"]):
         trainer = _trainer(cell, seed, watch)
         check_steps(cell, trainer)
+        check_clean_classes(cell.label, trainer)
         return trainer
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -74,12 +75,17 @@ class Copy:
         self.check_count(path, len(found), published)
         return found
 
-    def labelled(self, file: str, classes: int | None, published: int | None = None) -> list[tuple[str, int]]:
+    def labelled(self, file: str, classes: int | None, published: int | None = None, md5: Sequence[str] = ()) -> list[tuple[str, int]]:
         """Return the path and the label of each line `PATH LABEL` of a list, with the errors of `lines`.
 
-        classes: labels must be less than it; None: any whole number. Raises UserError for another label or another form of a line.
+        classes: labels must be less than it; None: any whole number
+        md5: checksums of the published versions of the list; none: any content
+        Raises UserError for another label, another form of a line, or another checksum.
         """
-        return [_pair(self.directory / file, line, classes) for line in self.lines(file, published)]
+        found = [_pair(self.directory / file, line, classes) for line in self.lines(file, published)]
+        if md5:
+            self._check_md5(self.directory / file, md5)
+        return found
 
     def names(self, file: str, count: int, header: str | None = None) -> list[str]:
         """Return the names of the classes, one on each line of a list. Raises UserError unless they are `count` different names."""
@@ -95,6 +101,15 @@ class Copy:
             raise UserError(
                 f"{part} has {found:,} pictures, and in {self.name} it has {published:,}: complete it, or give dataset.partial=true,"
                 " which the record states"
+            )
+
+    def _check_md5(self, file: Path, published: Sequence[str]) -> None:
+        """Raise UserError if a list has none of the published checksums, unless the copy may be partial."""
+        found = hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()
+        if found not in published and not self.partial:
+            raise UserError(
+                f"{file} has the MD5 checksum {found}, and the published list of {self.name} has {' or '.join(published)}:"
+                " get the published list, or give dataset.partial=true, which the record states"
             )
 
     def pictures(self, folder: str, labels: Sequence[tuple[str, int]], known: bool) -> list[Picture]:

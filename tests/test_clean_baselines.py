@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
 
+from benchmark import trial
+from benchmark.config import Cell, cells
 from benchmark.training.trainer import Trainer
 from methods.base import Batch, Knowledge
 from methods.clean_weighted import CleanWeighted
 from methods.registry import build
 from methods.relabel import Relabel
+from robust_benchmark import RobustClassifier
 from robust_benchmark.errors import UserError
 from tests.by_hand import CLASSES, Bare, bench, some_images, some_labels
 from tests.references import cross_entropies, softmax
@@ -76,3 +81,33 @@ def test_they_declare_the_clean_set() -> None:
 def test_options_out_of_range_are_refused(name: str, options: dict[str, float]) -> None:
     with pytest.raises(UserError, match=next(iter(options))):
         build({"name": name, **options})
+
+
+def cell_of(method: str, *split: str) -> Cell:
+    """The cell of this method on the ten digits."""
+    (cell,) = cells([f"method={method}", "model=mlp", "trainer.steps=2", *(f"split.{each}" for each in split)])
+    return cell
+
+
+@pytest.mark.parametrize("method", ["clean_only", "relabel"])
+@pytest.mark.parametrize("split", [["clean_total=5"], ["clean_total=15", "stratified=false"]], ids=["few", "unstratified"])
+def test_training_that_starts_with_a_clean_set_without_some_classes_is_refused_and_names_them(method: str, split: list[str]) -> None:
+    cell = cell_of(method, *split)
+    there = set(trial.task_of(cell, 0).clean.labels.tolist())
+    missing = [f"'{digit}'" for digit in range(10) if digit not in there]
+    assert missing
+    sentence = f"method {method} first trains on the clean set alone, which has no example of {', '.join(missing)}: give split.stratified"
+    with pytest.raises(UserError, match=f"^{re.escape(sentence)}"):
+        trial.prepare(cell, 0)
+
+
+@pytest.mark.parametrize(("method", "split"), [("clean_only", "clean_total=15"), ("relabel", "clean_total=10"), ("l2rw", "clean_total=5")])
+def test_a_clean_set_with_each_class_is_enough_and_other_methods_accept_any(method: str, split: str) -> None:
+    assert trial.prepare(cell_of(method, split), 0).steps > 0
+
+
+def test_an_array_of_clean_examples_without_a_class_is_refused() -> None:
+    x, y = np.random.default_rng(0).standard_normal((30, 4)), np.arange(30) % 3
+    classifier = RobustClassifier("clean_only", overrides=["trainer.steps=2"])
+    with pytest.raises(UserError, match=r"has no example of '2': vouch for examples of each class$"):
+        classifier.fit(x, y, X_clean=x[y < 2], y_clean=y[y < 2])

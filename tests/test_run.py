@@ -289,6 +289,7 @@ REFUSED = {
     "negative clean set": ["split.clean_per_class=-1"],
     "hyper-validation": ["split.hyper_validation=5000"],
     "no clean set for l2rw": ["method=l2rw", "split.clean_per_class=0"],
+    "no clean example of a class for relabel": ["method=relabel", "split.clean_total=5"],
     "no clean set for finetune": ["method=baseline_ft", "split.clean_total=0"],
     "trials": ["trials=0"],
     "processes": ["processes=0"],
