@@ -227,8 +227,10 @@ def _draw(given: argparse.Namespace, shown: list[Record], records: list[Record],
     if given.select != [LAST]:
         asked["selections"] = given.select
     if kind == "transition":
-        from benchmark.redrawn import labels_of  # imports torch, which no other figure needs
+        from benchmark.estimates import estimate_of  # imports torch, which no other figure needs
+        from benchmark.redrawn import labels_of
 
+        asked["estimate_of"] = estimate_of
         asked["labels_of"] = functools.partial(labels_of, data_dir=given.data_dir or "data")
     options = figure if kind == figure.get("kind") else {name: figure[name] for name in ("y",) if name in figure}
     figures.draw(shown, given.figure, of=records, **{**options, **{name: value for name, value in asked.items() if value is not None}})

@@ -98,7 +98,7 @@ def begin(namespace: dict[str, Any]) -> None:
     table(directory / "table.csv")
     for folder in ("results/tables", "docs/figures"):
         (directory / folder).mkdir(parents=True)
-    for shipped in ("reference", "evidence"):
+    for shipped in ("reference", "evidence", "transition"):
         (directory / "results" / shipped).symlink_to(ROOT / "results" / shipped)
     namespace["__name__"] = "page"
 

@@ -15,7 +15,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.axes import Axes
-from safetensors.numpy import save_file
 from scipy.optimize import minimize
 from sklearn.metrics import roc_auc_score, roc_curve
 
@@ -28,8 +27,7 @@ from benchmark.analysis.figures.forest import by_setting, forest_figure
 from benchmark.analysis.figures.heatmap import heatmap_figure, means
 from benchmark.analysis.figures.pareto import front
 from benchmark.analysis.figures.profile import improvement_figure
-from benchmark.analysis.figures.transition import ENDING as WEIGHTS
-from benchmark.analysis.figures.transition import counted, estimated
+from benchmark.analysis.figures.transition import counted
 from benchmark.metrics import METRICS
 from benchmark.records.store import Record, Store, read_record
 from benchmark.redrawn import labels_of
@@ -194,7 +192,6 @@ def test_a_wrong_ranking_and_evidence_without_it_are_one_sentence(tmp_path: Path
 
 def test_evidence_lies_where_runs_write_it() -> None:
     assert place("kept", "0123", 4, "evidence") == Path("kept") / "0123" / f"seed-4{ENDING}"
-    assert place("kept", "0123", 4, "weights") == Path("kept") / "0123" / f"seed-4{WEIGHTS}"
 
 
 def test_without_evidence_one_sentence_says_how_to_get_it(tmp_path: Path) -> None:
@@ -224,18 +221,6 @@ def test_the_realised_matrix_has_the_shares_of_each_true_class() -> None:
     expected = [[np.mean(given[true == row] == column) for column in range(3)] for row in range(3)]
     np.testing.assert_allclose(counted(given, true, 3), expected)
     assert counted([0], [0], 2).tolist() == [[1, 0], [0, 0]]
-
-
-def test_the_estimate_is_read_from_kept_weights_by_its_name_and_shape(tmp_path: Path) -> None:
-    each, T = trial("glc", 0.5), np.array([[0.9, 0.1], [0.3, 0.7]], dtype=np.float32)
-    assert estimated(each, tmp_path) is None
-    path = tmp_path / each["key"] / f"seed-0{WEIGHTS}"
-    path.parent.mkdir()
-    save_file({"base.transition": T, "model.transition": np.zeros((3, 3), np.float32), "weight": T}, path)
-    np.testing.assert_array_equal(estimated(each, tmp_path), T)
-    path.write_bytes(b"nothing")
-    with pytest.raises(UserError, match="cannot be read"):
-        estimated(each, tmp_path)
 
 
 def shipped() -> Record:

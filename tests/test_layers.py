@@ -86,7 +86,7 @@ def test_status_meets_torch_only_by_way_of_the_grid_that_overrides_compose() -> 
 
 
 def test_report_meets_torch_only_by_way_of_the_configurations_that_experiments_pages_and_drawn_labels_compose() -> None:
-    composing = ("benchmark.grid", "benchmark.page", "benchmark.redrawn")
+    composing = ("benchmark.grid", "benchmark.page", "benchmark.redrawn", "benchmark.estimates")
     others = {name for name in imports(MODULES["benchmark.report"]) if not any(within(name, each) for each in composing)}
     assert "benchmark.analysis.tables" in others or "benchmark.analysis" in others
     assert [name for name in others if "torch" in reached(name)] == []

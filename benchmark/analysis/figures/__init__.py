@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from benchmark.analysis.figures.request import Labels, Request
 from benchmark.analysis.selection import LAST
@@ -16,6 +16,10 @@ from benchmark.analysis.style import method_looks
 from benchmark.metrics import metric
 from benchmark.records.store import Record
 from robust_benchmark.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 FORMATS = (".png", ".pdf", ".svg")
 RANKINGS = ("loss", "margin", "wrong_events")  # evidence that exists for every method, for kind detection
@@ -66,6 +70,7 @@ def draw(
     checkpoint_dir: str | Path = ".checkpoints",
     labels_of: Callable[[Record], Labels] | None = None,
     ranking: str | None = None,
+    estimate_of: Callable[[Record, Path], NDArray[np.float64] | None] | None = None,
 ) -> None:
     """Draw a figure and write it as PNG, PDF or SVG by the suffix of `path`. A path without a suffix gives PNG and PDF.
 
@@ -78,6 +83,7 @@ def draw(
     width: one of WIDTHS
     checkpoint_dir: directory of evidence and weights (keep=[evidence,weights])
     labels_of: returns the training labels of a recorded trial, for kind transition (benchmark.redrawn)
+    estimate_of: returns the estimate of the transition matrix of a recorded trial, for kind transition (benchmark.estimates)
     ranking: one of RANKINGS, for kind detection; None ranks by weights, or by losses without weights
     Raises UserError for unknown names, with the nearest name, and for records without the data of the figure.
     """
@@ -100,6 +106,7 @@ def draw(
         checkpoint_dir=Path(checkpoint_dir),
         labels_of=labels_of,
         ranking=ranking,
+        estimate_of=estimate_of,
     )
     from benchmark.analysis.figures import canvas
 

@@ -30,6 +30,7 @@ class Request:
     """The checked arguments of `benchmark.analysis.figures.draw`. looks: by the labels of methods; width: in inches
 
     labels_of: returns the training labels of a recorded trial. The caller passes it, because drawing labels again needs torch.
+    estimate_of: returns the estimate of the transition matrix of a recorded trial, from weights in a directory, or None; needs torch too
     ranking: for kind detection, the evidence that ranks the examples of every method; None for weights, or losses without weights
     """
 
@@ -43,6 +44,7 @@ class Request:
     checkpoint_dir: Path
     labels_of: Callable[[Record], Labels] | None
     ranking: str | None = None
+    estimate_of: Callable[[Record, Path], NDArray[np.float64] | None] | None = None
 
     @property
     def is_narrow(self) -> bool:

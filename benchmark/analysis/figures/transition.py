@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,13 +14,9 @@ from benchmark.analysis.figures.request import Labels, Request
 from benchmark.analysis.words import setting_words
 from benchmark.records.store import Record
 from robust_benchmark.errors import UserError
-from robust_benchmark.files import check_regular
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-TENSOR = "transition"  # the name of the buffer of a method's estimate
-ENDING = ".weights.safetensors"  # as benchmark.training.artifacts writes them
 
 
 def counted(given: ArrayLike, true: ArrayLike, classes: int) -> NDArray[np.float64]:
@@ -31,43 +26,26 @@ def counted(given: ArrayLike, true: ArrayLike, classes: int) -> NDArray[np.float
     return counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
 
 
-def estimated(record: Record, checkpoint_dir: Path) -> NDArray[np.float64] | None:
-    """The method's final estimate of the transition matrix, from its kept weights; None if there is none."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    path = checkpoint_dir / record["key"] / f"seed-{record['seed']}{ENDING}"
-    classes = len(record["data"]["classes"])
-    try:
-        check_regular(path)
-        tensors = load_file(path)
-    except FileNotFoundError:
-        return None
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} cannot be read ({error})") from error
-    found = [tensor for name, tensor in sorted(tensors.items()) if name.rpartition(".")[2] == TENSOR and tensor.shape == (classes, classes)]
-    return found[0].astype(np.float64) if found else None
-
-
 def transition_figure(request: Request) -> Figure:
     """For the first trial of each setting: the true matrix, the realised one, and the estimate of each method that kept one."""
     records = request.finished()
-    if request.labels_of is None:
-        raise UserError("a figure of kind transition needs the labels of the trials (labels_of)")
+    if request.labels_of is None or request.estimate_of is None:
+        raise UserError("a figure of kind transition needs the labels and the estimates of the trials (labels_of, estimate_of)")
     panels: dict[str, NDArray[np.float64]] = {}
     classes = {}
     for setting, of_setting in _first_trials(records).items():
         first = of_setting[0]
         matrices = _of_labels(first, request.labels_of(first))
         for record in of_setting:
-            estimate = estimated(record, request.checkpoint_dir)
+            estimate = request.estimate_of(record, request.checkpoint_dir)
             matrices |= {} if estimate is None else {f"Estimated, {canvas.shown(record['method'])}": estimate}
         for name, matrix in matrices.items():
             panels[f"{name}\n{setting}"] = 100 * matrix
             classes[f"{name}\n{setting}"] = first["data"]["classes"]
     said = "Each row gives the labels of the training examples of one true class in %, in the first trial."
-    without = "" if any(name.startswith("Estimated") for name in panels) else " No method has a kept estimate (keep=[weights])."
-    return matrix_figure(request, panels, classes, 2, ("Given label", "True class"), said + without)
+    has_estimates = any(name.startswith("Estimated") for name in panels)
+    without = "" if has_estimates else " No method has a kept estimate (keep=[weights])."
+    return matrix_figure(request, panels, classes, 3 if has_estimates else 2, ("Given label", "True class"), said + without)
 
 
 def _first_trials(records: Sequence[Record]) -> dict[str, list[Record]]:
