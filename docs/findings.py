@@ -86,7 +86,8 @@ def _human() -> str:
     for method in trials.methods:
         (last,), (chosen,) = trials.means(method).values(), trials.means(method, select="noisy_validation").values()
         (memorised,), (auroc,) = (trials.means(method, of).values() for of in ("wrong_labels_memorised", "weights_auroc"))
-        rows.append([_code(method), trials.sees(method), *map(_number, (last, chosen, memorised)), "" if np.isnan(auroc) else _number(auroc)])
+        weights = "" if np.isnan(auroc) else _number(auroc)
+        rows.append([_code(method), trials.sees(method), *map(_number, (last, chosen, memorised)), weights])
     rows.sort(key=lambda row: -float(row[2]))
     headers = ["last step", "chosen by noisy validation", "wrong labels memorised", "AUROC of the weights"]
     return _table(["method", "sees", *headers], rows)
