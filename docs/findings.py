@@ -22,7 +22,7 @@ NOISES: dict[str, Options] = {  # of experiment=noise_atlas
     "instance-dependent noise": {"noise.name": "instance"},
     "background flip": {"noise.name": "bgflip"},
 }
-SURVIVORS = "dividemix pes sop_plus mdyr promix disc elr baseline coteaching forward_oracle l2rw glc relabel clean_only"  # in this order
+SURVIVORS = "dividemix pes sop_plus mdyr promix disc elr baseline coteaching forward_oracle l2b l2rw fsr mlc glc relabel gdw clean_only"  # in this order
 MNIST_NOISES: dict[str, Options] = {
     "50 % uniform flip": {"noise.name": "uniflip"},
     "45 % pair flip": {"noise.name": "pairflip"},

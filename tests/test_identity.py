@@ -23,7 +23,7 @@ EXPERIMENTS += [["experiment=fig4", "dataset=digits"], ["experiment=noise_atlas"
 EXPERIMENTS += [["experiment=tail_atlas"], ["experiment=tail_reasons"], ["experiment=clean_noise"]]
 EXPERIMENTS += [["experiment=digits_modern"], ["experiment=digits_longtail"], ["experiment=table2_small"]]
 EXPERIMENTS += [["experiment=table1_mnist"], ["experiment=table2_mnist"], ["experiment=noise_atlas_mnist"]]
-EXPERIMENTS += [["experiment=tail_reasons_mnist"], ["experiment=cifar10n_small"]]
+EXPERIMENTS += [["experiment=tail_reasons_mnist"], ["experiment=noise_reasons_mnist"], ["experiment=cifar10n_small"]]
 EXPERIMENTS += [["experiment=tail_atlas_mnist"]]
 KEYS = """
 import json, sys
