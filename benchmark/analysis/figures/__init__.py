@@ -46,7 +46,7 @@ KINDS = {
     "training": Kind("metrics along the training steps", "lines", "training_figure"),
     "against": Kind("metrics against an option (--x)", "lines", "against_figure", selections=5),
     "forest": Kind("each trial, mean and interval of each method", "forest", "forest_figure", 60, selections=1),
-    "heatmap": Kind("means of methods by settings", "heatmap", "heatmap_figure", 60, selections=1),
+    "heatmap": Kind("means of methods by settings", "heatmap", "heatmap_figure", 80, selections=1),
     "profile": Kind("share of all trials and settings above each value", "profile", "profile_figure", selections=1),
     "improvement": Kind("how often each method is better than each other method", "profile", "improvement_figure", 32, selections=1),
     "pareto": Kind("a metric against measured cost (--x relative_seconds or peak_memory)", "pareto", "pareto_figure", selections=1),
