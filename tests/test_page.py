@@ -208,7 +208,7 @@ def test_curves_are_left_out_of_pages_of_many_cells() -> None:
     many = [one | {"key": f"{number:012}", "method": f"method_{number}"} for number in range(MOST_CURVES + 1)]
     page = render(many, "results")
     assert data(page)["curves"] == {}
-    assert "The page has no curves, because it has more than 1,000 cells" in page
+    assert "The page has no curves, because it has more than 2,000 cells" in page
 
 
 def test_the_shipped_page_is_what_the_shipped_records_give(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,7 +40,7 @@ METRICS_SHOWN = (  # the default metrics
 )
 SELECTIONS_SHOWN = (LAST, "noisy_validation", "oracle")
 MOST_TRIALS = 10_000  # pages with more trials have only the first default metric, to stay below 1.2 MB
-MOST_CURVES = 1_000  # pages with more cells have no curves
+MOST_CURVES = 2_000  # pages with more cells have no curves
 DIGITS = 4  # decimals of a percentage, more than the resolution of 10,000 test images
 SIGNIFICANT = 6  # digits of other values
 
