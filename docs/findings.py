@@ -22,7 +22,9 @@ NOISES: dict[str, Options] = {  # of experiment=noise_atlas
     "instance-dependent noise": {"noise.name": "instance"},
     "background flip": {"noise.name": "bgflip"},
 }
-SURVIVORS = "dividemix pes sop_plus mdyr promix disc elr baseline coteaching forward_oracle l2b l2rw fsr mlc glc relabel gdw clean_only"  # in this order
+SURVIVORS = (  # in this order
+    "dividemix pes sop_plus mdyr promix disc elr baseline coteaching forward_oracle l2b l2rw fsr mlc glc relabel gdw clean_only"
+)
 MNIST_NOISES: dict[str, Options] = {
     "50 % uniform flip": {"noise.name": "uniflip"},
     "45 % pair flip": {"noise.name": "pairflip"},
