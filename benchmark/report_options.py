@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
 
 from benchmark.analysis import figures
 from benchmark.analysis.selection import LAST, SELECTIONS, check_selection
@@ -20,9 +19,10 @@ NOT_OF_PAGES = ("figure", "output", "format", "rows", "columns", "overall")
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options of the command. Raises UserError for an unknown selection, a second directory, and options without effect."""
-    given = _parser().parse_intermixed_args(arguments)
+    parser = _parser()
+    given = parser.parse_intermixed_args(arguments)
     given.select = list(dict.fromkeys(given.select))
-    _check(given)
+    _check(given, {name for name, value in vars(given).items() if value != parser.get_default(name)})
     return given
 
 
@@ -89,14 +89,17 @@ def _of_figures(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="directory of published data sets, for kind transition (default data)")
 
 
-def _check(given: argparse.Namespace) -> None:
-    """Raises UserError for an unknown selection, a second directory, and incompatible options."""
+def _check(given: argparse.Namespace, changed: Collection[str]) -> None:
+    """Raises UserError for an unknown selection, a second directory, and incompatible options.
+
+    changed: names of the options that are not at their defaults
+    """
     for name in given.select:
         check_selection(name, [])
     for override in given.overrides:
         if "=" not in override:
             raise UserError(f"'{override}' is not an option such as experiment=digits; the command reads one directory, {given.results}")
-    _check_outputs(given)
+    _check_outputs(given, changed)
     if given.grid and given.html is None:
         raise UserError(f"--grid '{given.grid[0]}' is an option of HTML pages and needs --html FILE")
     if given.format == "parquet" and given.output is None:
@@ -106,20 +109,20 @@ def _check(given: argparse.Namespace) -> None:
         raise UserError(f"--rows and --columns do not apply to {other}, which has fixed rows and columns")
 
 
-def _check_outputs(given: argparse.Namespace) -> None:
+def _check_outputs(given: argparse.Namespace, changed: Collection[str]) -> None:
     """Raises UserError for options of another output than the wanted ones."""
-    if given.figure is None:
-        for option, value in _used(given, OF_FIGURES).items():
-            raise UserError(f"{option} {value} is an option of figures and needs --figure FILE")
-    if given.html is not None:
-        for option in _used(given, NOT_OF_PAGES):
-            raise UserError(f"--html and {option} exclude each other; use two commands")
-    if given.figure is not None and given.output is None:
-        for option in _used(given, OF_TABLES):
-            raise UserError(f"{option} is an option of tables, and --figure makes a table only with --output FILE")
+    if given.figure is None and (name := _first(OF_FIGURES, changed)):
+        raise UserError(f"{_option(name)} {getattr(given, name)} is an option of figures and needs --figure FILE")
+    if given.html is not None and (name := _first(NOT_OF_PAGES, changed)):
+        raise UserError(f"--html and {_option(name)} exclude each other; use two commands")
+    if given.figure is not None and given.output is None and (name := _first(OF_TABLES, changed)):
+        raise UserError(f"{_option(name)} is an option of tables, and --figure makes a table only with --output FILE")
 
 
-def _used(given: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
-    """Those of the options that differ from their defaults, as on the command line, with their values."""
-    parser, values = _parser(), vars(given)
-    return {f"--{name.replace('_', '-')}": values[name] for name in names if values[name] != parser.get_default(name)}
+def _first(names: Sequence[str], changed: Collection[str]) -> str:
+    return next((name for name in names if name in changed), "")
+
+
+def _option(name: str) -> str:
+    """The option as on the command line."""
+    return f"--{name.replace('_', '-')}"
