@@ -1,4 +1,4 @@
-"""`python -m docs.findings`: writes the tables of docs/wrong-labels.md and docs/rare-classes.md from records and measured costs."""
+"""`python -m docs.findings`: writes the tables of the pages on findings from records, measured costs and the paper's numbers."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from tabulate import tabulate
 
 from benchmark import ROOT
 from docs.method_table import cost, filled
-from docs.trials import Options, Trials
+from docs.trials import Options, Trials, composed
+from robust_benchmark.words import number_of
 
-PAGES = [ROOT / "docs" / "wrong-labels.md", ROOT / "docs" / "rare-classes.md"]
+PAGES = [ROOT / "docs" / name for name in ("wrong-labels.md", "rare-classes.md", "small.md")]
 
 NOISES: dict[str, Options] = {  # of experiment=noise_atlas
     "20 % uniform flip": {"noise.name": "uniflip", "noise.rate": 0.2},
@@ -54,7 +55,7 @@ CLEAN = "l2b l2rw fsr gdw mentornet_dd mslc glc meta_weight_net clean_weighted b
 
 
 def main() -> None:
-    """Update both pages."""
+    """Update the pages."""
     for page in PAGES:
         page.write_text(updated(page.read_text(encoding="utf-8")), encoding="utf-8")
 
@@ -121,6 +122,29 @@ def _clean_noise() -> str:
     return _table(["method", *RATES, "lost at 40 %"], rows)
 
 
+def _table_1() -> str:
+    return _beside_the_paper("table1", "CIFAR-10, WRN-28-10, 5 trials", {"MNIST, LeNet": "table1_mnist"})
+
+
+def _table_2() -> str:
+    ours = {"CIFAR-10 as JPEG, fastnet": "table2_small", "MNIST, LeNet": "table2_mnist", "digits, convnet": "table2 dataset=digits"}
+    return _beside_the_paper("table2", "CIFAR-10, ResNet-32, 5 trials", ours)
+
+
+def _beside_the_paper(experiment: str, header: str, ours: Mapping[str, str]) -> str:
+    """The rows of a table of the paper: its means on CIFAR-10, and ours by the headers of their columns."""
+    papers = composed([f"experiment={experiment}"])[0].config.experiment.rows
+    columns = {f"the paper: {header}": {row: found["cifar10"][0] for row, found in papers.items()}}
+    for name, of in ours.items():
+        trials = Trials(of, {"": {}})
+        columns[f"{name}, {number_of(trials.fewest, 'trial')}"] = {row: trials.means(row)[""] for row in papers}
+    rows = [
+        [found["name"], *(f"{means[row]:.1f} ({means[row] - means['l2rw']:+.1f})" for means in columns.values())]
+        for row, found in papers.items()
+    ]
+    return _table(["method", *columns], rows)
+
+
 def _code(name: str) -> str:
     return f"`{name}`"
 
@@ -144,6 +168,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "both": _both,
     "mnist_tails": _mnist_tails,
     "clean_noise": _clean_noise,
+    "table_1": _table_1,
+    "table_2": _table_2,
 }
 
 if __name__ == "__main__":

@@ -21,11 +21,12 @@ Options = Mapping[str, Any]
 class Trials:
     """The shipped trials of an experiment's methods under settings, which have names and options.
 
+    experiment: its name, possibly with overrides behind it
     methods: separated by spaces, in the order of a table; '' for all of the experiment's
     """
 
     def __init__(self, experiment: str, settings: Mapping[str, Options], methods: str = "") -> None:
-        grid = composed([f"experiment={experiment}", *([f"method={','.join(methods.split())}"] if methods else [])])
+        grid = composed([*f"experiment={experiment}".split(), *([f"method={','.join(methods.split())}"] if methods else [])])
         self.methods = methods.split() or [*dict.fromkeys(cell.choice for cell in grid)]
         self._found: dict[tuple[str, str], list[Record]] = {}
         options = leaves_of({cell.key: cell.identity for cell in grid})
@@ -33,6 +34,11 @@ class Trials:
             for name, wanted in settings.items():
                 if cell.key in _records() and wanted.items() <= options[cell.key].items():
                     self._found[cell.choice, name] = _records()[cell.key]
+
+    @property
+    def fewest(self) -> int:
+        """The smallest number of trials of a cell."""
+        return min(map(len, self._found.values()))
 
     def sees(self, method: str) -> str:
         """The information that the method uses."""
