@@ -4,14 +4,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from methods.base import Batch, MakeModel, Method, View, Weighted, normalised, weighted_cross_entropy
+from methods.base import Batch, MakeModel, View, Weighted, normalised
+from methods.logit_loss import LogitLoss, counts_of
 from methods.parts import TwoParts, two_parts
 from methods.registry import register
 from robust_benchmark.errors import at_least, in_range
 
 
 @register
-class LDAM(Method):
+class LDAM(LogitLoss):
     """Label-distribution-aware margins on a cosine classifier, with deferred re-weighting.
 
         logits z_k = scale cos(h, W_k),   h: the model's features;   prediction: z
@@ -45,17 +46,18 @@ class LDAM(Method):
     def setup(self, make_model: MakeModel, view: View) -> None:
         self.model = two_parts(make_model(), "ldam")
         self.model.output = CosineLayer(self.model.output.in_features, view.num_classes, self.scale)
-        counts = torch.bincount(view.labels, minlength=view.num_classes)
+        counts = counts_of(view)
         self.register_buffer("margins", class_margins(counts, self.margin).float(), persistent=False)
         self.register_buffer("class_weights", effective_number_weights(counts, self.beta).float(), persistent=False)
 
+    def losses(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        own = F.one_hot(labels, logits.shape[1])
+        margins = self.scale * self.margins[labels]  # (n,)
+        return F.cross_entropy(logits - own * margins[:, None], labels, reduction="none")
+
     def loss(self, batch: Batch) -> Weighted:
-        logits = self.model(batch.images)  # (n, K)
-        own = F.one_hot(batch.labels, logits.shape[1])
-        margins = self.scale * self.margins[batch.labels]  # (n,)
-        late = (batch.clock.share >= self.drw) & (self.drw < 1)  # the share is 1 after training
-        weights = torch.where(late, self.class_weights[batch.labels], 1.0)
-        return weighted_cross_entropy(logits - own * margins[:, None], batch.labels, normalised(weights))
+        weights = normalised(deferred(self.class_weights, self.drw, batch))
+        return Weighted((weights * self.example_losses(batch)).sum(), weights)
 
 
 def class_margins(counts: torch.Tensor, largest: float) -> torch.Tensor:
@@ -68,6 +70,12 @@ def effective_number_weights(counts: torch.Tensor, beta: float) -> torch.Tensor:
     """Return (1 - beta) / (1 - beta^n_k), float64 (K,), scaled to sum to the number of classes that occur."""
     weights = torch.where(counts > 0, (1 - beta) / (1 - beta ** counts.double()), 0.0)
     return weights * (counts > 0).sum() / weights.sum()
+
+
+def deferred(class_weights: torch.Tensor, begin: float, batch: Batch) -> torch.Tensor:
+    """Return the weights, (n,), of a batch's labels from class weights, (K,); ones before the share `begin` of training, or if it is 1."""
+    late = (batch.clock.share >= begin) & (begin < 1)  # the share is 1 after training
+    return torch.where(late, class_weights[batch.labels], 1.0)
 
 
 class CosineLayer(nn.Linear):

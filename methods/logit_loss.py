@@ -1,4 +1,4 @@
-"""Losses that are functions of an example's logits and label, and the shares of the given labels for those against imbalance."""
+"""Losses that are a mean over examples, and the shares of the given labels for those against imbalance."""
 
 from __future__ import annotations
 
@@ -8,15 +8,26 @@ from methods.base import Batch, Method, View, Weighted
 from methods.probabilities import single
 
 
-class LogitLoss(Method):
-    """A method whose loss is the mean of `losses` over the batch, so that class weights can multiply it (see `class_balanced`)."""
+class ExampleLosses(Method):
+    """A method whose loss is the mean of `example_losses`, so that class weights can multiply them (see `class_balanced`)."""
+
+    def example_losses(self, batch: Batch) -> torch.Tensor:
+        """Return the losses of a batch, (n,). Entry i has all terms with the label of example i, which a class weight multiplies."""
+        raise NotImplementedError(f"{type(self).__name__} defines no example_losses")
+
+    def loss(self, batch: Batch) -> torch.Tensor | Weighted:
+        return self.example_losses(batch).mean()
+
+
+class LogitLoss(ExampleLosses):
+    """A method whose loss is the mean of `losses`, which are functions of an example's logits and label."""
 
     def losses(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return the loss of each example, (n,), from logits, (n, K), in single precision or higher, and labels, (n,)."""
         raise NotImplementedError(f"{type(self).__name__} defines no losses")
 
-    def loss(self, batch: Batch) -> torch.Tensor | Weighted:
-        return self.losses(single(self.model(batch.images)), batch.labels).mean()
+    def example_losses(self, batch: Batch) -> torch.Tensor:
+        return self.losses(single(self.model(batch.images)), batch.labels)
 
 
 def log_shares(counts: torch.Tensor) -> torch.Tensor:

@@ -255,9 +255,9 @@ def test_deferred_weights_around_a_base_with_other_batches_keep_them() -> None:
     assert phase.sample is of_base.sample
 
 
-@pytest.mark.parametrize(("name", "said"), [("ldam", "LDAM"), ("elr", "ELR"), ("influence_balanced", "InfluenceBalanced")])
+@pytest.mark.parametrize(("name", "said"), [("mixup", "Mixup"), ("elr", "ELR"), ("influence_balanced", "InfluenceBalanced")])
 def test_class_weights_around_another_kind_of_loss_are_refused_in_a_sentence(name: str, said: str) -> None:
-    allowed = "baseline, focal, logit_adjustment, vs_loss"
+    allowed = "baseline, focal, ldam, logit_adjustment, remix, vs_loss"
     with pytest.raises(
         UserError, match=rf"^class_balanced needs a base whose loss is a mean over examples, such as {allowed}, not {said}$"
     ):
@@ -399,7 +399,7 @@ def test_a_variant_is_its_method_with_other_options(variant: str) -> None:
     assert named.label == spelt.label
 
 
-@pytest.mark.parametrize("base", ["focal", "logit_adjustment", "vs_loss"])
+@pytest.mark.parametrize("base", ["focal", "ldam", "logit_adjustment", "remix", "vs_loss"])
 def test_deferred_weights_go_around_other_losses_on_the_command_line(base: str) -> None:
     (cell,) = cells(["method=drw", f"method.base={base}"])
     assert cell.label == f"class_balanced:begin=0.8:mean=weighted:base={base}"

@@ -21,8 +21,10 @@ from benchmark.models.lenet import LeNet
 from benchmark.training.trainer import Settings, Trainer
 from datasets.noise import NoNoise
 from datasets.task import Examples, Task
-from methods.base import Batch, Clock, Method
+from methods.base import Batch, Clock, Method, Weighted
 from methods.baseline import Baseline
+from methods.class_balanced import ClassBalanced
+from methods.ldam import LDAM
 from methods.lws import LWS
 from methods.mixup import Mixup
 from methods.remix import Remix
@@ -32,8 +34,10 @@ from methods.schedules import Schedule, Schedules
 from methods.smote import SMOTE, interpolated, nearest
 from methods.tau_norm import TAUS, TauNorm, balanced_accuracy, stratified
 from robust_benchmark.errors import UserError
+from tests.by_hand import Bare, at, bench, some_images
 from tests.conftest import small_convnet, toy_task
-from tests.resuming import CPU, SETTINGS, assert_resumes, trained
+from tests.references.imbalance_losses import effective_number_weights
+from tests.resuming import CPU, SETTINGS, assert_resumes, assert_same_state, trained
 
 SIZES = (16, 4, 1)
 
@@ -458,6 +462,49 @@ def test_remix_ignores_the_frequent_class_in_a_mixed_pair() -> None:
         loss = copy.deepcopy(method).loss(Batch(images, labels))
         assert isinstance(loss, torch.Tensor)
         assert loss.item() == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("sizes", [(16, 4, 1), (9, 9, 3)])
+@pytest.mark.parametrize("mean", ["plain", "weighted"])
+@pytest.mark.parametrize("step", [7, 8])
+def test_deferred_weights_multiply_each_cross_entropy_of_remix_by_the_weight_of_its_label(step: int, mean: str, sizes: Any) -> None:
+    """Remix-DRW of imbalanced-DL, which has the plain mean: one mixed image after another, one class after another."""
+    labels = torch.tensor([0] * sizes[0] + [1] * sizes[1] + [2] * sizes[2])
+    config = {"name": "class_balanced", "base": {"name": "remix"}, "begin": 0.8, "mean": mean}
+    b = bench(config, labels, some_images(len(labels), 7, (1, 1, 3)), lambda _: Bare())
+    index = torch.tensor([0, len(labels) - 1, 1, sizes[0], 2, sizes[0] + 1, 3])
+    images = b.images[index].requires_grad_()
+    c = effective_number_weights(sizes) if step >= 8 else [1.0] * 3
+    for seed in range(10):
+        torch.manual_seed(seed)
+        w = torch.distributions.Dirichlet(torch.ones(2)).sample()[0].item()
+        partner = torch.rand(len(index)).argsort().tolist()
+        mixed = [w * images[i].flatten() + (1 - w) * images[partner[i]].flatten() for i in range(len(index))]
+        expected = images.sum() * 0
+        for i, x in enumerate(mixed):
+            y, other = int(labels[index[i]]), int(labels[index[partner[i]]])
+            v = remix_label_weight(w, sizes[y], sizes[other])
+            for share, label in ((v, y), (1 - v, other)):
+                expected = expected - share * c[label] * (x[label] - torch.logsumexp(x, dim=0))
+        expected = expected / (len(index) if mean == "plain" else sum(c[y] for y in labels[index]))
+        torch.manual_seed(seed)
+        found = b.method.loss(b.batch(index, images=images, clock=at(step)))
+        assert isinstance(found, Weighted)
+        assert found.loss.item() == pytest.approx(expected.item(), rel=1e-6)
+        gradients = (torch.autograd.grad(loss, images)[0] for loss in (found.loss, expected))
+        torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-8)
+
+
+# --- deferred weights around LDAM
+
+
+@pytest.mark.parametrize(("begin", "beta"), [(0.8, 0.9999), (0.3, 0.99), (1.0, 0.9)])
+def test_ldam_s_own_class_weights_are_deferred_weights_around_its_margins_bit_for_bit(begin: float, beta: float) -> None:
+    around = trained(lambda: ClassBalanced(LDAM(), beta=beta, begin=begin, mean="weighted"), tail_task((20, 10, 2)))
+    own = trained(lambda: LDAM(drw=begin, beta=beta), tail_task((20, 10, 2)))
+    assert around.progress.history == own.progress.history
+    assert_same_state(around.method.base, own.method)  # type: ignore[arg-type]
+    torch.testing.assert_close(around.example_weights, own.example_weights, rtol=0, atol=0, equal_nan=True)
 
 
 # --- all of them
