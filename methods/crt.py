@@ -29,7 +29,7 @@ class CRT(Baseline):
         the statistics of balanced batches, and its running averages follow them, as in the released code
 
     Source: Kang et al., "Decoupling Representation and Classifier for Long-Tailed Recognition", ICLR 2020: 10 epochs after 90 on
-    ImageNet-LT. There an epoch has the size of the largest class times the number of classes; here it has the size of the data.
+    ImageNet-LT. These epochs have the size of the data in the released code, as here.
     """
 
     model: TwoParts

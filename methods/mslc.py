@@ -34,8 +34,8 @@ class MSLC(Method):
     lr, weight_decay: options of the networks' Adam, at least 0; the rate is constant, and biases do not decay
 
     Needs: the clean set; stores (N, classes) numbers. Source: Wu et al., "Learning to Purify Noisy Labels via Meta Soft Label
-    Corrector", AAAI 2021; targets, s and defaults from its released code. There, the look-ahead of the first 20 epochs after the
-    warm-up has 10 times the model's learning rate; here it has the same one.
+    Corrector", AAAI 2021; targets, updates of s and defaults from its released code. There, the warm-up ends with the mean prediction of
+    10 epochs as s_i, and the look-ahead of the next 20 epochs has 10 times the model's learning rate; here it has the same one.
     """
 
     needs = Knowledge.CLEAN_SET
