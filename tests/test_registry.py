@@ -233,7 +233,6 @@ LABELS = {
     "elr_plus_asymmetric": ["method=elr_plus", "method.beta=0.9", "method.lam=1"],
     "disc_asymmetric": ["method=disc", "method.m=0.95"],
     "js_asymmetric": ["method=js", "method.pi=0.3"],
-    "logit_clip_asymmetric": ["method=logit_clip", "method.norm=2.5"],
     "baseline_es": ["method=early_stopping"],
     "baseline_es_ft": ["method=finetune", "method.base=early_stopping"],
     "weighted_ft": ["method=finetune", "method.base=weighted"],
