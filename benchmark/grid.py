@@ -10,6 +10,7 @@ from typing import NamedTuple
 from benchmark.analysis import experiment as analysis
 from benchmark.config import Cell, cells
 from benchmark.options import Experiment
+from benchmark.overrides import written
 from benchmark.records.store import Record
 from robust_benchmark.errors import UserError
 from robust_benchmark.imports import command
@@ -53,5 +54,5 @@ def grid_of(overrides: Sequence[str], records: Sequence[Record], results: str | 
         raise UserError(f"give a single experiment=NAME, not '{shlex.join(overrides)}'")
     found = analysis.find([analysis.Wanted(each.choice, each.identity, each.key, each.config.trials) for each in composed], records)
     root = analysis.root(found) if any(each.records for each in found) else os.fspath(results)
-    fill = f"{command('run')} {shlex.join([*overrides, f'results_dir={root}'])}"
+    fill = f"{command('run')} {shlex.join([*overrides, f'results_dir={written(root)}'])}"
     return Grid(experiment.name or shlex.join(overrides), fill, composed, found)

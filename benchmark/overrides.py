@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, ValueType
+from hydra.core.override_parser.types import Override, Quote, QuotedString, ValueType
 from hydra.errors import HydraException
 
 from benchmark.folders import GROUPS, files, problems
@@ -18,11 +18,22 @@ from robust_benchmark.errors import UserError, unknown
 
 FORMS = (
     "options are name=value, name=value,value (a sweep), name=[value,value] (a list), name={key: value} (a mapping) and"
-    " +launcher.extra.NAME=value; a quoted value may contain any character; no other part of Hydra's grammar is accepted"
+    " +launcher.extra.NAME=value; a value with other characters is in quotes, as in 'results_dir=\"runs (1)\"'; no other part of Hydra's"
+    " grammar is accepted"
 )
 EXTRA = "launcher.extra."  # options of sbatch, which no configuration lists
 DETERMINING = (*PARTS, *(name for name in ADDED if "." not in name), "split", "experiment")
+BARE = re.compile(r"(?!(true|false|null|nan|inf)$)[A-Za-z_/.][\w./-]*", re.ASCII | re.IGNORECASE)  # texts that Hydra reads as texts
 QUOTED = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"")
+
+
+def written(text: str) -> str:
+    """Return a text as the value of an override: in quotes if it has characters of Hydra's grammar, or none that Hydra accepts.
+
+    >>> written("results/runs"), written("runs (1)"), written("null")
+    ('results/runs', '"runs (1)"', '"null"')
+    """
+    return text if BARE.fullmatch(text) else QuotedString(text, Quote.double).with_quotes()
 
 
 def option_of(override: str) -> str:
@@ -80,9 +91,11 @@ def _check_choices(group: str, value: str) -> None:
     """Raise UserError with the nearest choice of a group."""
     known = choices_of(group)
     for label in value.split(",") if group != "method" else re.split(r",(?![^\[{]*[\]}])", value):
-        name = label.strip().partition(":")[0]
+        name, *options = label.strip().split(":")
         if name not in known:
             raise no_choice(group, name, known)
+        if group == "method" and not all(re.match(r"[\w.]+=", option) for option in options):
+            raise UserError(f"'{label.strip()}' is not accepted: options of a method are :name=value, as in reed:beta=0.5")
 
 
 def no_choice(group: str, name: str, known: Iterable[str]) -> UserError:

@@ -88,7 +88,8 @@ class Option:
             return f"{name} must be {self.allowed}, not empty"
         if _fits(self.kind, value) and in_range:
             return ""
-        return f"{name} must be {self.allowed}, not {shown(value)}"
+        whole = isinstance(value, float) and in_range  # such as 2.0, which `shown` writes as the whole number that it is not
+        return f"{name} must be {self.allowed}, not {value if whole else shown(value)}"
 
 
 class Options(dict[str, Option]):

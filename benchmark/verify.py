@@ -27,6 +27,7 @@ from tabulate import tabulate
 from benchmark import trial, workers
 from benchmark.config import Cell, cells
 from benchmark.fingerprint import stale_parts
+from benchmark.overrides import written
 from benchmark.page.again import method_overrides, setting_overrides
 from benchmark.records import failures
 from benchmark.records.store import Record, numbers, read_record, record_paths
@@ -74,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.processes is not None:
         whole("--processes", given.processes, 1)
     records = [read_record(path) for path in sampled(given.places, given.sample, given.seed)]
-    options = [f"device={given.device}", f"data_dir={json.dumps(given.data_dir)}"]
+    options = [f"device={given.device}", f"data_dir={written(given.data_dir)}"]
     options += [] if given.processes is None else [f"processes={given.processes}"]
     with one_thread(trial.device_of(given.device)):
         return _show(verify(records, options))
@@ -95,7 +96,7 @@ def sampled(places: Sequence[str], count: int, seed: int) -> list[str]:
 def verify(records: Sequence[Record], options: Sequence[str] = ()) -> list[Verdict]:
     """Train the trials of the records again, in a temporary directory, and compare. options: overrides that change no numbers"""
     with tempfile.TemporaryDirectory(prefix="verify-") as directory:
-        places = [f"{option}={json.dumps(f'{directory}/{option}')}" for option in ("results_dir", "checkpoint_dir")]
+        places = [f"{option}={written(f'{directory}/{option}')}" for option in ("results_dir", "checkpoint_dir")]
         composed = [_composed(record, [*places, *options]) for record in records]
         trials = [(cell, record["seed"]) for cell, record in zip(composed, records, strict=True) if isinstance(cell, Cell)]
         _, stopped_by = workers.train(trials)

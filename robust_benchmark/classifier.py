@@ -137,9 +137,14 @@ class RobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         return X_clean, np.searchsorted(self.classes_, y_clean).astype(np.int64)
 
 
+PIXEL_CHANNELS = (1, 3, 4)  # of grey, colour and transparent pictures
+
+
 def _examples(X: np.ndarray) -> np.ndarray:
     """Return rows as float64, images as uint8 or float32."""
     if X.ndim == 4 and X.dtype == np.uint8:
+        if X.shape[3] in PIXEL_CHANNELS and X.shape[1] not in PIXEL_CHANNELS:
+            raise UserError(f"X {X.shape} has its channels last: give images (n, channels, height, width), as X.transpose(0, 3, 1, 2)")
         return X
     if X.ndim != 2 and not (X.ndim == 4 and np.issubdtype(X.dtype, np.floating)):
         raise UserError(f"X must be rows (n, features), or images (n, channels, height, width) of uint8 or floats, not {X.dtype} {X.shape}")

@@ -38,12 +38,15 @@ def unknown(kind: str, name: str, known: Iterable[str], most: int = 40) -> UserE
 
     >>> print(unknown("method", "reeed", ["reed", "l2rw"]))
     no method 'reeed'; nearest: reed (2 known: l2rw, reed)
+    >>> print(unknown("method", "L2RW", ["l2b", "l2rw"]))
+    no method 'L2RW'; nearest: l2rw (2 known: l2b, l2rw)
     >>> print(unknown("class", "trout", ["truck", *map(str, range(99))], FEW))
     no class 'trout'; nearest: truck (100 known)
     """
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-    hint = f"nearest: {near[0]} " if near else ""
+    lower = {each.lower(): each for each in reversed(known)}
+    near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.0)
+    hint = f"nearest: {lower[near[0]]} " if near else ""
     listed = f": {', '.join(known)}" if len(known) <= most else ""
     return UserError(f"no {kind} '{name}'; {hint}({len(known)} known{listed})")
 

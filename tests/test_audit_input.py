@@ -118,6 +118,14 @@ def test_pictures_train_and_give_a_list_with_their_paths(tmp_path: Path) -> None
     assert sorted(found["name"]) == [f"{name}/{number:02}.png" for name in ("cat", "dog") for number in range(12)]
 
 
+@pytest.mark.parametrize("name", ["Zoë (1)", "a,b", "it's a=b"])
+def test_data_and_labels_of_any_name_are_audited(name: str, tmp_path: Path) -> None:
+    assert main([str(pictures(tmp_path / name)), *PICTURES, "--out", str(tmp_path / "one")]) == 0
+    file = tmp_path / f"{name}.csv"
+    pd.read_csv(table(tmp_path / "t.csv")).rename(columns={"label": name}).to_csv(file, index=False)
+    assert main([str(file), "--label", name, *TINY, "--out", str(tmp_path / "two")]) == 0
+
+
 def test_pictures_of_several_sizes_need_a_size_and_train_with_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = pictures(tmp_path / "data")
     Image.new("RGB", (9, 20)).save(root / "cat" / "odd.png")
@@ -225,6 +233,12 @@ def test_a_mistake_in_the_data_is_one_sentence(case: str, tmp_path: Path, capsys
         (["results_dir=r"], "--out is the folder"),
         (["trials=3"], "'trials=3' is not accepted: it does not apply to an audit"),
         (["keep=[evidence]"], "it does not apply to an audit"),
+        (["noise=uniflip"], "'noise=uniflip' is not accepted: an audit takes your data and labels as they are"),
+        (["split.clean_total=9"], "'split.clean_total=9' is not accepted"),
+        (["imbalance=step"], "'imbalance=step' is not accepted"),
+        (["dataset=digits"], "'dataset=digits' is not accepted"),
+        (["dataset.true_label=height"], "'dataset.true_label=height' is not accepted"),
+        (["dataset.label=height"], "--label names the column of labels"),
         (["--marks", "gone.csv"], "no file gone.csv"),
         (["other.csv"], "an audit has one data set"),
         (["--marks", "a.csv", "--apply", "b.csv"], "give one of them"),

@@ -12,6 +12,7 @@ import pytest
 
 from benchmark import ROOT
 from benchmark.config import Cell, cells
+from benchmark.overrides import written
 from methods import registry
 from robust_benchmark.errors import UserError
 
@@ -373,6 +374,14 @@ def test_what_makes_no_sense_is_one_sentence(override: str) -> None:
     with pytest.raises(UserError, match=r"\w{3}") as error:
         cells([override])
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["a/b.c", "my runs (1)", "Zoë", "it's", 'a"b', "a,b", "[x]{y}", "a=b#c", "back\\slash", "x\\", " ", "null", "3", "1e5"]
+)
+def test_a_written_text_is_read_as_itself(text: str) -> None:
+    (cell,) = cells(["method=reed", f"data_dir={written(text)}", f"checkpoint_dir={written(text)}"])
+    assert (cell.config.data_dir, cell.config.checkpoint_dir) == (text, text)
 
 
 def test_a_base_without_a_name_is_reported() -> None:

@@ -759,7 +759,7 @@ def test_a_partial_table_is_printed_with_what_is_missing_and_the_command_that_fi
 
 
 def test_the_printed_command_writes_where_the_report_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    root = tmp_path / "my runs"
+    root = tmp_path / "my runs, Zoë (1)"
     fill(root, grid("experiment=fig3"), 1)
     assert report.main([str(root), "experiment=fig3"]) == 0
     words = shlex.split(capsys.readouterr().err.splitlines()[-1].removeprefix("to fill them: "))

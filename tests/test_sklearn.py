@@ -134,6 +134,14 @@ def test_images_of_bytes_and_of_floats_are_learnt(convert: Any) -> None:
     assert fitted.n_features_in_ == 1
 
 
+def test_pictures_with_their_channels_last_are_refused_in_one_sentence() -> None:
+    X, y = images(20)
+    X = X.repeat(3, axis=1)
+    with pytest.raises(UserError, match=r"has its channels last: .* X\.transpose\(0, 3, 1, 2\)$"):
+        RobustClassifier("gce", steps=1).fit(X.transpose(0, 2, 3, 1), y)
+    assert RobustClassifier("gce", steps=1).fit(X, y).n_features_in_ == 3
+
+
 def test_equal_pixels_of_bytes_and_of_floats_give_equal_predictions() -> None:
     X, y = images(60)
     as_floats = torch.from_numpy(X).float().mul(1 / 127.5).sub(1).numpy()  # the preprocessing of bytes

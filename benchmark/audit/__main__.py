@@ -15,10 +15,11 @@ from benchmark.audit import reading
 from benchmark.audit.data import Audited, rare
 from benchmark.audit.judging import judge
 from benchmark.audit.listing import write_suspects
-from benchmark.audit.plan import defaults, first_cell, plan
+from benchmark.audit.plan import check_own, defaults, first_cell, plan
 from benchmark.audit.sheet import render
 from benchmark.audit.trust import Trust, measured
 from benchmark.audit.truth import against_truth
+from benchmark.overrides import written
 from benchmark.training.threads import CPU, one_thread
 from robust_benchmark.commands import guarded
 from robust_benchmark.errors import UserError, in_range, whole
@@ -109,8 +110,9 @@ def _load(given: argparse.Namespace, out: Path) -> tuple[Audited, list[str], lis
             raise UserError("--clean is for your own data; split.clean_per_class gives a data set of the suite its clean set")
         return reading.of_suite(first_cell([], given.data), given.seed), [], given.data
     path, overrides = Path(given.data[0]), given.data[1:]
+    check_own(overrides)
     kind = reading.kind_of(path)
-    own = [f"dataset.path={path}", *([f"dataset.label={given.label}"] if kind == "table" else [])]
+    own = [f"dataset.path={written(str(path))}", *([f"dataset.label={written(given.label)}"] if kind == "table" else [])]
     config = first_cell([*defaults()["choices"][kind], *own], overrides).config
     clean = Path(given.clean) if given.clean else None
     data = reading.load(path, kind, config.dataset, given.label, clean, out / "work" / "pictures", given.skip_unreadable)

@@ -28,6 +28,8 @@ ELSEWHERE = {  # options of benchmark.run that an audit does not read, and what 
         ("trials", "experiment", "launcher", "observers", "keep", "rerun", "claim_seconds", "side_by_side"), "it does not apply to an audit"
     ),
 }
+OF_DATA = ("dataset", "imbalance", "noise", "split")  # groups that make a data set; an audit takes yours as it is
+READ_OF_DATA = ("dataset.size", "dataset.features", "dataset.preprocessing")  # their options that an audit of your data reads
 VARIANT = "_estimated"  # the ending of a choice that estimates what its method needs
 
 
@@ -39,6 +41,17 @@ def defaults() -> dict[str, Any]:
 def first_cell(choices: Sequence[str], overrides: Sequence[str]) -> Cell:
     """Return the configuration of plain training, for the options of the data set."""
     return cells([*_without(choices, overrides), *overrides, f"method={defaults()['methods'][0]}"])[0]
+
+
+def check_own(overrides: Sequence[str]) -> None:
+    """Raise UserError for an override that would change the user's own data, because an audit would ignore it."""
+    for override in overrides:
+        option = option_of(override)
+        if option.partition(".")[0] in OF_DATA and ".".join(option.split(".")[:2]) not in READ_OF_DATA:
+            raise UserError(
+                f"'{override}' is not accepted: an audit takes your data and labels as they are; --label names the column of labels,"
+                f" --clean gives trusted examples, and {', '.join(READ_OF_DATA)} are its options of the data"
+            )
 
 
 def plan(data: Audited, choices: Sequence[str], overrides: Sequence[str], methods: Sequence[str]) -> tuple[list[Cell], list[str]]:

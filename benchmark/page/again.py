@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ from benchmark.analysis.settings import flatten
 from benchmark.config import composed_options
 from benchmark.identity import ADDED, PARTS, PLACES
 from benchmark.names import expand, label, with_bases
+from benchmark.overrides import written
 from benchmark.signatures import Option
 from methods import registry
 from robust_benchmark.errors import UserError, unknown
@@ -19,7 +19,6 @@ from robust_benchmark.errors import UserError, unknown
 GROUPS = ("dataset", "imbalance", "noise", "model", "trainer")
 DETERMINING = (*PARTS, "split", "scale", "precision")
 RESCALED = ("trainer.steps", "trainer.evaluate_every")
-BARE = re.compile(r"(?!(true|false|null|nan|inf)$)[A-Za-z_/.][\w./-]*", re.IGNORECASE)  # strings that Hydra reads as strings
 
 
 def method_overrides(method: Mapping[str, Any]) -> list[str]:
@@ -79,4 +78,4 @@ def _before_scaling(option: str, value: Any, scale: float) -> Any:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) and BARE.fullmatch(value) else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return written(value) if isinstance(value, str) else json.dumps(value, separators=(",", ":"), ensure_ascii=False)

@@ -13,6 +13,7 @@ from benchmark.analysis import experiment as analysis
 from benchmark.analysis.cells import Number
 from benchmark.analysis.settings import Words, text_of, words_of
 from benchmark.grid import Grid
+from benchmark.overrides import written
 from benchmark.page.again import method_overrides, setting_overrides
 from benchmark.records.store import Record, results_dir_of
 from robust_benchmark.errors import UserError
@@ -78,7 +79,7 @@ def lacking(found: Sequence[Sequence[Record]], without: Collection[str] = ()) ->
 
 def _commands(record: Record, seeds: Sequence[int]) -> str:
     """The commands that train these seeds into the results directory of the record, a line for each range of seeds."""
-    root = results_dir_of(record)
+    root = written(results_dir_of(record))
     try:
         overrides = [*method_overrides(record["config"]["method"]), *setting_overrides(record["config"])]
     except UserError as error:
