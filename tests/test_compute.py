@@ -32,7 +32,7 @@ from methods.random import Random
 from methods.s_model import SModel
 from methods.schedules import Schedule, Schedules
 from robust_benchmark.errors import UserError
-from tests.conftest import dropout_net, small_convnet, toy_task
+from tests.conftest import dropout_net, small_convnet, tiny_in, toy_task
 
 CPU = torch.device("cpu")
 SETTINGS = Settings(Schedules(Schedule(12, 0.1, (8,)), finetune=Schedule(4, 0.01)), batch_size=20, evaluate_every=5)
@@ -132,8 +132,8 @@ def test_a_failing_trial_among_those_side_by_side_leaves_the_others_alone(tmp_pa
         return loss(self, batch)
 
     monkeypatch.setattr(Random, "loss", failing)
-    places = [f"results_dir={tmp_path}/results", f"checkpoint_dir={tmp_path}/checkpoints"]
-    assert run.main([*places, "method=random,baseline", "trials=2", "trainer.steps=30", "device=cpu", "side_by_side=4", "processes=1"]) == 1
+    options = ["method=random,baseline", "trials=2", "trainer.steps=30", "side_by_side=4", "processes=1"]
+    assert run.main(tiny_in(tmp_path, *options)) == 1
     records, _ = read_all(tmp_path / "results")
     assert [record["method"] for record in records] == ["baseline", "baseline"]
 
