@@ -98,8 +98,8 @@ def may_be_best(values: ArrayLike) -> NDArray[np.bool_]:
     The set excludes a method if another method is better in a one-sided paired t test at the level (1 - CONFIDENCE) / (methods - 1). It
     excludes the truly best method only if at least one of methods - 1 such tests is wrong. So by Bonferroni's inequality, the set contains
     the truly best method with a probability of at least CONFIDENCE, for normally distributed differences with any correlation and
-    variances. This is subset selection (Gupta, 1965) without equal variances; the data select no reference. With fewer than FEWEST trials, the set
-    contains all methods.
+    variances. This is subset selection (Gupta, 1965) without equal variances; the data select no reference. With fewer than FEWEST trials,
+    the set contains all methods.
     """
     found = np.asarray(values, dtype=np.float64)
     methods, trials = found.shape
