@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from benchmark.folders import GROUPS, file_of
+from benchmark.folders import GROUPS, with_file
 from benchmark.identity import UNTYPED
 from benchmark.options import LocalLauncher, RunConfig, SlurmLauncher
 from benchmark.signatures import Option, Options, options_of
@@ -72,7 +72,7 @@ def sections(config: Mapping[str, Any]) -> Iterator[Section]:
     yield _of_run({name: value for name, value in config.items() if name not in (*UNTYPED, "method")})
     yield from _of_method("method", config["method"])
     dataset = config["dataset"]
-    source, said = _of_target(dataset["source"]["_target_"]), _said("dataset", dataset["name"])
+    source, said = _of_target(dataset["source"]["_target_"]), with_file("dataset", dataset["name"])
     shared = Options(source)
     shared.is_open = True  # options that the file passes to the source, possibly under other names
     yield Section("dataset", shared, dataset, said)
@@ -107,11 +107,7 @@ def _of_method(at: str, given: Mapping[str, Any]) -> Iterator[Section]:
 
 def _of_choice(group: str, given: Mapping[str, Any]) -> Section:
     """Return the options of a choice that its `_target_` accepts."""
-    return Section(group, _of_target(given["_target_"], GIVEN.get(group, 0)), given, _said(group, given["name"]))
-
-
-def _said(group: str, name: str) -> str:
-    return f"{group}={name} ({file_of(group, name)})"
+    return Section(group, _of_target(given["_target_"], GIVEN.get(group, 0)), given, with_file(group, given["name"]))
 
 
 @functools.cache

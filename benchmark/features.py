@@ -22,16 +22,26 @@ def tried(make: ModelFactory, name: str, outputs: int, shape: torch.Size) -> nn.
         raise UserError(f"model {name} cannot take images of {size} ({reason}): choose another model, or larger images") from error
 
 
-def check_views_of_features(label: str, trainer: Trainer) -> None:
-    """Raise UserError for augmentation of features; only images have it. label: name of the method"""
+def check_data(label: str, trainer: Trainer) -> None:
+    """Raise UserError if the data set lacks what training needs: views of images, or clean examples of a class.
+
+    label: name of the method
+    """
+    if trainer.task.train.images.ndim == 2:
+        _check_views_of_features(label, trainer)
+    _check_clean_classes(label, trainer)
+
+
+def _check_views_of_features(label: str, trainer: Trainer) -> None:
+    """Raise UserError for augmentation of features; only images have it."""
     if trainer.task.preprocessing.random:
         raise UserError("dataset.preprocessing.pad and flip move the pixels of images, but this data set is a table: remove them")
     if any("strong" in phase.views for phase in trainer.phases):
         raise UserError(f"{label} needs strong views of images, but this data set is a table")
 
 
-def check_clean_classes(label: str, trainer: Trainer) -> None:
-    """Raise UserError if training starts with the clean set alone, and it lacks a class. label: name of the method"""
+def _check_clean_classes(label: str, trainer: Trainer) -> None:
+    """Raise UserError if training starts with the clean set alone, and it lacks a class."""
     task = trainer.task
     there = set(task.clean.true_labels.tolist())
     missing = [f"'{name}'" for number, name in enumerate(task.classes) if number not in there]

@@ -16,7 +16,7 @@ from torch import nn
 from benchmark import trial
 from benchmark.artifacts import TrainedModel
 from benchmark.config import Cell, cells
-from benchmark.features import check_clean_classes, check_views_of_features, tried
+from benchmark.features import check_data, tried
 from benchmark.objects import make, model_factory, usable
 from benchmark.options import preprocessing
 from benchmark.overrides import option_of
@@ -163,10 +163,8 @@ def _trainer(cell: Cell, source: Source, options: Options) -> Trainer:
     device = trial.device_of(config.device)
     trainer = Trainer(method, _model_maker(cell, options.model), task, settings, options.seed, device, compute=trial.compute(config))
     trial.check_steps(cell, trainer)
-    check_clean_classes(cell.label, trainer)
-    if source.train_images.ndim == 2:
-        check_views_of_features(cell.label, trainer)
-    elif isinstance(source, FloatImages) and any("strong" in phase.views for phase in trainer.phases):
+    check_data(cell.label, trainer)
+    if isinstance(source, FloatImages) and any("strong" in phase.views for phase in trainer.phases):
         raise UserError(f"method {cell.label} needs strong views, which exist for uint8 images only")
     return trainer
 

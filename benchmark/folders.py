@@ -70,9 +70,10 @@ def _usable() -> list[Folder]:
     return [Folder(CONF, ""), *(folder for folder in _plugins() if not folder.problem)]
 
 
-def file_of(group: str, name: str) -> str:
-    """Return the file of the choice, for messages."""
-    return next((str(file) for file in files(group) if file.path.stem == name), f"conf/{group}/{name}.yaml")
+def with_file(group: str, name: str) -> str:
+    """Return the choice with its file, for messages."""
+    file = next((str(file) for file in files(group) if file.path.stem == name), f"conf/{group}/{name}.yaml")
+    return f"{group}={name} ({file})"
 
 
 def twins() -> list[str]:

@@ -13,7 +13,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from torch import nn
 
-from benchmark.folders import file_of, files
+from benchmark.folders import files, with_file
 from datasets.imbalance import Imbalance
 from datasets.noise import Corruption
 from datasets.source import Source
@@ -29,7 +29,7 @@ def check_file(group: str, name: str, options: Mapping[str, Any]) -> None:
     """Raise UserError if the file of a choice of NAMED lacks a required entry of its group."""
     fault = _fault(group, name.rpartition("/")[2], options)
     if fault:
-        raise UserError(f"{_said(group, name)} {fault}")
+        raise UserError(f"{with_file(group, name)} {fault}")
 
 
 def _fault(group: str, name: str, options: Mapping[str, Any]) -> str:
@@ -54,7 +54,7 @@ def make(group: str, options: Mapping[str, Any], name: str = "") -> Any:
 
     name: name of the choice, if the options lack it
     """
-    said = _said(group, name or options["name"])
+    said = with_file(group, name or options["name"])
     made = _instantiated(said, options if name else {key: value for key, value in options.items() if key != "name"})
     if not isinstance(made, KINDS[group]):
         raise UserError(f"{said}: {options['_target_']} returns {_kind(made)}, but {_kind(KINDS[group])} is needed")
@@ -63,7 +63,7 @@ def make(group: str, options: Mapping[str, Any], name: str = "") -> Any:
 
 def model_factory(options: Mapping[str, Any]) -> Callable[[int, torch.Size], nn.Module]:
     """Return a factory of the models of a choice of `model`. It raises UserError with the file's name if the model is not usable."""
-    said, target = _said("model", options["name"]), options["_target_"]
+    said, target = with_file("model", options["name"]), options["_target_"]
     factory = _instantiated(said, {key: value for key, value in options.items() if key != "name"})
     try:
         _signature(target).bind(None, None, **{key: value for key, value in options.items() if key != "name" and not key.startswith("_")})
@@ -108,10 +108,6 @@ def takes(target: str, option: str) -> bool:
 
 def _signature(target: str) -> inspect.Signature:
     return inspect.signature(pkgutil.resolve_name(target))
-
-
-def _said(group: str, name: str) -> str:
-    return f"{group}={name} ({file_of(group, name)})"
 
 
 def _kind(made: Any) -> str:

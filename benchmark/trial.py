@@ -23,7 +23,7 @@ import torch
 from benchmark import ROOT, fingerprint, labels
 from benchmark.config import Cell
 from benchmark.donors import make_noise
-from benchmark.features import check_clean_classes, check_views_of_features, tried
+from benchmark.features import check_data, tried
 from benchmark.fingerprint import Fingerprint
 from benchmark.metrics import METRICS
 from benchmark.names import with_bases
@@ -168,7 +168,7 @@ def prepare(cell: Cell, seed: int, watch: Watch | None = None) -> Trainer:
     with registry.naming(cell.identity["method"]):
         trainer = _trainer(cell, seed, watch)
         check_steps(cell, trainer)
-        check_clean_classes(cell.label, trainer)
+        check_data(cell.label, trainer)
         return trainer
 
 
@@ -185,10 +185,7 @@ def _trainer(cell: Cell, seed: int, watch: Watch | None) -> Trainer:
     device = device_of(config.device)
     kept = _own_checkpoints(cell, seed, task.digests)
     make_model = functools.partial(tried, model_factory(config.model), config.model["name"])
-    trainer = Trainer(method, make_model, task, settings(config), seed, device, kept, watch, compute(config))
-    if task.train.images.ndim == 2:
-        check_views_of_features(cell.label, trainer)
-    return trainer
+    return Trainer(method, make_model, task, settings(config), seed, device, kept, watch, compute(config))
 
 
 def settings(config: RunConfig) -> Settings:
@@ -211,9 +208,9 @@ def compute(config: RunConfig) -> Compute:
     return Compute(config.precision, config.compile, config.channels_last, config.cuda_graphs)
 
 
-def run(cell: Cell, seed: int, watch: Watch | None = None) -> Record:
+def run(cell: Cell, seed: int) -> Record:
     """Train one trial and write its record; then remove the checkpoint."""
-    trainer = prepare(cell, seed, watch)
+    trainer = prepare(cell, seed)
     with registry.naming(cell.identity["method"]):
         trainer.run()
     return _keep(cell, seed, trainer)

@@ -21,7 +21,7 @@ NOISES: dict[str, Options] = {  # of experiment=noise_atlas
     "pair flip": {"noise.name": "pairflip"},
     "asymmetric noise": {"noise.name": "asymmetric"},
     "instance-dependent noise": {"noise.name": "instance"},
-    "background flip": {"noise.name": "bgflip"},
+    "background flip": {"noise.name": "bgflip", "noise.rate": 0.4},
 }
 SURVIVORS = (  # in this order
     "dividemix pes sop_plus mdyr promix disc elr baseline coteaching forward_oracle l2b l2rw fsr mlc glc relabel gdw clean_only"
@@ -31,10 +31,19 @@ MNIST_NOISES: dict[str, Options] = {
     "45 % pair flip": {"noise.name": "pairflip"},
     "40 % instance-dependent noise": {"noise.name": "instance"},
 }
+MNIST_REASONS = "baseline jocor jocor:lam=0.1 meta_weight_net meta_weight_net_released"
+LOW_RATE = "20 % background flip"
 TAILS: dict[str, Options] = {  # of experiment=tail_atlas, at 10:1
     "right labels": {"imbalance.name": "exponential", "imbalance.rho": 10, "noise.name": "none"},
     "uniform flip": {"imbalance.name": "exponential", "imbalance.rho": 10, "noise.name": "uniflip"},
     "background flip": {"imbalance.name": "exponential", "imbalance.rho": 10, "noise.name": "bgflip"},
+}
+TAIL_REASONS: dict[str, Options] = {
+    "10:1": TAILS["right labels"],
+    "50:1": {"imbalance.rho": 50},
+    "majority": {"imbalance.name": "majority"},
+    "10:1, uniform flip": TAILS["uniform flip"],
+    "10:1, background flip": TAILS["background flip"],
 }
 BOTH = (
     "baseline proportion resample class_balanced logit_adjustment influence_balanced elr dividemix mentornet_dd meta_weight_net gdw l2rw"
@@ -44,6 +53,10 @@ MNIST_TAILS: dict[str, Options] = {
     "50:1": {"imbalance.rho": 50},
     "10:1, uniform flip": {"imbalance.rho": 10, "noise.name": "uniflip"},
     "10:1, background flip": {"imbalance.rho": 10, "noise.name": "bgflip"},
+}
+MNIST_TAIL_REASONS: dict[str, Options] = {
+    "at 0.01": {"imbalance.rho": 50, "trainer.lr": 0.01},
+    "at 0.001": {"imbalance.rho": 50, "trainer.lr": 0.001},
 }
 RATES: dict[str, Options] = {
     "0": {"split.clean_noise_rate": 0.0},
@@ -122,6 +135,57 @@ def _clean_noise() -> str:
     return _table(["method", *RATES, "lost at 40 %"], rows)
 
 
+def _noise_reasons() -> str:
+    atlas, changed, rows = Trials("noise_atlas", NOISES), Trials("noise_reasons", NOISES), []
+    plain = atlas.means("baseline")
+    for choice in changed.methods:
+        method = choice.partition(":")[0]
+        for noise, mean in changed.means(choice).items():
+            before, after = atlas.options(method, noise), changed.options(choice, noise)
+            if before and method != "baseline":
+                numbers = map(_number, (plain[noise], atlas.means(method)[noise]))
+                rows.append([_code(method), noise, *numbers, _factor(before, after), _number(mean)])
+    return _table(["method", "noise", "plain training", "this method", "factor", "with it"], rows)
+
+
+def _factor(before: Options, after: Options) -> str:
+    """The options that differ, and their values before."""
+    differ = [name for name in after if after[name] != before[name]]
+    values = " and ".join(f"{before[name]:g}" for name in differ)
+    return f"{_code(' '.join(f'{name}={after[name]:g}' for name in differ))} instead of {values}"
+
+
+def _low_rate() -> str:
+    trials = Trials("noise_reasons", {LOW_RATE: {"noise.name": "bgflip", "noise.rate": 0.2}})
+    means = {method: mean for method in trials.methods for mean in trials.means(method).values()}
+    ordered = sorted(means, key=lambda method: (method != "baseline", -means[method]))
+    return _table(["method", LOW_RATE], [[_code(method), _number(means[method])] for method in ordered])
+
+
+def _mnist_noise_reasons() -> str:
+    trials = Trials("noise_atlas_mnist", MNIST_NOISES, MNIST_REASONS)
+    return _table(["method", *MNIST_NOISES], [_means(trials, method) for method in trials.methods])
+
+
+def _tail_reasons() -> str:
+    changed = Trials("tail_reasons", TAIL_REASONS)
+    atlas = Trials("tail_atlas", TAIL_REASONS, " ".join(changed.methods))
+    rows = []
+    for method in changed.methods:
+        before, after = atlas.means(method), changed.means(method)
+        rows.append([_code(method), *(f"{_number(before[setting])}, {_number(after[setting])}" for setting in TAIL_REASONS)])
+    return _table(["method", *TAIL_REASONS], rows)
+
+
+def _mnist_tail_reasons() -> str:
+    trials = Trials("tail_atlas_mnist", MNIST_TAIL_REASONS, "baseline l2rw l2b fsr fsr:step=0.0", "trainer.lr=0.01,0.001")
+    return _table(["method", *MNIST_TAIL_REASONS], [_means(trials, method) for method in trials.methods])
+
+
+def _means(trials: Trials, method: str) -> list[str]:
+    return [_code(method), *map(_number, trials.means(method).values())]
+
+
 def _table_1() -> str:
     return _beside_the_paper("table1", "CIFAR-10, WRN-28-10, 5 trials", {"MNIST, LeNet": "table1_mnist"})
 
@@ -136,7 +200,8 @@ def _beside_the_paper(experiment: str, header: str, ours: Mapping[str, str]) -> 
     papers = composed([f"experiment={experiment}"])[0].config.experiment.rows
     columns = {f"the paper: {header}": {row: found["cifar10"][0] for row, found in papers.items()}}
     for name, of in ours.items():
-        trials = Trials(of, {"": {}})
+        name_of, *overrides = of.split()
+        trials = Trials(name_of, {"": {}}, "", *overrides)
         columns[f"{name}, {number_of(trials.fewest, 'trial')}"] = {row: trials.means(row)[""] for row in papers}
     rows = [
         [found["name"], *(f"{means[row]:.1f} ({means[row] - means['l2rw']:+.1f})" for means in columns.values())]
@@ -164,9 +229,14 @@ def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "survivors": _survivors,
     "mnist_noises": _mnist_noises,
+    "mnist_noise_reasons": _mnist_noise_reasons,
     "human": _human,
+    "noise_reasons": _noise_reasons,
+    "low_rate": _low_rate,
     "both": _both,
     "mnist_tails": _mnist_tails,
+    "mnist_tail_reasons": _mnist_tail_reasons,
+    "tail_reasons": _tail_reasons,
     "clean_noise": _clean_noise,
     "table_1": _table_1,
     "table_2": _table_2,

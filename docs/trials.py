@@ -9,7 +9,7 @@ from typing import Any
 from benchmark import ROOT
 from benchmark.analysis.rows import sees
 from benchmark.analysis.selection import value
-from benchmark.analysis.settings import leaves_of
+from benchmark.analysis.settings import flatten, leaves_of
 from benchmark.analysis.statistics import estimate
 from benchmark.config import Cell, cells
 from benchmark.metrics import metric
@@ -21,12 +21,12 @@ Options = Mapping[str, Any]
 class Trials:
     """The shipped trials of an experiment's methods under settings, which have names and options.
 
-    experiment: its name, possibly with overrides behind it
     methods: separated by spaces, in the order of a table; '' for all of the experiment's
+    overrides: more overrides of the experiment
     """
 
-    def __init__(self, experiment: str, settings: Mapping[str, Options], methods: str = "") -> None:
-        grid = composed([*f"experiment={experiment}".split(), *([f"method={','.join(methods.split())}"] if methods else [])])
+    def __init__(self, experiment: str, settings: Mapping[str, Options], methods: str = "", *overrides: str) -> None:
+        grid = composed([f"experiment={experiment}", *([f"method={','.join(methods.split())}"] if methods else []), *overrides])
         self.methods = methods.split() or [*dict.fromkeys(cell.choice for cell in grid)]
         self._found: dict[tuple[str, str], list[Record]] = {}
         options = leaves_of({cell.key: cell.identity for cell in grid})
@@ -43,6 +43,10 @@ class Trials:
     def sees(self, method: str) -> str:
         """The information that the method uses."""
         return next(sees(trials[0]) for (name, _), trials in self._found.items() if name == method)
+
+    def options(self, method: str, setting: str) -> Options:
+        """The options of the method's trials under a setting; none without trials."""
+        return flatten(trials[0]["config"]) if (trials := self._found.get((method, setting))) else {}
 
     def means(self, method: str, of: str = "test_accuracy", select: str = "last") -> dict[str, float]:
         """The mean of the metric under each setting that has trials, in the metric's unit."""

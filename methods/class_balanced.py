@@ -29,7 +29,7 @@ class ClassBalanced(Wrapper):
 
     beta: from equal weights at 0 towards inverse counts, in [0, 0.999999]
     begin: the share of training after which class weights apply, in [0, 1]; 1: never
-    mean: one of plain, weighted, as above; on imbalanced data the weights are below 1 on average, so plain means smaller steps
+    mean: one of plain, weighted; on imbalanced data the weights are below 1 on average, so plain means smaller steps
 
     Source: Cui et al., "Class-Balanced Loss Based on Effective Number of Samples", CVPR 2019, with their beta for CIFAR and the plain mean
     of their code. Their focal loss uses a sigmoid for each class. Deferred re-weighting (conf/method/drw.yaml: begin 0.8, weighted mean) is

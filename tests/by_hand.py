@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -106,6 +107,20 @@ def bench(config: Mapping[str, Any], labels: torch.Tensor, images: torch.Tensor,
     method.setup(make_model, view)
     method.double().train()
     return Bench(method, models, view, images)
+
+
+def logits_of(b: Bench, index: torch.Tensor) -> np.ndarray:
+    """Return the logits of these examples where pixels are logits, (n, K)."""
+    return b.images[index].numpy().reshape(len(index), CLASSES)
+
+
+def seen(b: Bench, index: torch.Tensor, phase: int = 0, clock: Clock | None = None) -> tuple[torch.Tensor | Weighted, np.ndarray]:
+    """What a phase's objective returns for these examples, and its gradient in their logits, (n, K)."""
+    images = b.images[index].requires_grad_()
+    (update,) = b.phases()[phase].updates
+    found = update.objective(b.batch(index, images=images, clock=clock or at()))
+    (gradient,) = torch.autograd.grad(scalar(found), images)
+    return found, gradient.numpy().reshape(len(index), CLASSES)
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ import pytest
 import torch
 from torch import nn
 
-from benchmark import run
+from benchmark import run, status
 from benchmark.models.convnet import ConvNet
+from benchmark.records.claims import Holder, read_claim
 from benchmark.records.store import Record, read_all
 from benchmark.training.trainer import Watch
 from datasets.augment import Preprocessing
@@ -88,11 +89,34 @@ def dropout_net(classes: int, shape: torch.Size) -> nn.Module:
     return nn.Sequential(small_convnet(16, shape), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, classes))
 
 
+def kept_in(directory: Path) -> list[str]:
+    """The overrides that keep records and checkpoints below `directory`."""
+    return [f"results_dir={directory / 'results'}", f"checkpoint_dir={directory / 'checkpoints'}"]
+
+
+def tiny_in(directory: Path, *overrides: str) -> list[str]:
+    """The overrides of trials below `directory` that take little time."""
+    return [*kept_in(directory), "device=cpu", "model.width=2", *overrides]
+
+
 def records(directory: Path) -> list[Record]:
     """Return the records of a run in `directory`/results, all of which must be readable."""
     found, errors = read_all(directory / "results")
     assert errors == []
     return found
+
+
+def claims(directory: Path) -> list[Holder]:
+    """Return the holders of the claims of a run in `directory`."""
+    found = [read_claim(path) for path in sorted((directory / "results").rglob("*.claim"))]
+    return [holder for holder in found if holder is not None]
+
+
+def status_of(capsys: pytest.CaptureFixture[str], directory: Path, *arguments: str) -> str:
+    """Return what `benchmark.status` prints of the grid of these arguments."""
+    capsys.readouterr()
+    status.main(["--checkpoint-dir", str(directory / "checkpoints"), *arguments])
+    return capsys.readouterr().out
 
 
 def untimed(directory: Path) -> dict[tuple[str, int], Record]:

@@ -24,7 +24,7 @@ from typing import NamedTuple
 from benchmark import run
 from benchmark.records.claims import read_claim
 from benchmark.records.store import Record
-from tests.conftest import started, untimed
+from tests.conftest import kept_in, started, untimed
 
 PAPER = "baseline,random,reed,reed_soft,s_model,s_model_conf,mentornet,mentornet_dd,weighted,l2rw,clean_only,baseline_es,baseline_ft"
 IMBALANCED = "proportion,resample,hard_mining"
@@ -88,7 +88,7 @@ def _summary(kills: Sequence[Kill]) -> int:
 
 def grid(directory: Path, methods: Sequence[str]) -> list[str]:
     """The overrides of a grid in that directory."""
-    return [f"results_dir={directory / 'results'}", f"checkpoint_dir={directory / 'checkpoints'}", f"method={','.join(methods)}", *GRID]
+    return [*kept_in(directory), f"method={','.join(methods)}", *GRID]
 
 
 def trained(directory: Path, methods: Sequence[str]) -> Records:

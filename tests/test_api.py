@@ -22,11 +22,11 @@ from methods import registry
 from methods.baseline import Baseline
 from methods.registry import register
 from robust_benchmark import UserError, imports
+from tests.conftest import tiny_in
 
 
 def tiny(directory: Path, *overrides: str) -> list[str]:
-    places = [f"results_dir={directory / 'results'}", f"checkpoint_dir={directory / 'checkpoints'}", "device=cpu"]
-    return [*places, "trainer.steps=4", "trials=2", "model.width=2", "method=baseline", *overrides]
+    return tiny_in(directory, "trainer.steps=4", "trials=2", "method=baseline", *overrides)
 
 
 def of_notebook(name: str, loss: Callable[[Baseline, torch.Tensor], torch.Tensor] = lambda _, loss: loss) -> type[Baseline]:

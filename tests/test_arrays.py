@@ -25,7 +25,7 @@ from datasets.source import UNKNOWN, Source
 from methods.base import Method, Phase
 from methods.schedules import Schedules
 from robust_benchmark.errors import UserError
-from tests.conftest import records
+from tests.conftest import kept_in, records
 
 
 def a_table(rows: int = 90) -> pd.DataFrame:
@@ -418,7 +418,7 @@ def test_the_python_of_the_page_works(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def command(root: Path, *more: str) -> list[str]:
-    return ["trials=1", "trainer.steps=100", f"results_dir={root}/results", f"checkpoint_dir={root}/checkpoints", *more]
+    return ["trials=1", "trainer.steps=100", *kept_in(root), *more]
 
 
 def test_methods_train_on_a_bundled_table(tmp_path: Path) -> None:

@@ -19,13 +19,13 @@ from benchmark.training.evaluation import logits_on
 from benchmark.training.evidence import Evidence
 from methods.base import Method
 from robust_benchmark.errors import UserError
+from tests.conftest import kept_in
 
 KEEP = "keep=[weights,evidence,predictions]"
 
 
 def command(root: Path, *more: str) -> list[str]:
-    places = [f"results_dir={root}/results", f"checkpoint_dir={root}/checkpoints"]
-    return ["trials=1", "trainer.steps=30", "trainer.evaluate_every=10", *places, *more]
+    return ["trials=1", "trainer.steps=30", "trainer.evaluate_every=10", *kept_in(root), *more]
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 
 from benchmark import ROOT, folders, run
 from methods import registry
-from tests.conftest import records
+from tests.conftest import kept_in, records
 
 HEAD = """
 import abc, sys
@@ -169,8 +169,7 @@ def command(environment: dict[str, str], *arguments: object) -> subprocess.Compl
 
 
 def small(directory: Path) -> list[str]:
-    places = [f"results_dir={directory / 'results'}", f"checkpoint_dir={directory / 'checkpoints'}"]
-    return [*places, "trials=1", "trainer.steps=2", "device=cpu", "processes=1", "model.width=2"]
+    return [*kept_in(directory), "trials=1", "trainer.steps=2", "device=cpu", "processes=1", "model.width=2"]
 
 
 @pytest.fixture(scope="module")

@@ -77,12 +77,6 @@ def test_they_declare_the_clean_set() -> None:
     assert CleanWeighted().needs == Relabel().needs == Knowledge.CLEAN_SET
 
 
-@pytest.mark.parametrize(("name", "options"), [("clean_weighted", {"weight": -1.0}), ("relabel", {"confidence": 1.5})])
-def test_options_out_of_range_are_refused(name: str, options: dict[str, float]) -> None:
-    with pytest.raises(UserError, match=next(iter(options))):
-        build({"name": name, **options})
-
-
 def cell_of(method: str, *split: str) -> Cell:
     """The cell of this method on the ten digits."""
     (cell,) = cells([f"method={method}", "model=mlp", "trainer.steps=2", *(f"split.{each}" for each in split)])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,7 +30,7 @@ from tests.by_hand import CLASSES, LR, Bare, Bench, Seen, Stepping, at, bench, g
 from tests.conftest import toy_task
 from tests.references import one_step as reference
 from tests.references import softmax
-from tests.resuming import assert_resumes, trained
+from tests.resuming import trained
 
 N, M = 9, 6
 METHODS = (L2B, FSR, GDW, MSLC, MLC)
@@ -447,32 +446,12 @@ def test_a_wrapper_leaves_them_as_they_are(make: type[Method]) -> None:
     torch.testing.assert_close(wrapped.method.get_submodule("base").state_dict(), plain.method.state_dict(), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("make", METHODS)
-def test_a_stopped_trial_ends_bit_for_bit_as_an_undisturbed_one(make: type[Method], tmp_path: Path) -> None:
-    assert_resumes(make, tmp_path, (1, 7, 10))
-
-
 @pytest.mark.parametrize(
     ("name", "lengths"), [("l2b", [10, 290]), ("fsr", [30, 270]), ("mslc", [200, 100]), ("gdw", [300]), ("mlc", [300])]
 )
 def test_epochs_of_the_papers_are_shares_of_training(name: str, lengths: list[int]) -> None:
     phases = build({"name": name}).phases(Schedules(main=Schedule(300)))
     assert [phase.schedule.steps for phase in phases] == lengths
-
-
-@pytest.mark.parametrize(
-    ("name", "option", "value", "sentence"),
-    [
-        ("l2b", "warm_up", 1.5, r"warm_up 1.5 is not in \[0, 1\]"),
-        ("fsr", "step", -1.0, "step must be at least 0, not -1"),
-        ("gdw", "limit", -1.0, "limit must be at least 0, not -1"),
-        ("mslc", "hidden", 0, "hidden must be at least 1, not 0"),
-        ("mlc", "clean_batch_size", 1, "clean_batch_size must be at least 2, not 1"),
-    ],
-)
-def test_wrong_options_are_one_sentence(name: str, option: str, value: float, sentence: str) -> None:
-    with pytest.raises(UserError, match=sentence):
-        build({"name": name, option: value})
 
 
 @pytest.mark.parametrize("name", ["fsr", "mlc"])

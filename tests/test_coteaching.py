@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,11 +13,10 @@ from torch import nn
 from datasets.noise import UniformFlip
 from methods.base import Batch, Clock, Knowledge, Weighted
 from methods.coteaching import Coteaching, smallest
-from robust_benchmark.errors import UserError
 from tests.by_hand import Bench, Stepping, at, bench, gradient_of, some_images, some_labels
 from tests.conftest import toy_task
 from tests.references import coteaching as reference
-from tests.resuming import assert_killed_at_random_ends_the_same, trainer_of
+from tests.resuming import trainer_of
 
 N, K = 20, 3
 LABELS = some_labels(N, seed=3)
@@ -145,16 +143,6 @@ def test_training_follows_the_phases_clock() -> None:
     ]  # the rest: held-out images, weighed at the end
 
 
-@pytest.mark.parametrize("options", [{"ramp_epochs": 0}, {"exponent": -1}])
-def test_options_out_of_range_are_refused(options: dict[str, float]) -> None:
-    with pytest.raises(UserError, match=next(iter(options))):
-        Coteaching(**options)
-
-
 def test_its_weights_find_wrong_labels() -> None:
     progress = trainer_of(Coteaching(ramp_epochs=2.0), steps=60, task=toy_task(UniformFlip(0.4))).run()
     assert progress.history[-1]["weights_auroc"] > 0.85
-
-
-def test_a_trial_killed_at_random_steps_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
-    assert_killed_at_random_ends_the_same(Coteaching, tmp_path, kills=5)

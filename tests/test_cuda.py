@@ -34,7 +34,7 @@ from methods.mentornet import MentorNet
 from methods.random import Random
 from methods.s_model import SModel
 from methods.schedules import Schedule, Schedules
-from tests.conftest import StopAt, dropout_net, toy_task
+from tests.conftest import StopAt, dropout_net, kept_in, toy_task
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 CUDA = torch.device("cuda")
@@ -171,7 +171,7 @@ def test_runs_leave_whole_records_and_artifacts(noise: str, tmp_path: Path) -> N
     arguments = [
         *(f"noise={noise}", "method=baseline,l2rw,dividemix", "trainer.steps=40", "trainer.evaluate_every=20", "trials=2"),
         *("dataset.preprocessing.pad=1", "keep=[weights,evidence,predictions]", "device=cuda", "side_by_side=3"),
-        *(f"results_dir={tmp_path}/results", f"checkpoint_dir={tmp_path}/checkpoints"),
+        *kept_in(tmp_path),
     ]
     assert run.main(arguments) == 0
     records, mistakes = read_all(tmp_path / "results")

@@ -28,7 +28,7 @@ from methods.l2rw import L2RW
 from methods.mentornet import MentorNet
 from methods.random import Random
 from methods.schedules import Schedule, Schedules
-from tests.conftest import StopAt, small_convnet, toy_task
+from tests.conftest import StopAt, kept_in, small_convnet, toy_task
 
 CPU = torch.device("cpu")
 SCHEDULES = Schedules(Schedule(12, 0.1, (8,)), Schedule(9, 0.1, (6,)), Schedule(5, 0.01), Schedule(6, 0.1))
@@ -456,8 +456,7 @@ def test_at_the_end_precision_is_reported_per_class() -> None:
 
 
 def test_a_record_has_the_precision_per_class_of_methods_that_weigh_and_no_others(tmp_path: Path) -> None:
-    places = [f"results_dir={tmp_path}/results", f"checkpoint_dir={tmp_path}/checkpoints"]
-    for cell in cells(["method=baseline,random", "trainer.steps=20", "device=cpu", *places]):
+    for cell in cells(["method=baseline,random", "trainer.steps=20", "device=cpu", *kept_in(tmp_path)]):
         per_class = trial.run(cell, 0)["per_class"]
         weighs = cell.identity["method"]["name"] == "random"
         assert per_class.keys() == {"accuracy", "confusion_matrix"} | ({"weights_precision"} if weighs else set())

@@ -8,8 +8,7 @@ import torch
 
 from methods.base import Knowledge
 from methods.disc import partners
-from robust_benchmark.errors import UserError
-from tests.by_hand import CLASSES, Bare, Bench, at, bench, some_images, some_labels
+from tests.by_hand import CLASSES, Bench, at, bench, some_images, some_labels
 from tests.references import cross_entropies, softmax
 from tests.references import disc as reference
 
@@ -138,9 +137,3 @@ def test_members_are_each_others_partners(count: int) -> None:
 
 def test_it_sees_nothing_but_noisy_labels() -> None:
     assert a_bench().method.needs == Knowledge.NONE
-
-
-@pytest.mark.parametrize("options", [{"warm_up": -1.0}, {"m": 2.0}, {"lam": -1.0}, {"alpha": 0.0}])
-def test_options_out_of_range_are_refused(options: dict[str, float]) -> None:
-    with pytest.raises(UserError, match=next(iter(options))):
-        bench({"name": "disc", **options}, LABELS, some_images(N), lambda _: Bare())

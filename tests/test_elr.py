@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -14,11 +12,10 @@ from datasets.noise import UniformFlip
 from methods.base import Batch, HeldOut, Knowledge
 from methods.elr import ELR
 from methods.schedules import Schedules
-from robust_benchmark.errors import UserError
 from tests.by_hand import CLASSES, Bare, bench, some_images, some_labels
 from tests.conftest import PixelsAreLogits, toy_task
 from tests.references import elr as reference
-from tests.resuming import CPU, assert_killed_at_random_ends_the_same, trainer_of
+from tests.resuming import CPU, trainer_of
 
 N, K = 6, 4
 
@@ -88,16 +85,6 @@ def test_it_sees_nothing_but_noisy_labels() -> None:
     assert trainer.method.memory.shape == (len(trainer.task.train), 3)
 
 
-@pytest.mark.parametrize("options", [{"beta": 1.5}, {"beta": -0.1}, {"lam": -1}])
-def test_options_out_of_range_are_refused(options: dict[str, float]) -> None:
-    with pytest.raises(UserError, match=next(iter(options))):
-        ELR(**options)
-
-
 def test_its_weights_find_wrong_labels() -> None:
     progress = trainer_of(ELR(), steps=60, task=toy_task(UniformFlip(0.4))).run()
     assert progress.history[-1]["weights_auroc"] > 0.9
-
-
-def test_a_trial_killed_at_random_steps_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
-    assert_killed_at_random_ends_the_same(ELR, tmp_path, kills=5)

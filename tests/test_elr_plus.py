@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from methods.base import Knowledge
-from robust_benchmark.errors import UserError
-from tests.by_hand import CLASSES, Bare, Bench, at, bench, some_images, some_labels
+from tests.by_hand import CLASSES, Bench, at, bench, some_labels
 from tests.references import elr_plus as reference
 
 N = 12
@@ -85,9 +84,3 @@ def test_the_mean_of_both_predicts() -> None:
     images = b.images[:3]
     torch.testing.assert_close(b.method.predict(images), (b.models[0](images) + b.models[1](images)) / 2)
     assert b.method.needs == Knowledge.NONE
-
-
-@pytest.mark.parametrize("options", [{"beta": 2.0}, {"lam": -1.0}, {"alpha": 0.0}, {"decay": 1.5}, {"ramp": 2.0}, {"decay_ramp": -1.0}])
-def test_options_out_of_range_are_refused(options: dict[str, float]) -> None:
-    with pytest.raises(UserError, match=next(iter(options))):
-        bench({"name": "elr_plus", **options}, LABELS, some_images(N), lambda _: Bare())

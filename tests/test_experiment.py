@@ -19,8 +19,8 @@ from scipy import stats
 
 from benchmark import ROOT, report, trial
 from benchmark.analysis.experiment import Found, Wanted, comparison, find, missing, named, render, verdict
+from benchmark.analysis.layout import FORMATS
 from benchmark.analysis.statistics import Estimate
-from benchmark.analysis.tables import FORMATS
 from benchmark.config import Cell, cells
 from benchmark.records.store import Record, Store, digest
 from robust_benchmark.errors import UserError

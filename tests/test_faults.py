@@ -18,14 +18,13 @@ from benchmark.records.claims import Claim
 from benchmark.records.store import Record
 from benchmark.training.trainer import Unwatched
 from benchmark.trial import path
-from tests.conftest import started, untimed, wait
+from tests.conftest import started, tiny_in, untimed, wait
 
 GRID = ["trainer.steps=40", "trainer.evaluate_every=15", "checkpoint_seconds=0", "method=s_model,l2rw", "trials=3"]
 
 
 def tiny(directory: Path, *overrides: str) -> list[str]:
-    places = [f"results_dir={directory / 'results'}", f"checkpoint_dir={directory / 'checkpoints'}", "device=cpu", "claim_seconds=2"]
-    return [*places, "model.width=2", *GRID, *overrides]
+    return tiny_in(directory, "claim_seconds=2", *GRID, *overrides)
 
 
 @pytest.fixture(scope="module")

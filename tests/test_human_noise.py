@@ -21,7 +21,7 @@ from datasets.source import Source
 from datasets.streams import numpy_stream
 from datasets.task import Split, Task, make_task
 from robust_benchmark.errors import UserError
-from tests.conftest import records
+from tests.conftest import kept_in, records
 
 N, CLASSES = 60, 10
 COLUMNS = {"aggre": "aggre_label", "rand1": "random_label1", "rand2": "random_label2", "rand3": "random_label3", "worse": "worse_label"}
@@ -237,7 +237,7 @@ def test_the_record_of_a_run_on_a_folder_of_pictures_has_the_share_of_wrong_labe
             Image.new("RGB", (8, 8), (label, seen[label], 0)).save(file)
         seen[label] += 1
     options = ["trials=1", "trainer.steps=2", "method=baseline", "model=mlp", "split.hyper_validation=0", "split.clean_per_class=0"]
-    places = [f"data_dir={tmp_path}", f"results_dir={tmp_path}/results", f"checkpoint_dir={tmp_path}/checkpoints"]
+    places = [f"data_dir={tmp_path}", *kept_in(tmp_path)]
     known(monkeypatch, image_folder.load("cifar10-jpeg", cache=f"{tmp_path}/image_folder", root=str(tmp_path)))
     assert run.main(["dataset=cifar10n_jpeg", *options, *places]) == 0
     (record,) = records(tmp_path)

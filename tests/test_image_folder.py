@@ -20,6 +20,7 @@ from datasets.noise import NoNoise
 from datasets.source import UNKNOWN, Source
 from datasets.task import Split, make_task
 from robust_benchmark.errors import UserError
+from tests.conftest import kept_in
 
 
 def paint(file: Path, seed: int | list[int], side: tuple[int, int] = (9, 7), mode: str = "RGB") -> None:
@@ -542,7 +543,7 @@ def test_a_folder_that_cannot_be_read_is_named(tree: Path, monkeypatch: pytest.M
 
 
 def test_pictures_too_small_for_a_model_are_refused_before_training(tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    places = [f"data_dir={tmp_path}", f"results_dir={tmp_path}/results", f"checkpoint_dir={tmp_path}/checkpoints"]
+    places = [f"data_dir={tmp_path}", *kept_in(tmp_path)]
     options = ["dataset=image_folder", f"dataset.path={tree}", "dataset.size=1", "split.clean_per_class=1", "method=baseline", "trials=1"]
     assert run.main([*options, *places, "model=convnet", "processes=1"]) != 0
     assert "model convnet cannot take images of 3 x 1 x 1 (" in capsys.readouterr().err

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,7 +36,7 @@ from robust_benchmark.errors import UserError
 from tests.by_hand import Bare, at, bench, some_images
 from tests.conftest import small_convnet, toy_task
 from tests.references.imbalance_losses import effective_number_weights
-from tests.resuming import CPU, SETTINGS, assert_resumes, assert_same_state, trained
+from tests.resuming import CPU, SETTINGS, assert_same_state, trained
 
 SIZES = (16, 4, 1)
 
@@ -188,23 +187,6 @@ def test_one_logit_for_two_classes_is_normalised() -> None:
     np.testing.assert_allclose(
         logits[:, 1:].numpy(), normalised_logits(trainer.method.model, images_of(trainer), 1.0), rtol=1e-3, atol=1e-5
     )
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: TauNorm(-0.1), r"^tau must be at least 0, not -0.1$"),
-        (lambda: TauNorm(validation="test"), r"^no validation 'test'; nearest: held_out \(2 known: clean, held_out\)$"),
-        (lambda: LWS(bn="freeze"), r"^no bn 'freeze'; nearest: frozen \(2 known: adapt, frozen\)$"),
-        (lambda: LWS(share=-1), r"^share must be at least 0, not -1$"),
-        (lambda: Remix(kappa=0.5), r"^kappa must be at least 1, not 0.5$"),
-        (lambda: SAMME(0), r"^rounds must be at least 1, not 0$"),
-        (lambda: SMOTE(0), r"^neighbours must be at least 1, not 0$"),
-    ],
-)
-def test_a_wrong_option_is_one_sentence(make: Any, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        make()
 
 
 def test_a_model_without_features_is_one_sentence() -> None:
@@ -508,15 +490,6 @@ def test_ldam_s_own_class_weights_are_deferred_weights_around_its_margins_bit_fo
 
 
 # --- all of them
-
-
-@pytest.mark.parametrize(
-    "make",
-    [TauNorm, lambda: LWS(share=0.5), SMOTE, lambda: SAMME(2), Remix, lambda: Resample(0.5)],
-    ids=["tau_norm", "lws", "smote", "samme", "remix", "resample"],
-)
-def test_a_stopped_trial_ends_bit_for_bit_as_an_undisturbed_one(make: Any, tmp_path: Path) -> None:
-    assert_resumes(make, tmp_path, (1, 4, 9, 10))
 
 
 def test_boosting_costs_a_schedule_for_each_round_and_scales_a_share_of_one() -> None:

@@ -22,7 +22,7 @@ from benchmark.training.trainer import Unwatched
 from methods.base import Batch
 from methods.baseline import Baseline
 from methods.registry import register
-from tests.conftest import records
+from tests.conftest import records, tiny_in
 
 pytestmark = pytest.mark.usefixtures("no_method_stays")
 
@@ -32,8 +32,7 @@ class Stranger(BaseException):
 
 
 def tiny(directory: Path, *overrides: str) -> list[str]:
-    places = [f"results_dir={directory / 'results'}", f"checkpoint_dir={directory / 'checkpoints'}", "device=cpu", "processes=1"]
-    return [*places, "trainer.steps=3", "trials=1", "model.width=2", "method=baseline", *overrides]
+    return tiny_in(directory, "processes=1", "trainer.steps=3", "trials=1", "method=baseline", *overrides)
 
 
 def errors(directory: Path) -> dict[str, str]:

@@ -18,7 +18,7 @@ from datasets.class_noise import PairFlip, Symmetric
 from datasets.instance_noise import InstanceNoise
 from datasets.noise import Corruption, NoNoise, UniformFlip
 from datasets.task import Task
-from tests.conftest import toy_task
+from tests.conftest import kept_in, toy_task
 from tests.test_truth import given_task
 
 
@@ -95,8 +95,7 @@ def test_counts_and_matrices_that_do_not_agree_are_named(case: str) -> None:
 
 
 def test_the_record_of_a_trial_is_valid_with_them(tmp_path: Path) -> None:
-    places = [f"results_dir={tmp_path}/results", f"checkpoint_dir={tmp_path}/checkpoints"]
-    (cell,) = cells(["method=reed", "noise=symmetric", "trainer.steps=2", "trials=1", *places])
+    (cell,) = cells(["method=reed", "noise=symmetric", "trainer.steps=2", "trials=1", *kept_in(tmp_path)])
     trial.run(cell, 0)
     found = read_record(trial.path(cell, 0))
     assert found["data"]["transition_matrix"][3][3] == pytest.approx(0.64)
@@ -107,9 +106,8 @@ def test_a_record_of_more_than_a_thousand_classes_is_valid_without_matrices(tmp_
     names = np.array([f"species {number:04}" for number in range(1001)])
     X = np.random.default_rng(0).normal(size=(2002, 2)).astype(np.float32)
     np.savez(tmp_path / "table.npz", X=X, y=np.tile(names, 2), X_test=X[:1001], y_test=names)
-    places = [f"results_dir={tmp_path}/results", f"checkpoint_dir={tmp_path}/checkpoints", f"dataset.path={tmp_path}/table.npz"]
     sizes = ["split.hyper_validation=0", "split.clean_per_class=0", "trainer.steps=2", "trials=1"]
-    grid = ["dataset=arrays", "noise=uniflip", "method=baseline", *sizes, *places]
+    grid = ["dataset=arrays", "noise=uniflip", "method=baseline", *sizes, *kept_in(tmp_path), f"dataset.path={tmp_path}/table.npz"]
     (cell,) = cells(grid)
     trial.run(cell, 0)
     path = trial.path(cell, 0)

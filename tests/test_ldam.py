@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,7 +22,7 @@ from tests.by_hand import CLASSES, Bench, at, bench, some_images
 from tests.conftest import small_convnet, toy_task
 from tests.references import ldam as reference
 from tests.references import numerical_gradient
-from tests.resuming import CPU, SETTINGS, assert_resumes
+from tests.resuming import CPU, SETTINGS
 
 LONG_TAIL = torch.tensor([5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50])  # CIFAR-10 at a ratio of 100
 
@@ -191,17 +190,6 @@ def test_a_model_without_features_is_one_sentence() -> None:
     sentence = r"^ldam needs a model with `features` and a linear layer `output`, which Sequential does not have$"
     with pytest.raises(UserError, match=sentence):
         Trainer(LDAM(), lambda classes, shape: nn.Sequential(nn.Flatten(), nn.Linear(64, classes)), toy_task(), SETTINGS, 0, CPU)
-
-
-def test_a_wrong_option_is_one_sentence() -> None:
-    with pytest.raises(UserError, match=r"^beta 1 is not in \[0, 0.999999\]$"):
-        LDAM(beta=1.0)
-    with pytest.raises(UserError, match=r"^drw 1.5 is not in \[0, 1\]$"):
-        LDAM(drw=1.5)
-
-
-def test_a_stopped_trial_ends_bit_for_bit_as_an_undisturbed_one(tmp_path: Path) -> None:
-    assert_resumes(LDAM, tmp_path, (1, 7, 8, 10))
 
 
 def test_gradients_reach_features_and_directions() -> None:

@@ -8,7 +8,6 @@ import torch
 
 from methods.base import Knowledge
 from methods.volminnet import matrix_of
-from robust_benchmark.errors import UserError
 from tests.by_hand import CLASSES, Bare, Bench, bench, some_images, some_labels
 from tests.references import cross_entropies, numerical_gradient, softmax
 from tests.references import transition as reference
@@ -122,11 +121,3 @@ def test_t_revision_goes_on_from_the_weights_that_estimate_t() -> None:
 
 def test_they_see_nothing_but_noisy_labels() -> None:
     assert a_bench("volminnet").method.needs == a_bench("t_revision").method.needs == Knowledge.NONE
-
-
-@pytest.mark.parametrize(("name", "options"), [
-    ("volminnet", {"lam": -1.0}), ("volminnet", {"rate": -1.0}), ("t_revision", {"revision": -1.0}), ("t_revision", {"percentile": 0.0}),
-])  # fmt: skip
-def test_options_out_of_range_are_refused(name: str, options: dict[str, float]) -> None:
-    with pytest.raises(UserError, match=next(iter(options))):
-        a_bench(name, **options)

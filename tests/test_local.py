@@ -14,13 +14,11 @@ import pytest
 
 from benchmark import ROOT, run, status
 from benchmark.launching import submit
-from benchmark.records.claims import Holder, read_claim
-from tests.conftest import untimed, wait
+from tests.conftest import claims, status_of, tiny_in, untimed, wait
 
 
 def tiny(directory: Path, *overrides: str) -> list[str]:
-    places = [f"results_dir={directory / 'results'}", f"checkpoint_dir={directory / 'checkpoints'}", "device=cpu", "claim_seconds=4"]
-    return [*places, "trainer.steps=30", "trials=2", "model.width=2", "method=baseline,l2rw", *overrides]
+    return tiny_in(directory, "claim_seconds=4", "trainer.steps=30", "trials=2", "method=baseline,l2rw", *overrides)
 
 
 LOCAL = ["launcher=local", "launcher.processes=2"]
@@ -31,17 +29,6 @@ LONG = ["method=l2rw", "model.width=16", "trainer.steps=500", "checkpoint_second
 def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.chdir(ROOT)
-
-
-def claims(directory: Path) -> list[Holder]:
-    found = [read_claim(path) for path in sorted((directory / "results").rglob("*.claim"))]
-    return [holder for holder in found if holder is not None]
-
-
-def status_of(capsys: pytest.CaptureFixture[str], directory: Path, *arguments: str) -> str:
-    capsys.readouterr()
-    status.main(["--checkpoint-dir", str(directory / "checkpoints"), *arguments])
-    return capsys.readouterr().out
 
 
 def test_several_processes_share_a_grid_and_give_the_records_of_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

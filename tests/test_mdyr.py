@@ -8,8 +8,7 @@ import torch
 
 from methods.beta_mixture import BetaMixture, fitted
 from methods.mdyr import imbalance
-from robust_benchmark.errors import UserError
-from tests.by_hand import CLASSES, Bare, Bench, at, bench, some_images, some_labels
+from tests.by_hand import CLASSES, Bench, at, bench, some_images, some_labels
 from tests.references import cross_entropies, numerical_gradient, softmax
 from tests.references import mdyr as reference
 
@@ -137,9 +136,3 @@ def test_predictions_that_are_uniform_in_the_mean_cost_nothing() -> None:
     p = torch.tensor([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]])
     assert imbalance(p.log()).item() == pytest.approx(0, abs=1e-6)
     assert imbalance(p[:1].log()).item() == pytest.approx(reference.balance(p[:1].log().numpy()), rel=1e-5)
-
-
-@pytest.mark.parametrize("options", [{"warm_up": 2.0}, {"alpha": 0.0}, {"balance": -1.0}])
-def test_options_out_of_range_are_refused(options: dict[str, float]) -> None:
-    with pytest.raises(UserError, match=next(iter(options))):
-        bench({"name": "mdyr", **options}, LABELS, some_images(N), lambda _: Bare())

@@ -495,29 +495,6 @@ def test_the_data_driven_variant_burns_in_for_18_percent() -> None:
     assert (method.curriculum, method.burn_in, method.needs) == ("data_driven", 0.18, Knowledge.CLEAN_SET)
 
 
-@pytest.mark.parametrize(("wrong", "nearest"), [("data_drivn", "data_driven"), ("predefine", "predefined")])
-def test_a_wrong_curriculum_is_answered_with_the_nearest(wrong: str, nearest: str) -> None:
-    with pytest.raises(UserError, match=rf"^no curriculum '{wrong}'; nearest: {nearest} \(2 known: data_driven, predefined\)$"):
-        registry.build({"name": "mentornet", "curriculum": wrong})
-
-
-SHARES = ["percentile", "decay", "burn_in", "dropout", "early_dropout", "noise_rate"]
-
-
-@pytest.mark.parametrize("name", SHARES)
-@pytest.mark.parametrize("value", [-0.1, 1.5, float("nan")])
-def test_a_share_outside_zero_and_one_is_refused_by_name(name: str, value: float) -> None:
-    with pytest.raises(UserError, match=rf"^{name} {value:g} is not in \[0, 1\]$"):
-        MentorNet(**{name: value})
-
-
-def test_a_percentile_that_is_no_number_and_a_negative_width_are_refused() -> None:
-    with pytest.raises(UserError, match="percentile must be a number, not 'high'"):
-        MentorNet(percentile="high")  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="lambda_2 must be at least 0, not -1"):
-        MentorNet(lambda_2=-1.0)
-
-
 def test_it_trains_where_no_label_is_wrong() -> None:
     history = trainer_of(MentorNet(), toy_task(NoNoise())).run().history
     assert history[-1]["test_accuracy"] > 0.5

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -22,12 +21,11 @@ from methods.early_stopping import EarlyStopping
 from methods.meta_weight_net import MetaWeightNet
 from methods.sam import SAM
 from methods.schedules import Optimiser, Schedules
-from robust_benchmark.errors import UserError
 from tests import by_hand
 from tests.by_hand import Bench, Stepping, at, bench, gradient_of, some_images, some_labels
 from tests.conftest import small_convnet, toy_task
 from tests.references import meta_weight_net as reference
-from tests.resuming import CPU, SETTINGS, assert_resumes, assert_same_state, trained
+from tests.resuming import CPU, SETTINGS, trained
 
 LR = 0.3
 
@@ -281,18 +279,3 @@ def test_a_wrapper_leaves_it_as_it_is(wrap: Callable[[MetaWeightNet], EarlyStopp
     settings = replace(SETTINGS, schedules=replace(SETTINGS.schedules, early_stopping=SETTINGS.schedules.main))
     plain, wrapped = trained(MetaWeightNet, settings=settings), trained(lambda: wrap(MetaWeightNet()), settings=settings)
     torch.testing.assert_close(wrapped.method.get_submodule("base").state_dict(), plain.method.state_dict(), rtol=1e-4, atol=1e-6)
-
-
-def test_wrong_options_are_one_sentence() -> None:
-    with pytest.raises(UserError, match=r"^hidden must be at least 1, not 0$"):
-        MetaWeightNet(hidden=0)
-    with pytest.raises(UserError, match=r"^lr must be at least 0, not -1$"):
-        MetaWeightNet(lr=-1)
-
-
-def test_a_stopped_trial_ends_bit_for_bit_as_an_undisturbed_one(tmp_path: Path) -> None:
-    assert_resumes(lambda: MetaWeightNet(lr=0.05), tmp_path, (1, 6, 10))
-
-
-def test_two_trials_of_one_seed_are_the_same() -> None:
-    assert_same_state(trained(MetaWeightNet).method, trained(MetaWeightNet).method)

@@ -15,14 +15,13 @@ from benchmark import ROOT, run, trial
 from benchmark.config import Cell, cells
 from benchmark.observers import Observer, finding, sending
 from benchmark.training.trainer import Interrupted
-from tests.conftest import DieAt, StopAt, records, untimed
+from tests.conftest import DieAt, StopAt, records, tiny_in, untimed
 
 DOCS = (ROOT / "docs" / "observers.md").read_text(encoding="utf-8")
 
 
 def tiny(directory: Path, *overrides: str) -> list[str]:
-    places = [f"results_dir={directory / 'results'}", f"checkpoint_dir={directory / 'checkpoints'}", "device=cpu", "processes=1"]
-    return [*places, "trainer.steps=12", "trainer.evaluate_every=5", "trials=1", "model.width=2", "method=l2rw", *overrides]
+    return tiny_in(directory, "processes=1", "trainer.steps=12", "trainer.evaluate_every=5", "trials=1", "method=l2rw", *overrides)
 
 
 def cell_of(directory: Path, *overrides: str) -> Cell:

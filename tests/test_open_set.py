@@ -34,7 +34,7 @@ from methods.l2rw import L2RW
 from methods.schedules import Schedule, Schedules
 from methods.weighted import Weighted
 from robust_benchmark.errors import UserError
-from tests.conftest import PixelsAreLogits, records, small_convnet, toy_source
+from tests.conftest import PixelsAreLogits, kept_in, records, small_convnet, toy_source
 
 K = 3
 SPLIT = Split(clean_per_class=5, hyper_validation=30)
@@ -243,7 +243,7 @@ def test_methods_that_need_the_matrix_or_true_labels_are_refused_in_one_sentence
 
 
 def places(root: Path) -> list[str]:
-    return ["trials=1", "trainer.steps=2", f"results_dir={root}/results", f"checkpoint_dir={root}/checkpoints"]
+    return ["trials=1", "trainer.steps=2", *kept_in(root)]
 
 
 def digits_donor(root: Path, n: int = 600) -> Path:

@@ -15,7 +15,7 @@ from benchmark.progress import FORMAT, Steps
 from robust_benchmark import streams
 from robust_benchmark.commands import guarded
 from robust_benchmark.errors import UserError
-from tests.conftest import records
+from tests.conftest import records, tiny_in
 
 COMMAND = """
 import sys
@@ -119,8 +119,8 @@ def test_a_mistake_is_status_2_and_ctrl_c_130(error: BaseException, status: int,
 
 
 def test_a_grid_without_any_stream_is_trained_by_several_processes(tmp_path: Path) -> None:
-    places = [f"results_dir={tmp_path / 'results'}", f"checkpoint_dir={tmp_path / 'checkpoints'}", "device=cpu", "processes=2"]
-    run = [sys.executable, "-m", "benchmark.run", *places, "trainer.steps=2", "trials=2", "model.width=2", "method=baseline"]
+    options = tiny_in(tmp_path, "processes=2", "trainer.steps=2", "trials=2", "method=baseline")
+    run = [sys.executable, "-m", "benchmark.run", *options]
     shell = ["bash", "-c", '"$@" <&- >&- 2>&-', "bash", *run]
     assert subprocess.run(shell, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=120, check=False).returncode == 0
     assert len(records(tmp_path)) == 2

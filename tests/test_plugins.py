@@ -17,7 +17,7 @@ from benchmark import ROOT, folders, run
 from benchmark.config import cells
 from benchmark.records.store import Record
 from robust_benchmark.errors import UserError
-from tests.conftest import records
+from tests.conftest import kept_in, records
 
 EXAMPLE = ROOT / "examples" / "plugin"
 DOCS = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
@@ -32,7 +32,7 @@ def command(*arguments: object, path: Path, module: str = "benchmark.run", **var
 
 
 def places(directory: Path) -> list[str]:
-    return [f"results_dir={directory / 'results'}", f"checkpoint_dir={directory / 'checkpoints'}", "device=cpu", "processes=1"]
+    return [*kept_in(directory), "device=cpu", "processes=1"]
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from methods.base import Method
 from methods.baseline import Baseline
 from methods.registry import register
 from robust_benchmark.errors import UserError
+from tests.conftest import kept_in
 
 MINE = '''
 """A user's own method."""
@@ -59,8 +60,7 @@ def package_with(folder: Path, **files: str) -> Path:
 def test_a_method_named_by_the_environment_variable_trains_as_a_built_in_one(tmp_path: Path) -> None:
     path = package_with(tmp_path, mine=MINE)
     options = ["method=finetune", "method.base=mine", "method.base.beta=0.25", "trials=1", "trainer.steps=16"]
-    places = [f"results_dir={tmp_path}/results", f"checkpoint_dir={tmp_path}/checkpoints"]
-    done = run_python("-m", "benchmark.run", *options, *places, path=path, ROBUST_TRAINING_METHODS=" mylab.mine, ")
+    done = run_python("-m", "benchmark.run", *options, *kept_in(tmp_path), path=path, ROBUST_TRAINING_METHODS=" mylab.mine, ")
     assert done.returncode == 0, done.stderr
     assert "finetune:base=mine:base.beta=0.25" in done.stdout
 

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from benchmark import ROOT, run
-from benchmark.analysis.tables import FORMATS, render
+from benchmark.analysis.layout import FORMATS
+from benchmark.analysis.tables import render
 from benchmark.config import cells
 from benchmark.records.store import Store, read_all
+from tests.conftest import kept_in
 
 
 def test_every_shipped_record_says_which_clean_revision_made_it() -> None:
@@ -38,8 +40,7 @@ def test_short_records_give_the_same_tables_as_whole_ones(rewritten: bool, tmp_p
 @pytest.mark.parametrize("table", ["table1", "table2"])
 def test_every_row_of_the_papers_tables_trains(table: str, tmp_path: Path) -> None:
     small = ["dataset=digits", "model=convnet", "trainer=digits", "trainer.steps=4", "trials=1", "split.clean_total=100"]
-    places = [f"results_dir={tmp_path}/results", f"checkpoint_dir={tmp_path}/checkpoints"]
-    overrides = [f"experiment={table}", *small, *places]
+    overrides = [f"experiment={table}", *small, *kept_in(tmp_path)]
     assert run.main(overrides) == 0
     records, errors = read_all(tmp_path / "results")
     assert errors == []

@@ -11,13 +11,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from methods.base import Batch, Clock, Knowledge, Phase, Weighted, scalar
+from methods.base import Batch, Knowledge, Phase, Weighted, scalar
 from methods.gjs import divergence
 from methods.peer_loss import PeerLoss
 from methods.probabilities import log_probabilities
 from methods.registry import build
-from robust_benchmark.errors import UserError
-from tests.by_hand import CLASSES, Bare, Bench, at, bench, schedules, some_images, some_labels
+from tests.by_hand import CLASSES, Bare, Bench, at, bench, logits_of, schedules, seen, some_images, some_labels
 from tests.references import Array, cross_entropies, numerical_gradient, one_hot, softmax
 from tests.references import robust_losses as reference
 
@@ -30,19 +29,6 @@ Example = Callable[[Array, int], float]
 def ready(scale: float = 1.5, **config: Any) -> Bench:
     """A method set up on random logits."""
     return bench(config, LABELS, some_images(N, 7, PIXELS, scale), lambda _: Bare())
-
-
-def seen(b: Bench, index: torch.Tensor, phase: int = 0, clock: Clock | None = None) -> tuple[torch.Tensor | Weighted, Array]:
-    """What a phase's objective returns for these examples, and its gradient in their logits, (n, K)."""
-    images = b.images[index].requires_grad_()
-    (update,) = b.phases()[phase].updates
-    found = update.objective(b.batch(index, images=images, clock=clock or at()))
-    (gradient,) = torch.autograd.grad(scalar(found), images)
-    return found, gradient.numpy().reshape(len(index), CLASSES)
-
-
-def logits_of(b: Bench, index: torch.Tensor) -> Array:
-    return b.images[index].numpy().reshape(len(index), CLASSES)
 
 
 INDEX = torch.tensor([4, 0, 11, 7, 19, 2])
@@ -419,25 +405,3 @@ def test_it_is_the_running_mean_of_visits_that_decides() -> None:
 @pytest.mark.parametrize("name", [*PLAIN, "mixup", "self_paced", "pes"])
 def test_they_see_nothing_but_noisy_labels(name: str) -> None:
     assert build({"name": name}).needs == Knowledge.NONE
-
-
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        ("gce", {"q": 0}),
-        ("gce", {"q": 1.5}),
-        ("gce", {"threshold": -0.1}),
-        ("sce", {"alpha": -1}),
-        ("nce_rce", {"beta": -1}),
-        ("label_smoothing", {"smoothing": 1.5}),
-        ("mixup", {"alpha": 0.01}),
-        ("js", {"pi": 0}),
-        ("gjs", {"strength": "storng"}),
-        ("logit_clip", {"norm": 0}),
-        ("cores2", {"sieve": 2}),
-        ("peer_loss", {"alpha": -1}),
-    ],
-)
-def test_options_out_of_range_are_refused(name: str, options: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match=next(iter(options))):
-        build({"name": name, **options})

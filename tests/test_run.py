@@ -19,14 +19,13 @@ import yaml
 
 from benchmark import ROOT, run
 from benchmark.records.store import Record
-from tests.conftest import records, untimed
+from tests.conftest import records, tiny_in, untimed
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def tiny(directory: Path, *overrides: str) -> list[str]:
-    places = [f"results_dir={directory / 'results'}", f"checkpoint_dir={directory / 'checkpoints'}", "device=cpu"]
-    return [*places, "trainer.steps=30", "trials=2", "model.width=2", "method=baseline", *overrides]
+    return tiny_in(directory, "trainer.steps=30", "trials=2", "method=baseline", *overrides)
 
 
 def command(*overrides: str) -> list[str]:

@@ -22,7 +22,6 @@ from methods.l2rw import L2RW
 from methods.random import Random
 from methods.sam import SAM
 from methods.schedules import Optimiser, Schedule, Schedules
-from robust_benchmark.errors import UserError
 from tests.by_hand import Stepping, TinyNet, bench, gradient_of, some_images, some_labels
 from tests.conftest import small_convnet, toy_task
 from tests.references import sam as reference
@@ -202,11 +201,6 @@ def test_evaluation_is_at_the_parameters_themselves() -> None:
     method = ready(Baseline(), rho=5.0).eval()
     images = batch_of(12, 1).images
     torch.testing.assert_close(method.predict(images), method.base.model(images), rtol=0, atol=0)
-
-
-def test_a_negative_radius_is_one_sentence() -> None:
-    with pytest.raises(UserError, match=r"^rho must be at least 0, not -1$"):
-        SAM(Baseline(), rho=-1)
 
 
 @pytest.mark.parametrize("name", ["state of each example", "L2RW", "fine-tuning"])

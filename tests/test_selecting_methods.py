@@ -310,18 +310,3 @@ def test_pes_refuses_a_model_without_stages_and_shares_above_one() -> None:
 def test_weights_find_wrong_labels(name: str) -> None:
     method: Method = build({"name": name})
     assert trainer_of(method, steps=60).run().history[-1]["weights_auroc"] > 0.7  # of weights 0 and 1 it is less than of ranks
-
-
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        ("self_paced", {"growth": 0.9}),
-        ("self_paced", {"stages": 0}),
-        ("small_loss", {"rate": "guessed"}),
-        ("small_loss", {"warm_up": 2}),
-        ("pes", {"late": -1}),
-    ],
-)
-def test_options_out_of_range_are_refused(name: str, options: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match=next(iter(options))):
-        build({"name": name, **options})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 import pkgutil
@@ -15,12 +16,14 @@ import yaml
 from benchmark import ROOT, run
 from benchmark.config import cells
 from benchmark.options import RunConfig, SlurmLauncher
-from benchmark.signatures import Range, options_of
+from benchmark.signatures import Option, Range, options_of
 from datasets.class_noise import PairFlip
 from datasets.imbalance import ClassImbalance, Exponential, Step
 from datasets.instance_noise import InstanceNoise
 from datasets.noise import BackgroundFlip, UniformFlip
 from methods import registry
+from methods.baseline import Baseline
+from methods.wrapper import Wrapper
 from robust_benchmark.errors import UserError
 
 
@@ -143,27 +146,38 @@ def test_every_option_of_a_run_has_a_meaning() -> None:
 
 
 CLASSES: list[Callable[..., Any]] = [UniformFlip, BackgroundFlip, PairFlip, InstanceNoise, ClassImbalance, Exponential, Step]
-CLASSES += [registry.get(name) for name in registry.names() if not registry.wraps(name)]
+CLASSES += [registry.get(name) for name in registry.names()]
+OF_DATA = ("majority", "ratio", "total")  # these are checked against the data
 
 
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
-def test_what_a_docstring_allows_a_constructor_takes_and_what_is_far_outside_it_rejects(cls: Callable[..., Any]) -> None:
+def test_what_a_docstring_allows_a_constructor_takes_and_what_is_outside_it_is_refused_by_name(cls: Callable[..., Any]) -> None:
+    make = functools.partial(cls, Baseline()) if isinstance(cls, type) and issubclass(cls, Wrapper) else cls
     for name, option in options_of(cls).items():
-        for allowed in option.names:
-            cls(**{name: allowed})
-        if option.names:
-            with pytest.raises(UserError):
-                cls(**{name: "no such name"})
-        if option.range is None or name in ("majority", "total"):  # these two are checked against the data
+        if name in OF_DATA:
             continue
-        low = option.range.low
-        inside = low if option.range.closed[0] else low + 0.5
-        cls(**{name: int(inside) if option.kind is int else inside})
-        with pytest.raises(UserError):
-            cls(**{name: low - 1})
-        if option.range.high < math.inf:
-            with pytest.raises(UserError):
-                cls(**{name: option.range.high + 1})
+        for value in allowed(option):
+            make(**{name: value})
+        for value in outside(option):
+            with pytest.raises(UserError, match=rf"\b{name} (.* is not in|must be)|^no (\w+ )?{name} '"):
+                make(**{name: value})
+
+
+def allowed(option: Option) -> list[Any]:
+    """Values that its docstring allows: each name, and the lowest number or one near it."""
+    low = [] if option.range is None else [option.range.low + (0 if option.range.closed[0] else 0.5)]
+    return [*option.names, *(int(value) if option.kind is int else value for value in low)]
+
+
+def outside(option: Option) -> list[Any]:
+    """Values that its docstring excludes: another name; what is no number; numbers next to the ends of the range, and excluded ends."""
+    names = ["no such name"] if option.names else []
+    if option.range is None:
+        return names
+    ends = zip((option.range.low, option.range.high), option.range.closed, (-1, 1), strict=True)
+    if option.kind is int:
+        return ["high", True, *(int(end) + sign * closed for end, closed, sign in ends if math.isfinite(end))]
+    return ["high", True, math.nan, *(end + sign * 0.01 * closed for end, closed, sign in ends if math.isfinite(end))]
 
 
 # --- what is shown

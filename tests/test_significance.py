@@ -12,11 +12,12 @@ import pytest
 from scipy import stats
 
 from benchmark import report
+from benchmark.analysis.layout import FORMATS
 from benchmark.analysis.overall import overall
 from benchmark.analysis.rows import rows_of
 from benchmark.analysis.significance import against, best
 from benchmark.analysis.statistics import holm
-from benchmark.analysis.tables import FORMATS, render
+from benchmark.analysis.tables import render
 from benchmark.metrics import METRICS, Metric
 from benchmark.records.store import Record
 from robust_benchmark.errors import UserError

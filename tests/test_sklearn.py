@@ -25,6 +25,7 @@ from torch import nn
 from benchmark import ROOT, run
 from benchmark.records.store import read_all
 from robust_benchmark import RobustClassifier, UserError
+from tests.conftest import kept_in
 
 CLASSES = 3
 
@@ -83,9 +84,9 @@ def test_a_fit_gives_the_predictions_of_the_same_trial_of_the_command(method: st
     )
     table.to_csv(tmp_path / "table.csv", index=False)
     columns = ["dataset.split=part", "dataset.trusted=trusted"]
-    places = [f"results_dir={tmp_path}/results", f"checkpoint_dir={tmp_path}/checkpoints"]
     data = ["dataset=arrays", f"dataset.path={tmp_path}/table.csv", *columns, "split.clean_per_class=0", "noise=none"]
-    assert run.main([*data, f"method={method}", "trainer.steps=20", "trainer.evaluate_every=2", "seed=7", "trials=1", *places]) == 0
+    options = [f"method={method}", "trainer.steps=20", "trainer.evaluate_every=2", "seed=7", "trials=1"]
+    assert run.main([*data, *options, *kept_in(tmp_path)]) == 0
     ((record,), _) = read_all(tmp_path / "results")
     fitted = RobustClassifier(method, steps=20, random_state=7)
     fitted.fit(X, y, X_clean, y_clean)

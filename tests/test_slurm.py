@@ -17,10 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmark import ROOT, run, status
-from benchmark.records.claims import Holder, read_claim
+from benchmark import ROOT, run
 from benchmark.records.store import Record
-from tests.conftest import untimed, wait
+from tests.conftest import claims, status_of, untimed, wait
 
 PROGRAMS = ("slurmctld", "slurmd", "slurmdbd", "sbatch", "munged", "mariadbd", "mariadb-install-db")
 METHOD = '''
@@ -101,12 +100,6 @@ def command(*overrides: str, **variables: str) -> subprocess.Popen:
 
 def so_far(directory: Path) -> dict[tuple[str, int], Record]:
     return untimed(directory) if (directory / "results").is_dir() else {}
-
-
-def status_of(capsys: pytest.CaptureFixture[str], directory: Path, *arguments: str) -> str:
-    capsys.readouterr()
-    status.main(["--checkpoint-dir", str(directory / "checkpoints"), *arguments])
-    return capsys.readouterr().out
 
 
 def grid_name(directory: Path) -> str:
@@ -269,11 +262,6 @@ def trains(directory: Path) -> str | None:
     saved = newest_checkpoint(directory)
     wait(lambda: newest_checkpoint(directory) > saved or so_far(directory))
     return claimed(directory)
-
-
-def claims(directory: Path) -> list[Holder]:
-    found = [read_claim(path) for path in sorted((directory / "results").rglob("*.claim"))]
-    return [holder for holder in found if holder is not None]
 
 
 def claimed(directory: Path) -> str | None:

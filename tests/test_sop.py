@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from methods.base import Batch, HeldOut, Knowledge
-from robust_benchmark.errors import UserError
 from tests.by_hand import CLASSES, Bare, Bench, bench, some_images, some_labels
 from tests.references import cross_entropies, numerical_gradient, softmax
 from tests.references import sop as reference
@@ -141,9 +140,3 @@ def test_images_without_positions_are_refused_before_anything_moves() -> None:
         b.method.loss(Batch(IMAGES, LABELS))
     assert torch.equal(b.method.u, before)
     assert b.method.needs == Knowledge.NONE
-
-
-@pytest.mark.parametrize("options", [{"lr_u": -1.0}, {"lr_v": -1.0}, {"sd": -1.0}, {"consistency": -1.0}, {"balance": -1.0}])
-def test_options_out_of_range_are_refused(options: dict[str, float]) -> None:
-    with pytest.raises(UserError, match=next(iter(options))):
-        bench({"name": "sop", **options}, LABELS, some_images(N), lambda _: Bare())

@@ -17,9 +17,10 @@ from scipy import stats
 from tabulate import tabulate
 
 from benchmark import ROOT, report
+from benchmark.analysis.layout import FORMATS, laid_out
 from benchmark.analysis.rows import frame, summary
 from benchmark.analysis.settings import settings_of
-from benchmark.analysis.tables import FORMATS, laid_out, render
+from benchmark.analysis.tables import render
 from benchmark.records.store import Record, Store
 from robust_benchmark.errors import UserError
 from tests.records import config_of, entry, record_of

@@ -22,6 +22,7 @@ from datasets.noise import Corruption, NoNoise, UniformFlip
 from datasets.source import Source
 from datasets.task import Split, Task, make_task
 from robust_benchmark.errors import UserError
+from tests.conftest import kept_in
 from tests.test_axes import CIFAR_LT, balanced_source, labels_of, shipped
 
 RNG = np.random.default_rng
@@ -331,8 +332,7 @@ def test_a_user_who_gives_an_option_of_a_named_combination_has_dropped_them_all(
 @pytest.mark.parametrize("options", [["noise=frequency"], ["noise=uniflip"], ["noise=uniflip", "imbalance.after_noise=true"]])
 def test_the_matrix_of_a_figure_is_the_one_that_the_trial_recorded(options: list[str], tmp_path: Path) -> None:
     tail = ["dataset=digits", "imbalance=exponential", "imbalance.rho=5", "split.clean_first=true", "method=baseline", "trainer.steps=2"]
-    places = [f"results_dir={tmp_path}/results", f"checkpoint_dir={tmp_path}/checkpoints"]
-    (cell,) = cells([*tail, *options, *places, "trials=1", "device=cpu"])
+    (cell,) = cells([*tail, *options, *kept_in(tmp_path), "trials=1", "device=cpu"])
     trial.run(cell, 0)
     record = read_record(trial.path(cell, 0))
     stated, recorded = redrawn.labels_of(record).stated, record["data"].get("transition_matrix")

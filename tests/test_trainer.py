@@ -17,6 +17,7 @@ from benchmark import trial
 from benchmark.config import cells
 from benchmark.models.convnet import ConvNet
 from benchmark.training.checkpoint import Checkpoints
+from benchmark.training.graphs import changed, fingerprint
 from benchmark.training.trainer import Interrupted, Settings, Trainer
 from datasets.augment import Preprocessing
 from datasets.noise import UniformFlip
@@ -367,6 +368,16 @@ def test_every_method_of_a_trial_meets_the_same_augmented_batches_in_the_same_or
     for name in one_trial.keys() - OWN_BATCHES:
         for mine, theirs in zip(one_trial[name][2], reference, strict=True):
             assert all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True)), name
+
+
+def test_no_method_counts_on_the_host_in_a_step_so_a_graph_may_hold_it(one_trial: dict) -> None:
+    for name, (trainer, _, _) in one_trial.items():
+        for phase in trainer.phases:
+            running = trainer.running(phase)
+            running.take_step(trainer.view)
+            before = fingerprint(trainer.method)
+            running.take_step(trainer.view)
+            assert changed(before, fingerprint(trainer.method)) is None, name
 
 
 def test_what_a_method_draws_by_itself_does_not_move_the_batches(one_trial: dict) -> None:

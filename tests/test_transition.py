@@ -15,7 +15,6 @@ from datasets.augment import Preprocessing
 from methods.base import Batch, Knowledge, Method
 from methods.glc import gold_matrix
 from methods.transition import Corrected, anchor_matrix, confusion_shares
-from robust_benchmark.errors import UserError
 from tests.by_hand import CLASSES, Bare, Bench, bench, some_images, some_labels
 from tests.references import cross_entropies, numerical_gradient, softmax
 from tests.references import transition as reference
@@ -176,14 +175,6 @@ def test_a_given_matrix_is_declared_and_used_from_the_start(name: str) -> None:
     assert b.method.needs == Knowledge.TRANSITION_MATRIX
     torch.testing.assert_close(b.method.transition, b.view.transition_matrix)
     assert len(b.phases()) == 1
-
-
-@pytest.mark.parametrize(("name", "options"), [
-    ("forward", {"matrix": "true"}), ("backward", {"percentile": 0}), ("dual_t", {"percentile": 101}),
-])  # fmt: skip
-def test_options_out_of_range_are_refused(name: str, options: dict[str, object]) -> None:
-    with pytest.raises(UserError, match=next(iter(options))):
-        bench({"name": name, **options}, LABELS, IMAGES)
 
 
 # GLC

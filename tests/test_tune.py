@@ -24,7 +24,7 @@ from benchmark.tuning import study as study_module
 from benchmark.tuning.options import TuneOptions
 from benchmark.tuning.spaces import Distribution, space_of
 from benchmark.tuning.study import CHOSEN_BY, FIRST, TOGETHER, Study
-from tests.conftest import records, untimed
+from tests.conftest import records, tiny_in, untimed
 from tests.records import config_of, entry, record_of
 
 METHODS = "method=elr,gce"
@@ -32,8 +32,9 @@ SEED = 7  # of the search
 
 
 def tiny(directory: Path, *overrides: str) -> list[str]:
-    places = [f"results_dir={directory / 'results'}", f"checkpoint_dir={directory / 'checkpoints'}", "device=cpu", "processes=1"]
-    return [*places, "noise=uniflip", "trainer.steps=3", "model.width=2", f"seed={SEED}", "tune.budget=3", "tune.trials=2", *overrides]
+    return tiny_in(
+        directory, "processes=1", "noise=uniflip", "trainer.steps=3", f"seed={SEED}", "tune.budget=3", "tune.trials=2", *overrides
+    )
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,7 @@ import torch
 from methods.base import Knowledge, Weighted, scalar
 from methods.peers import kept
 from methods.registry import build
-from robust_benchmark.errors import UserError
-from tests.by_hand import CLASSES, Bare, Bench, at, bench, some_images, some_labels
+from tests.by_hand import CLASSES, Bench, at, bench, some_images, some_labels
 from tests.references import cross_entropies, numerical_gradient
 from tests.references import two_networks as reference
 from tests.references.coteaching import selections
@@ -165,11 +164,3 @@ def test_swapping_the_classifiers_swaps_their_gradients(name: str) -> None:
 
 def test_what_they_see() -> None:
     assert [build({"name": name}).needs for name in NAMES] == [Knowledge.NOISE_RATE, Knowledge.NONE, Knowledge.NOISE_RATE]
-
-
-@pytest.mark.parametrize(("name", "options"), [
-    ("jocor", {"lam": 1.1}), ("jocor", {"ramp": 0.0}), ("decoupling", {"warm_up": 1.1}), ("coteaching_plus", {"ramp": 2.0}),
-])  # fmt: skip
-def test_options_out_of_range_are_refused(name: str, options: dict[str, float]) -> None:
-    with pytest.raises(UserError, match=next(iter(options))):
-        bench({"name": name, **options}, LABELS, some_images(N), lambda _: Bare())

@@ -15,6 +15,7 @@ from scipy import stats
 from benchmark import run, workers
 from benchmark.records.store import Record, read_record, record_paths, text_of
 from benchmark.verify import DIFFERS, EXACT, SAME, UNKNOWN, accuracies_of_cell, compared, main, sampled, tolerance
+from tests.conftest import kept_in
 from tests.records import ENVIRONMENT, config_of, entry, record_of
 
 
@@ -22,9 +23,8 @@ from tests.records import ENVIRONMENT, config_of, entry, record_of
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with three trials each of two methods, of five steps."""
     root = tmp_path_factory.mktemp("trained")
-    places = [f"results_dir={root}/results", f"checkpoint_dir={root}/checkpoints"]
     methods = "method=gce:q=0.5,baseline_es_ft"
-    assert run.main([methods, "noise=uniflip", "noise.rate=0.2", "trainer.steps=5", "trials=3", "processes=1", *places]) == 0
+    assert run.main([methods, "noise=uniflip", "noise.rate=0.2", "trainer.steps=5", "trials=3", "processes=1", *kept_in(root)]) == 0
     return root / "results"
 
 

@@ -30,14 +30,13 @@ from benchmark.records.claims import Claim, read_claim
 from benchmark.records.grids import Grid, GridCell
 from benchmark.training.trainer import Unwatched
 from benchmark.view import drawn
-from tests.conftest import FORK, started, wait
+from tests.conftest import FORK, started, tiny_in, wait
 
 STEPS = 100
 
 
 def tiny(directory: Path, *overrides: str) -> list[str]:
-    places = [f"results_dir={directory / 'results'}", f"checkpoint_dir={directory / 'checkpoints'}", "device=cpu", "processes=1"]
-    return [*places, "trainer.steps=12", "trainer.evaluate_every=5", "trials=1", "model.width=2", "method=baseline,reed", *overrides]
+    return tiny_in(directory, "processes=1", "trainer.steps=12", "trainer.evaluate_every=5", "trials=1", "method=baseline,reed", *overrides)
 
 
 def grid_of(count: int, directory: Path = Path("/nowhere")) -> Grid:

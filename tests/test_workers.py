@@ -19,14 +19,14 @@ import torch
 from benchmark import ROOT, run, trial, workers
 from benchmark.config import Cell, cells
 from benchmark.observers import Observer
-from benchmark.records.claims import Claim, Holder, read_claim
+from benchmark.records.claims import Claim
 from benchmark.records.store import Record
 from benchmark.training.threads import one_thread
 from benchmark.training.trainer import Unwatched
 from methods.base import Batch
 from methods.random import Random
 from robust_benchmark.files import Unwritable
-from tests.conftest import FORK, records, started, untimed, wait
+from tests.conftest import FORK, claims, records, started, tiny_in, untimed, wait
 
 GRID = ["trainer.steps=150", "trainer.evaluate_every=70", "method=s_model,l2rw", "trials=2"]
 STEPS = 4 * 150
@@ -35,8 +35,7 @@ LATE = "checkpoint_seconds=1000"  # a checkpoint is one that was asked for
 
 
 def tiny(directory: Path, *overrides: str) -> list[str]:
-    places = [f"results_dir={directory / 'results'}", f"checkpoint_dir={directory / 'checkpoints'}", "device=cpu", "claim_seconds=2"]
-    return [*places, "model.width=2", *GRID, *overrides]
+    return tiny_in(directory, "claim_seconds=2", *GRID, *overrides)
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +43,6 @@ def of_one_process(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, 
     directory = tmp_path_factory.mktemp("undisturbed")
     assert run.main(tiny(directory, "processes=1")) == 0
     return untimed(directory)
-
-
-def claims(directory: Path) -> list[Holder]:
-    found = [read_claim(path) for path in sorted((directory / "results").rglob("*.claim"))]
-    return [holder for holder in found if holder is not None]
 
 
 def checkpoints(directory: Path) -> list[Path]:

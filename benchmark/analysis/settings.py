@@ -44,9 +44,9 @@ class Group(NamedTuple):
         return text_of(word for word, place in places if len(set(place)) > 1) or text_of(setting)
 
 
-def settings_of(records: Sequence[Record], without: str = "") -> list[str]:
-    """For each record, the fewest words that distinguish its setting. Options of the method and `without` do not count."""
-    return [text_of(words) for words in words_of([record["config"] for record in records], without)]
+def settings_of(records: Sequence[Record]) -> list[str]:
+    """For each record, the fewest words that distinguish its setting. Options of the method do not count."""
+    return [text_of(words) for words in words_of([record["config"] for record in records])]
 
 
 def text_of(words: Iterable[str]) -> str:
@@ -54,9 +54,9 @@ def text_of(words: Iterable[str]) -> str:
     return " ".join(filter(None, words))
 
 
-def words_of(configs: Sequence[Mapping[str, Any]], without: str = "") -> list[Words]:
+def words_of(configs: Sequence[Mapping[str, Any]]) -> list[Words]:
     """Like `settings_of`, as separate words; '' if a setting lacks the option."""
-    return [words(options) for options in setting_options(configs, without)]
+    return [words(options) for options in setting_options(configs)]
 
 
 def words(options: Mapping[str, Any]) -> Words:

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special  # importing scipy.stats takes half a second
 
 TIE = 1e-9  # records have fewer decimals, so smaller differences are rounding errors
+CONFIDENCE = 0.95
 FEWEST = 3  # trials for an interval: the half-width for two trials is 12.7 standard errors
 
 
@@ -43,8 +44,8 @@ class Difference(NamedTuple):
     trials: int
 
 
-def estimate(values: Sequence[float], level: float = 0.95) -> Estimate:
-    """Mean of `values` and half-width t_{n-1} s / sqrt(n) of its two-sided Student-t interval with confidence `level`.
+def estimate(values: Sequence[float]) -> Estimate:
+    """Mean of `values` and half-width t_{n-1} s / sqrt(n) of its two-sided Student-t interval with CONFIDENCE.
 
     >>> estimate([1.0, 2.0, 3.0])
     Estimate(mean=2.0, half_width=2.48..., trials=3)
@@ -55,10 +56,10 @@ def estimate(values: Sequence[float], level: float = 0.95) -> Estimate:
     mean = math.fsum(values) / n  # ten times as fast as NumPy for few values
     if n < FEWEST:
         return Estimate(mean, math.nan, n)
-    return Estimate(mean, _quantile((1 + level) / 2, n - 1) * _standard_error(values, mean), n)
+    return Estimate(mean, _quantile((1 + CONFIDENCE) / 2, n - 1) * _standard_error(values, mean), n)
 
 
-def difference(values: Sequence[float], reference: Sequence[float], level: float = 0.95) -> Difference:
+def difference(values: Sequence[float], reference: Sequence[float]) -> Difference:
     """The paired difference of `values` to a reference in the same trials, by Student's t.
 
     The level holds for normally distributed differences with any correlation within a pair. Raises ValueError for unequal lengths.
@@ -67,7 +68,7 @@ def difference(values: Sequence[float], reference: Sequence[float], level: float
     Difference(mean=2.0, half_width=2.48..., p=0.07..., wins=3, trials=3)
     """
     differences = [value - other for value, other in zip(values, reference, strict=True)]
-    mean, half_width, n = estimate(differences, level)
+    mean, half_width, n = estimate(differences)
     wins = sum(each > TIE for each in differences)
     if n < FEWEST or max(differences) - min(differences) < TIE:  # without spread, t is infinite or 0 / 0
         return Difference(mean, math.nan, math.nan, wins, n)
@@ -91,20 +92,20 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
     return adjusted
 
 
-def may_be_best(values: ArrayLike, level: float = 0.95) -> NDArray[np.bool_]:
+def may_be_best(values: ArrayLike) -> NDArray[np.bool_]:
     """Which methods may be the best one, (methods,). values: (methods, trials); larger is better
 
-    The set excludes a method if another method is better in a one-sided paired t test at the level (1 - level) / (methods - 1). It excludes
-    the truly best method only if at least one of methods - 1 such tests is wrong. So by Bonferroni's inequality, the set contains
-    the truly best method with a probability of at least `level`, for normally distributed differences with any correlation and variances.
-    This is subset selection (Gupta, 1965) without equal variances; the data select no reference. With fewer than FEWEST trials, the set
-    contains all methods.
+    The set excludes a method if another method is better in a one-sided paired t test at the level (1 - CONFIDENCE) / (methods - 1). It
+    excludes the truly best method only if at least one of methods - 1 such tests is wrong. So by Bonferroni's inequality, the set contains
+    the truly best method with a probability of at least CONFIDENCE, for normally distributed differences with any correlation and
+    variances. This is subset selection (Gupta, 1965) without equal variances; the data select no reference. With fewer than FEWEST trials,
+    the set contains all methods.
     """
     found = np.asarray(values, dtype=np.float64)
     methods, trials = found.shape
     if methods == 1 or trials < FEWEST:
         return np.ones(methods, dtype=bool)
-    critical = _quantile(1 - (1 - level) / (methods - 1), trials - 1)
+    critical = _quantile(1 - (1 - CONFIDENCE) / (methods - 1), trials - 1)
     stays = np.ones(methods, dtype=bool)
     for one in found:  # all pairs at once take gigabytes for thousands of methods
         differences = one - found

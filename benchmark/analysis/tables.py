@@ -9,7 +9,7 @@ from benchmark.analysis.axes import Axes, arranged
 from benchmark.analysis.captions import described, limits, provenance
 from benchmark.analysis.cells import Cell, Number, Table
 from benchmark.analysis.cost import COST
-from benchmark.analysis.layout import FORMATS, laid_out, page
+from benchmark.analysis.layout import page
 from benchmark.analysis.rows import Row, counting, ordered, rows_of
 from benchmark.analysis.selection import EQUAL_COMPUTE, LAST
 from benchmark.analysis.settings import Group, Words, groups
@@ -19,7 +19,6 @@ from benchmark.metrics import Metric
 from benchmark.metrics import metric as metric_of
 from benchmark.records.store import Record
 
-__all__ = ["FORMATS", "MOST", "laid_out", "render"]
 MOST = 8  # the largest number of columns of a table
 MARK = "*"
 BEST = (
@@ -45,7 +44,7 @@ def render(
     reference: str = "",
     axes: Axes | None = None,
 ) -> str:
-    """The tables of the metrics in one of FORMATS.
+    """The tables of the metrics in one of `benchmark.analysis.layout.FORMATS`.
 
     CSV is one table with a row for each cell, metric and selection. Other formats have a row for each method and a column for each setting
     and selection.

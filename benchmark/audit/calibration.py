@@ -21,9 +21,9 @@ class Estimate(NamedTuple):
 
 
 @functools.cache
-def clopper_pearson(hits: int, n: int, level: float = LEVEL) -> tuple[float, float]:
+def clopper_pearson(hits: int, n: int) -> tuple[float, float]:
     """Return the exact interval of a binomial share (Clopper and Pearson, 1934); (0, 1) without draws."""
-    tail = (1 - level) / 2
+    tail = (1 - LEVEL) / 2
     low = float(betaincinv(hits, n - hits + 1, tail)) if hits > 0 else 0.0
     high = float(betaincinv(hits + 1, n - hits, 1 - tail)) if hits < n else 1.0
     return low, high

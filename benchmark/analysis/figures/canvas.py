@@ -198,10 +198,10 @@ def _height(axis: Axes, end: End) -> float:
     return float(axis.transAxes.inverted().transform(axis.transData.transform((end.x, end.y)))[1])
 
 
-def spread(places: Sequence[float], gap: float, low: float = 0.0, high: float = 1.0) -> list[float]:
+def spread(places: Sequence[float], gap: float) -> list[float]:
     """Positions in the same order with distances of at least `gap` that minimise the sum of squared differences to `places`.
 
-    All positions are in [low, high] if they fit. After subtracting rank × gap from each position, the only constraint is that positions do
+    All positions are in [0, 1] if they fit. After subtracting rank × gap from each position, the only constraint is that positions do
     not decrease, which is isotonic regression.
     """
     from scipy.optimize import isotonic_regression
@@ -209,7 +209,7 @@ def spread(places: Sequence[float], gap: float, low: float = 0.0, high: float = 
     order = np.argsort(places, kind="stable")
     steps = gap * np.arange(len(places))
     fitted = isotonic_regression(np.asarray(places, dtype=float)[order] - steps).x
-    inside = np.clip(fitted, low, max(low, high - gap * (len(places) - 1))) + steps
+    inside = np.clip(fitted, 0, max(0, 1 - gap * (len(places) - 1))) + steps
     result = np.empty(len(places))
     result[order] = inside
     return result.tolist()
