@@ -35,6 +35,7 @@ from robust_benchmark.errors import UserError
 from tests.conftest import dropout_net, small_convnet, tiny_in, toy_task
 
 CPU = torch.device("cpu")
+MakeNet = Callable[[int, torch.Size], nn.Module]
 SETTINGS = Settings(Schedules(Schedule(12, 0.1, (8,)), finetune=Schedule(4, 0.01)), batch_size=20, evaluate_every=5)
 METHODS: dict[str, Callable[[], Method]] = {
     "baseline": Baseline,
@@ -50,10 +51,12 @@ def task() -> Task:
     return replace(toy_task(), preprocessing=Preprocessing(pad=1, flip=True))
 
 
-def trainer(
-    name: str, compute: Compute | None = None, seed: int = 0, make: Callable[[int, torch.Size], nn.Module] = dropout_net
-) -> Trainer:
+def trainer(name: str, compute: Compute | None = None, seed: int = 0, make: MakeNet = dropout_net) -> Trainer:
     return Trainer(METHODS[name](), make, task(), SETTINGS, seed, CPU, compute=compute)
+
+
+def tiny_mlp(num_classes: int, image_shape: torch.Size) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(image_shape.numel(), 8), nn.ReLU(), nn.Linear(8, num_classes))
 
 
 def state(trained: Trainer) -> dict[str, torch.Tensor]:
@@ -205,9 +208,10 @@ def test_the_memory_format_changes_rounding_alone(name: str) -> None:
     torch.testing.assert_close(by_format[0], by_format[1], rtol=1e-3, atol=1e-4)
 
 
-def test_a_compiled_l2rw_trial_equals_an_eager_one_to_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))  # the default backend takes a minute
-    eager, compiled = trainer("l2rw", make=small_convnet), trainer("l2rw", Compute(compile=True), make=small_convnet)
+@pytest.mark.parametrize(("make", "backend"), [(small_convnet, "aot_eager"), (tiny_mlp, "inductor")])  # inductor: a minute for a convnet
+def test_a_compiled_l2rw_trial_equals_an_eager_one_to_rounding(make: MakeNet, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    eager, compiled = trainer("l2rw", make=make), trainer("l2rw", Compute(compile=True), make=make)
     eager.run()
     compiled.run()
     torch.testing.assert_close(state(compiled), state(eager), rtol=1e-3, atol=1e-4)
