@@ -139,7 +139,7 @@ def _noise_reasons() -> str:
     atlas, changed, rows = Trials("noise_atlas", NOISES), Trials("noise_reasons", NOISES), []
     plain = atlas.means("baseline")
     for choice in changed.methods:
-        method = choice.partition(":")[0]
+        method = choice.partition(":")[0].removesuffix("_asymmetric")
         for noise, mean in changed.means(choice).items():
             before, after = atlas.options(method, noise), changed.options(choice, noise)
             if before and method != "baseline":
@@ -151,8 +151,12 @@ def _noise_reasons() -> str:
 def _factor(before: Options, after: Options) -> str:
     """The options that differ, and their values before."""
     differ = [name for name in after if after[name] != before[name]]
-    values = " and ".join(f"{before[name]:g}" for name in differ)
-    return f"{_code(' '.join(f'{name}={after[name]:g}' for name in differ))} instead of {values}"
+    values = " and ".join(_option(before[name]) for name in differ)
+    return f"{_code(' '.join(f'{name}={_option(after[name])}' for name in differ))} instead of {values}"
+
+
+def _option(value: bool | float) -> str:
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}"
 
 
 def _low_rate() -> str:
