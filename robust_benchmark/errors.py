@@ -44,11 +44,14 @@ def unknown(kind: str, name: str, known: Iterable[str], most: int = 40) -> UserE
     no class 'trout'; nearest: truck (100 known)
     """
     known = sorted(known)
-    lower = {each.lower(): each for each in reversed(known)}
-    near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.0)
-    hint = f"nearest: {lower[near[0]]} " if near else ""
+    nearest = max(known, key=lambda each: (_likeness(each.lower(), name.lower()), _likeness(each, name), each), default=None)
+    hint = f"nearest: {nearest} " if nearest is not None else ""
     listed = f": {', '.join(known)}" if len(known) <= most else ""
     return UserError(f"no {kind} '{name}'; {hint}({len(known)} known{listed})")
+
+
+def _likeness(one: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, one, other).ratio()
 
 
 def in_range(name: str, value: float, low: float, high: float) -> float:

@@ -755,7 +755,7 @@ def test_a_partial_table_is_printed_with_what_is_missing_and_the_command_that_fi
     assert lacking.endswith(" and 11 more")
     assert "L2RW (cifar10" not in lacking
     words = shlex.split(command.removeprefix("to fill them: "))
-    assert words == ["python", "-m", "benchmark.run", "experiment=table1", f"results_dir={root}"]
+    assert words == ["python", "-m", "benchmark.run", "experiment=table1", f'results_dir="{root}"']  # quotes for Hydra, too
 
 
 def test_the_printed_command_writes_where_the_report_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,10 +31,11 @@ METHODS = "method=elr,gce"
 SEED = 7  # of the search
 
 
+SETTING = ["noise=uniflip", "trainer.steps=3", "model.width=2"]  # the options of `tiny` that are part of a key
+
+
 def tiny(directory: Path, *overrides: str) -> list[str]:
-    return tiny_in(
-        directory, "processes=1", "noise=uniflip", "trainer.steps=3", f"seed={SEED}", "tune.budget=3", "tune.trials=2", *overrides
-    )
+    return tiny_in(directory, "processes=1", *SETTING, f"seed={SEED}", "tune.budget=3", "tune.trials=2", *overrides)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def test_every_method_gets_the_same_budget_and_its_default_is_part_of_it(tuned: 
     assert found.keys() == {"elr", "gce"}
     for method, study in found.items():
         assert len(study["configurations"]) == study["budget"] == 3
-        (default,) = cells([*tiny(tuned)[4:8], f"method={method}"])
+        (default,) = cells([*SETTING, f"method={method}"])
         assert study["configurations"][0] == {"key": default.key, "options": {}, CHOSEN_BY: study["configurations"][0][CHOSEN_BY]}
         assert study["steps_per_trial"] == 3
     searched = [record for record in records(tuned) if record["seed"] == SEED]
@@ -101,7 +102,7 @@ def test_a_study_names_options_within_its_space_that_compose_its_keys(tuned: Pat
         for each in study["configurations"][1:]:
             assert {name.removeprefix("method.") for name in each["options"]} == study["space"].keys()
             options = [f"{name}={value}" for name, value in each["options"].items()]
-            assert cells([*tiny(tuned)[4:8], f"method={method}", *options])[0].key == each["key"]
+            assert cells([*SETTING, f"method={method}", *options])[0].key == each["key"]
 
 
 def test_a_second_run_trains_nothing_and_prints_the_same_table(tuned: Path, capsys: pytest.CaptureFixture[str]) -> None:
