@@ -8,6 +8,7 @@ import numpy as np
 from tabulate import tabulate
 
 from benchmark import ROOT
+from benchmark.signatures import shown
 from docs.method_table import cost, filled
 from docs.trials import Options, Trials, composed
 from robust_benchmark.words import number_of
@@ -151,12 +152,8 @@ def _noise_reasons() -> str:
 def _factor(before: Options, after: Options) -> str:
     """The options that differ, and their values before."""
     differ = [name for name in after if after[name] != before[name]]
-    values = " and ".join(_option(before[name]) for name in differ)
-    return f"{_code(' '.join(f'{name}={_option(after[name])}' for name in differ))} instead of {values}"
-
-
-def _option(value: bool | float) -> str:
-    return str(value).lower() if isinstance(value, bool) else f"{value:g}"
+    values = " and ".join(shown(before[name]) for name in differ)
+    return f"{_code(' '.join(f'{name}={shown(after[name])}' for name in differ))} instead of {values}"
 
 
 def _low_rate() -> str:
