@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -31,7 +32,7 @@ MODELS: dict[str, tuple[ModelFactory, tuple[int, int, int], Preprocessing]] = {
     "wrn28_10": (partial(ResNet, units=4, widen=10), (3, 32, 32), Preprocessing(0.5, 0.5, pad=2, flip=True)),
 }
 BATCH = 100
-MEMORY_HEADERS = ["model", "pass", "ratio", "MiB kept for backward"]
+MEMORY_HEADERS = ["model", "pass", "ratio", "MiB kept for backward", "peak MiB on CUDA"]
 
 
 def steps(effort: Effort) -> Iterator[list[str]]:
@@ -87,11 +88,25 @@ def _turns(make: Callable[[], Method], name: str, effort: Effort, count: int) ->
 
 
 def memory(effort: Effort) -> Iterator[list[str]]:
-    """Measure the memory that the loss of a batch keeps for its backward pass."""
+    """Measure the memory that the loss of a batch keeps for its backward pass and, on CUDA, the peak of a step with the model itself."""
     for name in effort.models:
         plain = kept_for_backward(Baseline(), name, effort.device)
-        for label, kept in (("plain", plain), ("L2RW, m = 100", kept_for_backward(L2RW(), name, effort.device))):
-            yield [name, label, f"{kept / plain:.3f}", f"{kept / 2**20:.1f}"]
+        for label, make in (("plain", Baseline), ("L2RW, m = 100", L2RW)):
+            kept = kept_for_backward(make(), name, effort.device)
+            yield [name, label, f"{kept / plain:.3f}", f"{kept / 2**20:.1f}", _peak_of_step(make(), name, effort.device)]
+
+
+def _peak_of_step(method: Method, name: str, device: torch.device) -> str:
+    """Return the largest memory of tensors during an update, in MiB; the update before it makes the optimiser's momentum."""
+    if device.type != "cuda":
+        return ""
+    gc.collect()  # an earlier model that goes away during the step would count against it
+    others = torch.cuda.memory_allocated(device)
+    step = bare_step(method, name, device)
+    step()
+    torch.cuda.reset_peak_memory_stats(device)
+    step()
+    return f"{(torch.cuda.max_memory_allocated(device) - others) / 2**20:.1f}"
 
 
 def kept_for_backward(method: Method, name: str, device: torch.device) -> int:
