@@ -271,11 +271,11 @@ def test_a_small_grid_is_held_against_no_number_of_the_papers(name: str) -> None
     assert comparison(find(wanted_cells, []), found[0].config.experiment.rows)["paper"].isna().all()
 
 
-def test_the_atlas_of_noise_on_mnist_has_eighteen_methods_on_three_hard_noises() -> None:
+def test_the_atlas_of_noise_on_mnist_has_21_methods_on_three_hard_noises() -> None:
     found = grid("experiment=noise_atlas_mnist")
     noises = {(cell.identity["noise"]["name"], cell.identity["noise"]["rate"]) for cell in found}
     assert noises == {("uniflip", 0.5), ("pairflip", 0.45), ("instance", 0.4)}
-    assert [sum(cell.identity["noise"]["name"] == noise for cell in found) for noise, _ in noises] == [18] * 3
+    assert [sum(cell.identity["noise"]["name"] == noise for cell in found) for noise, _ in noises] == [21] * 3
     assert {"baseline", "dividemix", "coteaching", "l2rw"} < labels(found)
     assert [the(found, part, "name") for part in ("dataset", "model", "trainer")] == ["mnist", "lenet", "mnist_fast"]
     assert (the(found, "dataset", "source", "train_size"), the(found, "dataset", "preprocessing", "pad")) == (10_000, 1)

@@ -29,7 +29,7 @@ class Selection:
 
 LAST = "last"
 EQUAL_COMPUTE = "equal_compute"
-MEASURED = 0.01  # relative error of measured costs: smaller differences count as equal
+MEASURED = 0.03  # error of measured costs, so smaller differences count as equal: plain training, measured against itself, gives up to 1.02
 SELECTIONS = {
     LAST: Selection("the last step"),
     "noisy_validation": Selection(
