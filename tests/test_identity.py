@@ -25,7 +25,7 @@ EXPERIMENTS += [["experiment=digits_modern"], ["experiment=digits_longtail"], ["
 EXPERIMENTS += [["experiment=table1_mnist"], ["experiment=table2_mnist"], ["experiment=noise_atlas_mnist"]]
 EXPERIMENTS += [["experiment=tail_reasons_mnist"], ["experiment=noise_reasons_mnist"], ["experiment=cifar10n_small"]]
 EXPERIMENTS += [["experiment=fig4_mnist"], ["experiment=fig4_mnist", "split.clean_total=1000", "method=l2rw", "trainer.lr=0.01"]]
-EXPERIMENTS += [["experiment=fig5_mnist"], ["experiment=fig5_mnist", "noise.rate=0", "method=l2rw", "trainer.lr=0.01"]]
+EXPERIMENTS += [["experiment=fig5_mnist"], ["experiment=fig5_mnist", "noise.rate=0", "method=l2rw", "trainer.lr=0.01,0.003"]]
 EXPERIMENTS += [["experiment=tail_atlas_mnist"], ["experiment=fig7", "dataset=digits"], ["experiment=fig7", "dataset=mnist_10k"]]
 KEYS = """
 import json, sys
