@@ -31,7 +31,7 @@ def _parser() -> argparse.ArgumentParser:
         prog=command("report"), description="Shows the records under a directory as a table, a figure or an HTML page."
     )
     parser.add_argument("results", type=Path, help="directory of records; the search includes subfolders")
-    parser.add_argument("overrides", nargs="*", help="experiment=NAME and more options, as given to benchmark.run")
+    parser.add_argument("overrides", nargs="*", default=[], help="experiment=NAME and more options, as given to benchmark.run")
     parser.add_argument(
         "--methods",
         nargs="+",
