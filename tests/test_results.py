@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmark import ROOT, run
+from benchmark import ROOT, fingerprint, run
+from benchmark.analysis.captions import DIRTY
 from benchmark.analysis.layout import FORMATS
 from benchmark.analysis.tables import render
 from benchmark.config import cells
@@ -15,12 +16,18 @@ from benchmark.records.store import Store, read_all
 from tests.conftest import kept_in
 
 
-def test_every_shipped_record_says_which_clean_revision_made_it() -> None:
+def test_every_shipped_record_says_which_revision_made_it_and_comes_from_committed_code() -> None:
     records, errors = read_all(ROOT / "results" / "reference")
     assert errors == []
     assert len(records) > 100
-    for record in records:
-        assert re.fullmatch(r"[0-9a-f]{12}", record["environment"]["revision"])
+    revisions = [record["environment"]["revision"] for record in records]
+    assert all(re.fullmatch(r"[0-9a-f]{12}", revision.removesuffix(DIRTY)) for revision in revisions)
+    clean = [record for record, revision in zip(records, revisions, strict=True) if not revision.endswith(DIRTY)]
+    committed = {part for record in clean for part in record["fingerprint"].items()}
+    for record, revision in zip(records, revisions, strict=True):
+        if revision.endswith(DIRTY):  # something else in its checkout differed
+            stale = fingerprint.stale_parts(record["fingerprint"], fingerprint.of(record["config"]))
+            assert {(part, record["fingerprint"][part]) for part in stale} <= committed
 
 
 @pytest.mark.parametrize("rewritten", [False, True])
