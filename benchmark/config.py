@@ -151,6 +151,8 @@ def _sweeps_of_experiment(
 ) -> list[list[str]]:
     """Return the combinations of the experiment's own sweeps as overrides, without sweeps of options that the user gives.
 
+    A sweep of several options replaces those of some of them, which another experiment may have set.
+
     experiments: the experiments composed so far, by the `fixed` overrides that choose them
     """
     given = {option_of(override) for override in overrides}
@@ -161,7 +163,9 @@ def _sweeps_of_experiment(
     experiment = experiments[fixed]
     sweep: dict[str, Any] = {key: OmegaConf.to_container(choices) for key, choices in experiment.sweep.items()}
     sweep |= {"method": list(experiment.rows)} if experiment.rows else {}
-    axes = [[_together(key, choice) for choice in choices] for key, choices in sweep.items() if given.isdisjoint(key.split(","))]
+    options = {key: keys for key in sweep if given.isdisjoint(keys := set(key.split(",")))}
+    swept = [key for key, keys in options.items() if not any(keys < others for others in options.values())]
+    axes = [[_together(key, choice) for choice in sweep[key]] for key in swept]
     return [list(itertools.chain(*combination)) for combination in itertools.product(*axes)]
 
 

@@ -19,7 +19,7 @@ NOISES: dict[str, Options] = {  # of experiment=noise_atlas
     "20 % uniform flip": {"noise.name": "uniflip", "noise.rate": 0.2},
     "40 % uniform flip": {"noise.name": "uniflip", "noise.rate": 0.4},
     "60 % uniform flip": {"noise.name": "uniflip", "noise.rate": 0.6},
-    "pair flip": {"noise.name": "pairflip"},
+    "pair flip": {"noise.name": "pairflip", "noise.rate": 0.45},
     "asymmetric noise": {"noise.name": "asymmetric"},
     "instance-dependent noise": {"noise.name": "instance"},
     "background flip": {"noise.name": "bgflip", "noise.rate": 0.4},
@@ -29,7 +29,7 @@ SURVIVORS = (  # in this order
 )
 MNIST_NOISES: dict[str, Options] = {
     "50 % uniform flip": {"noise.name": "uniflip"},
-    "45 % pair flip": {"noise.name": "pairflip"},
+    "45 % pair flip": {"noise.name": "pairflip", "noise.rate": 0.45},
     "40 % instance-dependent noise": {"noise.name": "instance"},
 }
 MNIST_REASONS = "baseline jocor jocor:lam=0.1 meta_weight_net meta_weight_net_released"
