@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -73,12 +73,17 @@ class Cell:
     @property
     def determining_overrides(self) -> list[str]:
         """The overrides that compose this identity, without options outside it."""
-        return [override for override in self.overrides if option_of(override).partition(".")[0] in (*PARTS, *ADDED, "split", "experiment")]
+        return determining(self.overrides)
 
     @property
     def seeds(self) -> range:
         """The trials' seeds."""
         return range(self.config.seed, self.config.seed + self.config.trials)
+
+
+def determining(overrides: Iterable[str]) -> list[str]:
+    """The overrides that determine an identity, without those of folders, devices and other options outside it."""
+    return [override for override in overrides if option_of(override).partition(".")[0] in (*PARTS, *ADDED, "split", "experiment")]
 
 
 def cells(overrides: Sequence[str]) -> list[Cell]:

@@ -28,7 +28,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Measured:
     """The file of a run on two methods and one that cannot train, over an older file; and what the command printed."""
     path = tmp_path_factory.mktemp("cost") / "cost.json"
     path.write_text(json.dumps({"schema": 1, "entries": [{"method": "older"}], "note": "n" * 10_000}))
-    methods = ["--methods", "reed:beta=0.5", "l2rw", "--overrides", "split.clean_per_class=0"]
+    methods = ["--methods", "reed:beta=0.5", "l2rw", "--overrides", "split.clean_per_class=0", "data_dir=elsewhere"]
     with redirect_stdout(io.StringIO()) as message, redirect_stderr(io.StringIO()) as errors:
         assert main(["cost", *methods, *TINY, "--output", str(path)]) == 0
     return json.loads(path.read_text()), message.getvalue(), errors.getvalue()
@@ -54,7 +54,7 @@ def test_an_entry_has_positive_finite_numbers_with_quartiles_in_order(tiny: Meas
 def test_the_file_says_where_and_how_it_was_measured(tiny: Measured) -> None:
     environment = tiny[0]["environment"]
     assert environment.keys() == {"device", "threads", "python", "versions", "revision", "overrides", "rounds", "repeats", "date"}
-    assert environment["overrides"] == ["split.clean_per_class=0"]
+    assert environment["overrides"] == ["split.clean_per_class=0"]  # not the folder
     assert [environment[name] for name in ("threads", "rounds", "repeats")] == [1, 2, 1]
     assert date.fromisoformat(environment["date"]) <= date.today()
 

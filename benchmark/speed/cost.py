@@ -31,7 +31,7 @@ import numpy as np
 import torch
 
 from benchmark import trial
-from benchmark.config import Cell, cells
+from benchmark.config import Cell, cells, determining
 from benchmark.names import choices
 from benchmark.speed.measure import Effort, Work, interleaved
 from benchmark.training.trainer import Trainer
@@ -55,7 +55,7 @@ def cost(effort: Effort) -> Iterator[list[str]]:
     entries = list(_entries(grid, effort))
     if not entries:
         raise UserError("no method was measured, for the reasons above")
-    measured = {"overrides": [*effort.overrides], "rounds": effort.rounds, "repeats": effort.repeats}
+    measured = {"overrides": determining(effort.overrides), "rounds": effort.rounds, "repeats": effort.repeats}
     environment = trial.environment(effort.device) | {"threads": THREADS} | measured | {"date": datetime.now(UTC).date().isoformat()}
     with _writing(effort.output):
         write(effort.output, json.dumps({"schema": SCHEMA, "environment": environment, "entries": entries}, indent=1) + "\n")
