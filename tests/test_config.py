@@ -166,7 +166,7 @@ def test_the_users_override_beats_the_experiments_other_options() -> None:
 def test_a_sweep_of_several_options_replaces_those_that_another_experiment_set() -> None:
     found = cells(["experiment=noise_reasons_mnist"])  # builds on noise_atlas_mnist, which sweeps 3 noises and 21 methods
     lower = [cell.choice for cell in found if cell.identity["noise"]["rate"] == 0.3]
-    assert (len(found), lower) == (12, ["baseline", "meta_weight_net", "meta_weight_net_released", "mdyr"])
+    assert (len(found), lower) == (14, ["baseline", "meta_weight_net", "meta_weight_net_released", "mdyr"])
     found = cells(["experiment=noise_reasons_mnist", "method=reed"])
     assert picked(found, "noise", "name") == ["uniflip", "pairflip", "instance"]
 
