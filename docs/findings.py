@@ -175,8 +175,8 @@ def _pair_flips() -> str:
     for data, (experiment, names) in methods.items():
         flips = Trials(experiment, PAIR_FLIPS, names, "noise=pairflip", "noise.rate=0.2,0.3,0.4,0.45")
         for method in flips.methods:
-            aurocs = flips.means(method, "weights_auroc")
-            rows.append([data, _code(method), *(_number(mean) + _in_brackets(aurocs[rate]) for rate, mean in flips.means(method).items())])
+            mean, auroc = flips.means(method), flips.means(method, "weights_auroc")
+            rows.append([data, _code(method), *(_number(mean[rate]) + _in_brackets(auroc[rate]) for rate in PAIR_FLIPS)])
     return _table(["data", "method", *PAIR_FLIPS], rows)
 
 
