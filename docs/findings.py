@@ -33,7 +33,8 @@ MNIST_NOISES: dict[str, Options] = {
     "40 % instance-dependent noise": {"noise.name": "instance"},
 }
 MNIST_REASONS = "baseline jocor jocor:lam=0.1 meta_weight_net meta_weight_net_released"
-PAIR_FLIPS: dict[str, Options] = {f"{100 * rate:.0f} %": {"noise.rate": rate} for rate in (0.2, 0.3, 0.4, 0.45)}
+PAIR_FLIP_RATES = (0.2, 0.3, 0.4, 0.45)
+PAIR_FLIPS: dict[str, Options] = {f"{100 * rate:.0f} %": {"noise.rate": rate} for rate in PAIR_FLIP_RATES}
 LOW_RATE = "20 % background flip"
 TAILS: dict[str, Options] = {  # of experiment=tail_atlas, at 10:1
     "right labels": {"imbalance.name": "exponential", "imbalance.rho": 10, "noise.name": "none"},
@@ -170,10 +171,11 @@ def _mnist_noise_reasons() -> str:
 
 
 def _pair_flips() -> str:
+    rates = f"noise.rate={','.join(map(str, PAIR_FLIP_RATES))}"
     methods = {"digits": ("noise_atlas", "baseline dividemix meta_weight_net"), "MNIST": ("noise_atlas_mnist", "baseline meta_weight_net")}
     rows = []
     for data, (experiment, names) in methods.items():
-        flips = Trials(experiment, PAIR_FLIPS, names, "noise=pairflip", "noise.rate=0.2,0.3,0.4,0.45")
+        flips = Trials(experiment, PAIR_FLIPS, names, "noise=pairflip", rates)
         for method in flips.methods:
             mean, auroc = flips.means(method), flips.means(method, "weights_auroc")
             rows.append([data, _code(method), *(_number(mean[rate]) + _in_brackets(auroc[rate]) for rate in PAIR_FLIPS)])
