@@ -295,10 +295,10 @@ def test_the_atlas_of_rare_classes_on_mnist_has_twelve_methods_alone_and_with_wr
     assert min(map(trial.steps, found)) > 0
 
 
-def test_cifar_10n_at_laptop_size_is_six_methods_on_the_worst_labels_in_bf16() -> None:
+def test_cifar_10n_at_laptop_size_is_eight_methods_on_the_worst_labels_in_bf16() -> None:
     found = grid("experiment=cifar10n_small")
     assert names(found) == ["cifar10_jpeg", "human", "fastnet", "cifar_fast"]
-    assert labels(found) == {"baseline", "gce", "elr", "coteaching", "dividemix", "l2rw"}
+    assert labels(found) == {"baseline", "gce", "elr", "coteaching", "dividemix", "sop_plus", "pes", "l2rw"}
     assert (the(found, "noise", "kind"), the(found, "precision"), the(found, "dataset", "preprocessing", "pad")) == ("worse", "bf16", 0)
     assert {cell.config.trials for cell in found} == {1}
     assert min(map(trial.steps, found)) > 0
