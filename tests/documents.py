@@ -2,8 +2,8 @@
 
 bash: The commands of the suite run. A grid runs with one trial of three steps, a search with two configurations. If the comment of a
     command starts with one of NOT_HERE, the command does not run; the test parses its options and composes its grid. Other commands are
-    only parsed by bash. The comment "exit status 2" gives the expected status; then the next text block must equal the output, where ...
-    matches any text.
+    only parsed by bash. A shipped figure must have the size that its command draws. The comment "exit status 2" gives the expected
+    status; then the next text block must equal the output, where ... matches any text.
 python: The code is executed, or it is a doctest if it starts with >>>. `run_grid` also trains one trial of three steps. A comment
     `<!-- invisible-code-block: python` before a block contains its preparation.
 yaml, toml: The text is parsed.
@@ -49,7 +49,10 @@ import benchmark.verify
 import robust_benchmark
 from benchmark import ROOT
 from benchmark.config import cells
+from docs.trials import composed
 from methods import registry
+from robust_benchmark.commands import guarded
+from tests.shipped import option
 
 TINY = ("trials=1", "trainer.steps=3", "processes=1")
 MORE = {
@@ -65,7 +68,7 @@ MAINS: dict[str, Callable[[list[str]], int]] = {
     "benchmark.prepare": benchmark.prepare.main,
     "benchmark.run": benchmark.run.main,
     "benchmark.tune": benchmark.tune.main,
-    "benchmark.report": benchmark.report.main,
+    "benchmark.report": guarded(lambda arguments: benchmark.report.show(arguments, composed)),
     "benchmark.check": benchmark.check.main,
     "benchmark.speed": benchmark.speed.__main__.main,
     "benchmark.status": benchmark.status.main,
@@ -152,6 +155,14 @@ def check(command: str, wanted: int, module: str, arguments: list[str], namespac
     assert status == wanted, f"{command.strip()} ends with status {status}: {errors.getvalue()}"
     if wanted:
         namespace["output"] = errors.getvalue()
+    elif module == "benchmark.report" and (figure := option(arguments, "--figure")):
+        compare_sizes(Path(figure).with_suffix(".png"))
+
+
+def compare_sizes(figure: Path) -> None:
+    """Compare the figure that a command has drawn with the shipped one, if there is one."""
+    if (ROOT / figure).exists():
+        assert abs(np.subtract(Image.open(figure).size, Image.open(ROOT / figure).size)).max() <= 2, figure
 
 
 def text(example: Example) -> None:

@@ -1,28 +1,12 @@
-"""The figures in docs/: each has the size that the command of its page draws."""
+"""The figures in docs/: each has its command, which the tests of the page run (tests/documents.py)."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-import pytest
-from PIL import Image
-
-from benchmark import ROOT, report
+from benchmark import ROOT
 from benchmark.analysis.figures import KINDS
-from docs.trials import composed
 from tests.shipped import FIGURES, TABLES, figure_of, option
-
-
-@pytest.mark.parametrize("command", FIGURES, ids=figure_of)
-def test_the_command_of_a_shipped_figure_draws_one_of_the_same_size(
-    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(ROOT)
-    drawn = tmp_path / Path(figure_of(command)).name
-    assert report.show([str(drawn) if word == figure_of(command) else word for word in command], composed) == 0
-    shipped = Path(figure_of(command)).with_suffix(".png")
-    assert abs(np.subtract(Image.open(drawn.with_suffix(".png")).size, Image.open(shipped).size)).max() <= 2
 
 
 def test_every_shipped_figure_has_its_command() -> None:
