@@ -35,6 +35,11 @@ MNIST_NOISES: dict[str, Options] = {
 MNIST_REASONS = "baseline jocor jocor:lam=0.1 meta_weight_net meta_weight_net_released"
 PAIR_FLIP_RATES = (0.2, 0.3, 0.4, 0.45)
 PAIR_FLIPS: dict[str, Options] = {f"{100 * rate:.0f} %": {"noise.rate": rate} for rate in PAIR_FLIP_RATES}
+HUMAN_REASONS = {
+    "human labels": "cifar10n_small",
+    "the same rates between classes, at random pictures": "cifar10n_reasons",
+    "40 % background flip": "table2_small",
+}
 LOW_RATE = "20 % background flip"
 TAILS: dict[str, Options] = {  # of experiment=tail_atlas, at 10:1
     "right labels": {"imbalance.name": "exponential", "imbalance.rho": 10, "noise.name": "none"},
@@ -105,11 +110,20 @@ def _human() -> str:
     for method in trials.methods:
         (last,), (chosen,) = trials.means(method).values(), trials.means(method, select="noisy_validation").values()
         (memorised,), (auroc,) = (trials.means(method, of).values() for of in ("wrong_labels_memorised", "weights_auroc"))
-        weights = "" if np.isnan(auroc) else _number(auroc)
-        rows.append([_code(method), trials.sees(method), *map(_number, (last, chosen, memorised)), weights])
+        rows.append([_code(method), trials.sees(method), *map(_number, (last, chosen, memorised, auroc))])
     rows.sort(key=lambda row: -float(row[2]))
     headers = ["last step", "chosen by noisy validation", "wrong labels memorised", "AUROC of the weights"]
     return _table(["method", "sees", *headers], rows)
+
+
+def _human_reasons() -> str:
+    rows = []
+    for labels, experiment in HUMAN_REASONS.items():
+        trials = Trials(experiment, {"": {}}, "baseline l2rw")
+        plain, l2rw = (trials.means(method)[""] for method in ("baseline", "l2rw"))
+        memorised, auroc = trials.means("baseline", "wrong_labels_memorised")[""], trials.means("l2rw", "weights_auroc")[""]
+        rows.append([labels, str(trials.fewest), *map(_number, (plain, memorised, l2rw, auroc))])
+    return _table(["wrong labels", "trials", "plain training", "memorised", "`l2rw`", "AUROC of its weights"], rows)
 
 
 def _both() -> str:
@@ -178,12 +192,9 @@ def _pair_flips() -> str:
         flips = Trials(experiment, PAIR_FLIPS, names, "noise=pairflip", rates)
         for method in flips.methods:
             mean, auroc = flips.means(method), flips.means(method, "weights_auroc")
-            rows.append([data, _code(method), *(_number(mean[rate]) + _in_brackets(auroc[rate]) for rate in PAIR_FLIPS)])
+            both = (f"{_number(mean[rate])} ({_number(auroc[rate])})".removesuffix(" ()") for rate in PAIR_FLIPS)
+            rows.append([data, _code(method), *both])
     return _table(["data", "method", *PAIR_FLIPS], rows)
-
-
-def _in_brackets(number: float) -> str:
-    return "" if np.isnan(number) else f" ({_number(number)})"
 
 
 def _tail_reasons() -> str:
@@ -234,7 +245,8 @@ def _code(name: str) -> str:
 
 
 def _number(number: float) -> str:
-    return f"{number:.1f}"
+    """The number, or nothing if it is missing."""
+    return "" if np.isnan(number) else f"{number:.1f}"
 
 
 def _mean(numbers: Mapping[str, float]) -> str:
@@ -250,6 +262,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "mnist_noises": _mnist_noises,
     "mnist_noise_reasons": _mnist_noise_reasons,
     "human": _human,
+    "human_reasons": _human_reasons,
     "noise_reasons": _noise_reasons,
     "low_rate": _low_rate,
     "pair_flips": _pair_flips,

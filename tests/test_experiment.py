@@ -14,8 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from scipy import stats
+from sklearn.metrics import confusion_matrix
 
 from benchmark import ROOT, report, trial
 from benchmark.analysis.experiment import Found, Wanted, comparison, find, missing, named, render, verdict
@@ -23,6 +25,7 @@ from benchmark.analysis.layout import FORMATS
 from benchmark.analysis.statistics import Estimate
 from benchmark.config import Cell, cells
 from benchmark.records.store import Record, Store, digest
+from datasets import torch_file
 from robust_benchmark.errors import UserError
 from tests.records import config_of, entry, record_of
 
@@ -295,13 +298,23 @@ def test_the_atlas_of_rare_classes_on_mnist_has_twelve_methods_alone_and_with_wr
     assert min(map(trial.steps, found)) > 0
 
 
-def test_cifar_10n_at_laptop_size_is_eight_methods_on_the_worst_labels_in_bf16() -> None:
+def test_cifar_10n_at_laptop_size_is_nine_methods_on_the_worst_labels_in_bf16() -> None:
     found = grid("experiment=cifar10n_small")
     assert names(found) == ["cifar10_jpeg", "human", "fastnet", "cifar_fast"]
-    assert labels(found) == {"baseline", "gce", "elr", "coteaching", "dividemix", "sop_plus", "pes", "l2rw"}
+    assert labels(found) == {"baseline", "gce", "elr", "coteaching", "dividemix", "sop_plus", "pes", "mdyr", "l2rw"}
     assert (the(found, "noise", "kind"), the(found, "precision"), the(found, "dataset", "preprocessing", "pad")) == ("worse", "bf16", 0)
     assert {cell.config.trials for cell in found} == {1}
     assert min(map(trial.steps, found)) > 0
+
+
+def test_the_reasons_on_cifar_10n_have_only_another_noise_with_the_rates_of_the_human_labels(real_data: Path) -> None:
+    human = {cell.choice: cell.identity for cell in grid("experiment=cifar10n_small")}
+    found = grid("experiment=cifar10n_reasons")
+    assert labels(found) == {"baseline", "l2rw"}
+    assert all(cell.identity | {"noise": None} == human[cell.choice] | {"noise": None} for cell in found)
+    published = torch_file.load(real_data / "cifar-n" / "CIFAR-10_human.pt")
+    matrix = confusion_matrix(published["clean_label"], published["worse_label"], normalize="true")
+    assert np.array(the(found, "noise", "matrix")) == pytest.approx(matrix)
 
 
 # --- options that sweep together

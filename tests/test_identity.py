@@ -24,6 +24,7 @@ EXPERIMENTS += [["experiment=tail_atlas"], ["experiment=tail_reasons"], ["experi
 EXPERIMENTS += [["experiment=digits_modern"], ["experiment=digits_longtail"], ["experiment=table2_small"]]
 EXPERIMENTS += [["experiment=table1_mnist"], ["experiment=table2_mnist"], ["experiment=noise_atlas_mnist"]]
 EXPERIMENTS += [["experiment=tail_reasons_mnist"], ["experiment=noise_reasons_mnist"], ["experiment=cifar10n_small"]]
+EXPERIMENTS += [["experiment=cifar10n_reasons"]]
 EXPERIMENTS += [["experiment=fig4_mnist"], ["experiment=fig4_mnist", "split.clean_total=1000", "method=l2rw", "trainer.lr=0.01"]]
 EXPERIMENTS += [["experiment=fig5_mnist"], ["experiment=fig5_mnist", "noise.rate=0", "method=l2rw", "trainer.lr=0.01,0.003"]]
 EXPERIMENTS += [["experiment=tail_atlas_mnist"], ["experiment=fig7", "dataset=digits"], ["experiment=fig7", "dataset=mnist_10k"]]
