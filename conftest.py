@@ -1,8 +1,5 @@
-"""The code blocks of the documentation are tests (tests/documents.py), and tests run on one worker more than the machine has cores."""
+"""The code blocks of the documentation are tests (tests/documents.py)."""
 
-from collections.abc import Generator
-
-import pytest
 from sybil import Sybil
 
 from tests import documents
@@ -15,9 +12,3 @@ pytest_collect_file = Sybil(
     setup=documents.begin,
     teardown=documents.end,
 ).pytest()
-
-
-@pytest.hookimpl(wrapper=True, optionalhook=True)
-def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
-    """Count one more than xdist does, because the tests on SLURM mostly wait."""
-    return (yield) + 1
